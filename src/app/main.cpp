@@ -1,0 +1,73 @@
+// rlhf <command> [config.json] [key.path=value ...]
+
+#include "app/commands.h"
+
+#include <cstdio>
+#include <cstring>
+
+int cmd_help(const Args& args);
+
+static const Command commands[] = {
+    {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
+};
+
+static void print_usage(FILE* out) {
+    std::fprintf(out, "rlhf <command> [config.json] [key.path=value ...]\n\n");
+    for (const Command& row : commands) std::fprintf(out, "  %-10s %s\n", row.name, row.summary);
+    std::fprintf(out, "\nrlhf help COMMAND lists every key with its default, bounds and unit.\n");
+}
+
+static const Command* find_command(const std::string& name) {
+    for (const Command& row : commands)
+        if (name == row.name) return &row;
+    return nullptr;
+}
+
+[[noreturn]] static void unknown_command(const std::string& name) {
+    std::vector<std::string> names;
+    for (const Command& row : commands) names.push_back(row.name);
+    fail("unknown command \"%s\"; the nearest is \"%s\". rlhf help lists all", name.c_str(),
+         nearest_name(name, names).c_str());
+}
+
+int cmd_help(const Args& args) {
+    if (args.config_path.empty()) return print_usage(stdout), 0;
+    const Command* row = find_command(args.config_path);
+    if (!row) unknown_command(args.config_path);
+    Fields fields;
+    if (row->fields) row->fields(fields);
+    std::printf("rlhf %s: %s\n%s", row->name, row->summary, config_help(fields).c_str());
+    return 0;
+}
+
+static int run(int argc, char** argv) {
+    if (argc < 2) return print_usage(stderr), 1;
+    std::string name = argv[1];
+    if (name == "-h" || name == "--help") name = "help";
+    const Command* row = find_command(name);
+    if (!row) unknown_command(name);
+    Args args;
+    for (int i = 2; i < argc; ++i) {
+        std::string word = argv[i];
+        size_t equals = word.find('=');
+        if (equals != std::string::npos)
+            args.overrides.push_back(word);
+        else if (args.config_path.empty())
+            args.config_path = word;
+        else
+            fail("%s: \"%s\" is neither key=value nor the one configuration file (%s)", argv[1],
+                 argv[i], args.config_path.c_str());
+    }
+    return row->run(args);
+}
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const Error& error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+    } catch (const std::bad_alloc&) {
+        std::fprintf(stderr, "error: out of memory; use a smaller model or batch\n");
+    }
+    return 1;
+}

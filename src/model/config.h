@@ -1,0 +1,34 @@
+#pragma once
+// What a model is: the fields of Hugging Face's config.json that its arithmetic depends on.
+
+#include "base/tensor.h"
+
+#include <string>
+#include <vector>
+
+struct RopeScaling { // Llama 3.1's frequency scaling; factor 1: none
+    double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
+    int original_max_position = 8192;
+};
+
+enum class Head { lm, token_classification, sequence_classification };
+
+struct ModelConfig {
+    std::string family = "llama"; // model_type: llama, qwen2, qwen3
+    int L = 0, C = 0, H = 0, K = 0, D = 0, F = 0, V = 0;
+    double norm_eps = 1e-5;
+    double rope_theta = 10000;
+    RopeScaling rope_scaling;
+    int max_positions = 2048;     // longest sequence, tokens
+    bool tied_embeddings = false; // the LM head is the embedding
+    bool qkv_bias = false;        // Qwen2
+    bool head_norm = false;       // Qwen3: norm of each query and key head
+    Head head = Head::lm;
+    bool score_bias = false;       // a classification head that was found with a bias
+    std::string reward_head;       // "logit" | "log_softmax": a reward model with a vocabulary head
+    std::string dtype = "float32"; // of the file's weights: float32, bfloat16, float16
+    int bos = -1, pad = -1;        // token ids, -1: none
+    std::vector<int> eos;          // generation stops at any of them
+
+    int qkv_width() const { return (H + 2 * K) * D; }
+};

@@ -1,0 +1,48 @@
+#pragma once
+// The only list of parameters in the program, under Hugging Face's names and shapes. Layout,
+// initialisation, optimiser, checkpoint, gradient check and `info` are visitors of it.
+
+#include "base/arena.h"
+#include "model/config.h"
+#include "ops/ops.h"
+
+enum class Init { normal, residual, one, zero }; // residual: normal / sqrt(2 L), as GPT-2
+
+struct Param {
+    std::string name; // "model.layers.0.self_attn.q_proj.weight"
+    Tensor tensor;
+    Init init;
+};
+
+struct LayerParams {
+    Tensor norm1, norm2;   // (C)
+    Tensor qkv_bias;       // ((H+2K) D) or empty
+    Tensor q_norm, k_norm; // (D) or empty
+    Weight qkv;            // ((H+2K) D, C): q_proj, k_proj, v_proj one below the other
+    Weight out;            // (C, H D)
+    Weight gate_up;        // (2F, C): gate_proj, up_proj
+    Weight down;           // (C, F)
+};
+
+struct Params {
+    Weight embedding; // (V, C)
+    std::vector<LayerParams> layer;
+    Tensor norm;             // (C)
+    Weight lm_head;          // (V, C); the embedding itself when tied
+    Weight score;            // (1, C) or empty
+    Tensor score_bias;       // (1) or empty
+    std::vector<Param> list; // every parameter once, in file order; views of the tensors above
+};
+
+// Takes the parameters from the arena (twice, as arena.h says) in one dtype. Used for weights,
+// gradients and both moments alike, so that all four have one layout.
+void layout_params(Params& params, const ModelConfig& config, Arena& arena, DType dtype);
+// The GEMM forms beside the weights: bf16 copies, and packed ones for decoding.
+void layout_weight_forms(Params& params, const ModelConfig& config, Arena& arena, const Ops& ops,
+                         DType gemm, bool packed);
+void refresh_weights(const Params& params, const Ops& ops);
+
+// Host-side initialisation from a seed: normal with deviation 0.02.
+void init_params(const Params& params, const ModelConfig& config, const Ops& ops, uint64_t seed);
+
+int64_t parameter_count(const ModelConfig& config);

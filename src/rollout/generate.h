@@ -1,0 +1,31 @@
+#pragma once
+// The rollout engine: many prompts, G samples each, continuous batching over a paged key/value cache.
+
+#include "model/model.h"
+
+struct SampleConfig {
+    double temperature = 1, top_p = 1, min_p = 0;
+    int top_k = 0, max_new_tokens = 128, min_new_tokens = 0, n = 1;
+    int64_t seed = 0;
+    int batch = 64; // sequences in flight at most
+};
+
+struct Completion {
+    int prompt = 0, sample = 0;
+    std::vector<int32_t> ids; // EOS included when finished
+    std::vector<float> logp;  // of each token when it was drawn, nats
+    bool finished = false;    // false: the length limit was reached
+};
+
+struct GenerateStats {
+    int64_t prompt_tokens = 0, new_tokens = 0;
+    double prefill_seconds = 0, decode_seconds = 0;
+};
+
+// Completions in prompt order, then sample order, whatever order they finish in. The token drawn at a
+// position depends on (seed, step, prompt, sample, position) and the model alone, not on the batch.
+// `done` (may be empty) is called as each completion ends.
+std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
+                                 const SampleConfig& sample, uint32_t step = 0,
+                                 GenerateStats* stats = nullptr,
+                                 const std::function<void(const Completion&)>& done = {});

@@ -1,0 +1,81 @@
+#pragma once
+// One optimiser step for any objective: pack sequences into micro-batches under a token budget, forward,
+// objective, backward, clip, AdamW. All of SFT, reward models and RL train through this function.
+
+#include "model/model.h"
+
+#include <functional>
+#include <span>
+
+// A sequence of the step. `target` lists the positions t >= 1 (increasing) whose token is trained or
+// scored: the outputs below have one entry per target, for predicting ids[t] from ids[0 .. t-1].
+struct TrainSequence {
+    std::vector<int32_t> ids;
+    std::vector<int32_t> target;
+    int prefix = 0; // bidirectional prefix, 0: causal
+    // Sequences of one bundle (consecutive) stay in one micro-batch: the two sides of a pair, the
+    // completions of a prompt. -1: alone.
+    int bundle = -1;
+};
+
+// What the network says of one sequence, and what the objective answers. Arrays over its targets.
+struct TokenOutputs {
+    int index;                                    // of the sequence in the step
+    std::span<const double> logp, entropy, value; // those that were asked for, else empty
+};
+struct TokenGrads {
+    std::span<double> dlogp, dentropy, dvalue; // zero on entry
+};
+
+// The objective sees the sequences of one micro-batch. Its weights are fixed for the whole step before
+// the cut, so the cut cannot change the sum. Returns the micro-batch's share of the loss.
+struct Objective {
+    std::function<double(std::span<const TokenOutputs>, std::span<TokenGrads>)> loss;
+    bool wants_logp = true, wants_entropy = false, wants_value = false;
+    bool linear_in_logp =
+        false; // dlogp does not depend on logp (SFT): saves one pass over the head
+    double temperature = 1;
+};
+
+struct OptimConfig {
+    double lr = 1e-4, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0, grad_clip = 1;
+};
+
+struct StepStats {
+    double loss = 0, grad_norm = 0; // norm before clipping
+    int64_t tokens = 0, targets = 0;
+    int micro_batches = 0;
+    double seconds = 0;
+};
+
+// Gradients and AdamW moments of a model, in the layout of its parameters.
+struct Trainer {
+    Trainer(Model& model, int tokens_per_micro_batch, int max_sequences);
+    Model& model;
+    Params grads, m, v;
+    Arena grad_arena{"gradients"}, moment_arena{"AdamW moments"};
+    Pass pass;
+    int tokens_per_micro_batch;
+    int64_t t = 0; // optimiser steps done
+};
+
+// Zeroes the gradients and accumulates those of the whole step. Fails, naming the first bad tensor, if
+// the loss or a gradient is not finite.
+StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
+                               const Objective& objective);
+// Clips by global norm, updates, refreshes the GEMM forms. lr: of this step.
+void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats);
+
+// Outputs without gradients, per sequence: logp, entropy and value of every target.
+struct SequenceOutputs {
+    std::vector<double> logp, entropy, value;
+};
+std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
+                                                const std::vector<TrainSequence>& sequences,
+                                                double temperature, bool wants_entropy,
+                                                bool wants_value);
+
+// Cuts the sequences into micro-batches of at most `budget` tokens, whole bundles each, keeping their
+// order. A bundle over the budget is a micro-batch of its own. Ranges [first, last).
+std::vector<std::pair<int, int>> cut_micro_batches(const std::vector<TrainSequence>& sequences,
+                                                   int budget);
