@@ -42,7 +42,13 @@ void layout_weight_forms(Params& params, const ModelConfig& config, Arena& arena
                          DType gemm, bool packed);
 void refresh_weights(const Params& params, const Ops& ops);
 
-// Host-side initialisation from a seed: normal with deviation 0.02.
+// Initialisation from a seed: normal with deviation 0.02; a parameter's numbers depend on the seed and its
+// place in the list only. Refreshes the GEMM forms.
 void init_params(const Params& params, const ModelConfig& config, const Ops& ops, uint64_t seed);
+
+// Elements first .. first+count-1 of a tensor of any dtype, from and to f32 on the host.
+void upload_values(const Ops& ops, Tensor tensor, int64_t first, const float* values,
+                   int64_t count);
+void download_values(const Ops& ops, float* values, Tensor tensor, int64_t first, int64_t count);
 
 int64_t parameter_count(const ModelConfig& config);
