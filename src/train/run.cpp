@@ -1,0 +1,191 @@
+#include "train/run.h"
+
+#include "base/config.h"
+#include "base/file.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static const char* state_name = "trainer_state.json";
+
+// 64 bits of the file's content, eight bytes at a time (FNV-1a's multiplier, and a shift so that high
+// bits reach low ones). It finds damage, not malice.
+static std::string checksum(const std::string& path) {
+    MappedFile file(path);
+    uint64_t hash = 0xcbf29ce484222325 ^ file.size;
+    for (size_t at = 0; at < file.size; at += 8) {
+        uint64_t word = 0;
+        std::memcpy(&word, file.data + at, std::min<size_t>(8, file.size - at));
+        hash = (hash ^ word) * 0x100000001b3;
+        hash ^= hash >> 29;
+    }
+    return format("%016llx", (unsigned long long)hash);
+}
+
+// Files below a directory, by relative path, in order.
+static void list_files(const std::string& directory, const std::string& prefix,
+                       std::vector<std::string>& files) {
+    for (const std::string& name : list_directory(directory)) {
+        std::string path = join_path(directory, name);
+        if (is_directory(path))
+            list_files(path, prefix + name + "/", files);
+        else
+            files.push_back(prefix + name);
+    }
+}
+
+static std::string read_state(const std::string& checkpoint, Json& state) {
+    std::string path = join_path(checkpoint, state_name);
+    state = read_json(path);
+    CHECK(state.is_object() && state.contains("files") && state["files"].is_object() &&
+              state.contains("state"),
+          "%s is damaged: \"files\" or \"state\" is missing", path.c_str());
+    return path;
+}
+
+static void verify(const std::string& checkpoint) {
+    Json state;
+    std::string path = read_state(checkpoint, state);
+    for (auto& [name, sum] : state["files"].items()) {
+        std::string file = join_path(checkpoint, name);
+        CHECK(file_exists(file) && sum == checksum(file),
+              "%s is damaged: its checksum is not the one in %s; remove the directory %s to "
+              "continue from the checkpoint before it",
+              file.c_str(), path.c_str(), checkpoint.c_str());
+    }
+}
+
+std::vector<std::pair<int64_t, std::string>> checkpoints_of(const std::string& run_directory) {
+    std::vector<std::pair<int64_t, std::string>> found;
+    std::string parent = join_path(run_directory, "checkpoints");
+    if (!is_directory(parent)) return found;
+    for (const std::string& name : list_directory(parent)) {
+        bool number = name.size() < 18 && name.find_first_not_of("0123456789") == std::string::npos;
+        std::string path = join_path(parent, name);
+        if (number && file_exists(join_path(path, state_name)))
+            found.push_back({std::stoll(name), path});
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+// Left behind by a process that died while it wrote.
+static bool is_leftover(const std::string& name) {
+    return name.find(".tmp") != std::string::npos || name.ends_with(".old");
+}
+
+static void remove_leftovers(const std::string& directory) {
+    if (!is_directory(directory)) return;
+    for (const std::string& name : list_directory(directory))
+        if (is_leftover(name)) remove_tree(join_path(directory, name));
+}
+
+static Json at_path(const Json& root, const std::string& path) {
+    std::string pointer = "/" + path;
+    std::replace(pointer.begin(), pointer.end(), '.', '/');
+    Json::json_pointer place(pointer);
+    return root.contains(place) ? root.at(place) : Json();
+}
+
+static void check_unchanged(const Fields& config, const std::string& path) {
+    // run.dir names this very directory, however it is spelled.
+    static const std::vector<std::string> free_keys = {"run.dir", "run.resume", "run.save_every",
+                                                       "run.keep", "compute.threads"};
+    Json saved = read_json(path), now = config_json(config);
+    for (const std::string& key : config_changes(config, saved)) {
+        if (std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end()) continue;
+        Json before = at_path(saved, key), after = at_path(now, key);
+        bool steps = key == "train.steps" && before.is_number();
+        if (steps && after.get<double>() > before.get<double>()) continue;
+        fail("%s: %s was %s and is now %s; a run goes on with the configuration it began with "
+             "(free: run.save_every, run.keep, compute.threads, train.steps upwards). Set it back, "
+             "or choose another run.dir",
+             path.c_str(), key.c_str(), dump_row(before).c_str(), dump_row(after).c_str());
+    }
+}
+
+Run::Run(const RunSettings& settings_, const Fields& config, int64_t steps_)
+    : settings(settings_), steps(steps_), config_text(config_json(config).dump(2) + "\n") {
+    CHECK(!settings.dir.empty(), "run.dir is missing: name the directory that the run shall write");
+    if (!file_exists(settings.dir)) return;
+    CHECK(is_directory(settings.dir), "run.dir=%s is a file; name a directory",
+          settings.dir.c_str());
+    std::vector<std::string> names = list_directory(settings.dir);
+    names.erase(std::remove_if(names.begin(), names.end(), is_leftover), names.end());
+    if (names.empty()) return;
+    CHECK(settings.resume,
+          "run.dir=%s is not empty; continue it by run.resume=true, or name another directory",
+          settings.dir.c_str());
+    std::string saved = file("config.json");
+    CHECK(file_exists(saved), "run.dir=%s is not a run directory: it holds %s but no config.json",
+          settings.dir.c_str(), names[0].c_str());
+    check_unchanged(config, saved);
+    auto complete = checkpoints_of(settings.dir);
+    if (complete.empty()) return;
+    step = complete.back().first;
+    checkpoint = complete.back().second;
+    if (!finished()) verify(checkpoint);
+}
+
+Run::~Run() {
+    if (lock >= 0) ::close(lock);
+}
+
+std::string Run::file(const std::string& name) const { return join_path(settings.dir, name); }
+
+void Run::begin() {
+    make_directories(settings.dir);
+    // Two processes in one directory would spoil it; the system drops the lock of one that died.
+    lock = ::open(settings.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool taken = lock >= 0 && ::flock(lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    CHECK(!taken, "another process is at work in run.dir=%s", settings.dir.c_str());
+    remove_leftovers(settings.dir);
+    make_directories(file("checkpoints"));
+    remove_leftovers(file("checkpoints"));
+    write_file(file("config.json"), config_text);
+    metrics.open(file("metrics.jsonl"), step);
+}
+
+void Run::log(const Json& line) { metrics.write(dump_row(line)); }
+
+bool Run::save_due(int64_t done) const {
+    return done == steps || (settings.save_every > 0 && done % settings.save_every == 0);
+}
+
+void Run::save(int64_t done, const Json& state,
+               const std::function<void(const std::string&)>& write) {
+    metrics.sync();
+    std::string path = file(format("checkpoints/%06lld", (long long)done));
+    AtomicDirectory directory(path);
+    write(directory.temporary);
+    Json sums = Json::object();
+    std::vector<std::string> files;
+    list_files(directory.temporary, "", files);
+    for (const std::string& name : files)
+        sums[name] = checksum(join_path(directory.temporary, name));
+    Json all = {{"step", done}, {"state", state}, {"files", sums}};
+    write_file(join_path(directory.temporary, state_name), all.dump(2) + "\n");
+    directory.commit();
+    step = done;
+    checkpoint = path;
+
+    auto complete = checkpoints_of(settings.dir);
+    for (size_t i = 0; i + settings.keep < complete.size(); ++i) {
+        // Renamed first: a directory that is half removed must not look like a checkpoint.
+        std::string old = complete[i].second + ".old";
+        CHECK(::rename(complete[i].second.c_str(), old.c_str()) == 0, "cannot remove %s: %s",
+              complete[i].second.c_str(), std::strerror(errno));
+        remove_tree(old);
+    }
+}
+
+Json Run::resumed_state() const {
+    if (checkpoint.empty()) return nullptr;
+    Json state;
+    read_state(checkpoint, state);
+    return state["state"];
+}

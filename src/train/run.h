@@ -1,0 +1,58 @@
+#pragma once
+// A run directory: configuration, metrics, checkpoints, and the way back after a crash.
+//
+//     RUN/config.json          the effective configuration
+//     RUN/metrics.jsonl        one line per optimiser step
+//     RUN/checkpoints/000100/  a model directory, the trainer's state, and last trainer_state.json:
+//                              step, data position and a checksum of every other file
+//
+// A checkpoint is written under a temporary name and renamed, so a directory of a number's name with a
+// trainer_state.json is complete, whenever the process died.
+
+#include "base/log.h"
+#include "train/settings.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+struct Run {
+    // Looks at settings.dir and decides between a new start, a continuation and a finished run; writes
+    // nothing yet. config: every key of the command. Errors: a directory with something in it and no
+    // run.resume; a configuration that changed, by key; a checkpoint whose files are damaged.
+    Run(const RunSettings& settings, const Fields& config, int64_t steps);
+    Run(const Run&) = delete;
+    ~Run();
+
+    bool finished() const { return step >= steps; }
+    // Makes the directory, writes config.json and opens the metrics after the lines of step 1 .. step.
+    void begin();
+
+    // Appends a line to metrics.jsonl; its first member is "step".
+    void log(const nlohmann::ordered_json& metrics);
+    // After this step a checkpoint is due: every run.save_every steps and after the last one.
+    bool save_due(int64_t done) const;
+    // Writes checkpoints/STEP: `write` puts the model and the trainer's state into the directory it is
+    // given. `state` is small and comes back as `state` on resume. Then removes all but run.keep.
+    void save(int64_t done, const nlohmann::ordered_json& state,
+              const std::function<void(const std::string& directory)>& write);
+    nlohmann::ordered_json resumed_state() const;    // null when starting
+    std::string file(const std::string& name) const; // RUN/name
+
+    int64_t step = 0;       // optimiser steps done
+    std::string checkpoint; // directory to continue from; empty: start
+
+private:
+    RunSettings settings;
+    int64_t steps;
+    std::string config_text;
+    MetricsLog metrics;
+    int lock = -1;
+};
+
+// Complete checkpoints of a run directory, oldest first: step and directory.
+std::vector<std::pair<int64_t, std::string>> checkpoints_of(const std::string& run_directory);
+
+// Moments, step count and, where `with_weights`, the weights in full precision (the model directory may
+// hold them rounded), as a safetensors file. load_trainer gives back the same bits; a file of
+// another model is an error.
+void save_trainer(const Trainer& trainer, bool with_weights, const std::string& path);
+void load_trainer(Trainer& trainer, bool with_weights, const std::string& path);
