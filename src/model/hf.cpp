@@ -1,0 +1,176 @@
+#include "model/hf.h"
+
+#include "base/file.h"
+#include "model/hf_config.h"
+#include "model/safetensors.h"
+
+#include <algorithm>
+
+// Whether the directory's config.json is that of a model. A run directory has one, too: its settings.
+static bool is_model_directory(const std::string& directory) {
+    std::string path = join_path(directory, "config.json");
+    if (!file_exists(path)) return false;
+    Json json = read_json(path);
+    return json.is_object() && (json.contains("model_type") || json.contains("architectures"));
+}
+
+// Checkpoints appear under their final name, which is all digits, only when they are complete.
+static std::string newest_checkpoint(const std::string& run) {
+    std::string checkpoints = join_path(run, "checkpoints"), newest;
+    if (!is_directory(checkpoints)) return "";
+    for (const std::string& name : list_directory(checkpoints)) {
+        bool digits = name.find_first_not_of("0123456789") == std::string::npos;
+        bool later = name.size() != newest.size() ? name.size() > newest.size() : name > newest;
+        if (digits && later && is_model_directory(join_path(checkpoints, name))) newest = name;
+    }
+    return newest.empty() ? "" : join_path(checkpoints, newest);
+}
+
+std::string model_directory(const std::string& path) {
+    CHECK(!path.empty(), "model.path is not set; give the directory of a model: model.path=DIR");
+    CHECK(file_exists(path),
+          "%s does not exist; model.path must name a model's directory or a run's", path.c_str());
+    CHECK(is_directory(path),
+          "%s is a file; a model is a directory (a GGUF file becomes one by rlhf convert from=%s "
+          "to=DIR)",
+          path.c_str(), path.c_str());
+    if (is_model_directory(path)) return path;
+    std::string newest = newest_checkpoint(path);
+    CHECK(!newest.empty(),
+          "%s is neither a model (a config.json with \"model_type\") nor a run with a complete "
+          "checkpoint "
+          "(checkpoints/NUMBER/config.json)",
+          path.c_str());
+    return newest;
+}
+
+static Json read_json_or_null(const std::string& path) {
+    return file_exists(path) ? read_json(path) : Json(nullptr);
+}
+
+ModelConfig read_model_config(const std::string& directory) {
+    std::string path = join_path(directory, "config.json");
+    ModelConfig config = parse_model_config(
+        read_json(path), read_json_or_null(join_path(directory, "generation_config.json")), path);
+    if (config.head != Head::lm && has_safetensors(directory))
+        config.score_bias = SafetensorsDirectory(directory).tensors.count("score.bias") > 0;
+    return config;
+}
+
+static std::string shape_list(const std::vector<int64_t>& shape) {
+    std::string text = "(";
+    for (size_t i = 0; i < shape.size(); ++i)
+        text += format("%s%lld", i ? ", " : "", (long long)shape[i]);
+    return text + ")";
+}
+
+static std::vector<int64_t> shape_of(const Tensor& tensor) {
+    return std::vector<int64_t>(tensor.shape, tensor.shape + tensor.rank);
+}
+
+static bool ends_with(const std::string& text, const std::string& end) {
+    return text.size() >= end.size() &&
+           text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+// Tensors that a file may hold beside the parameters without meaning anything else by them: a copy of
+// the tied embedding, tables that are computed, a head that this use of the model leaves aside.
+static bool is_harmless(const std::string& name, const ModelConfig& config) {
+    if (name == "lm_head.weight") return config.tied_embeddings || config.head != Head::lm;
+    if (name == "score.weight" || name == "score.bias") return config.head == Head::lm;
+    return ends_with(name, ".rotary_emb.inv_freq");
+}
+
+static void check_unexpected(const SafetensorsDirectory& stored, const Params& params,
+                             const ModelConfig& config, const std::string& directory) {
+    std::map<std::string, int> known;
+    for (const Param& param : params.list) known[param.name] = 1;
+    for (auto& [name, tensor] : stored.tensors)
+        CHECK(known.count(name) || is_harmless(name, config),
+              "%s: tensor %.80s is no part of a %s model of this configuration; config.json and "
+              "weights do "
+              "not belong together",
+              directory.c_str(), name.c_str(), config.family.c_str());
+}
+
+static const StoredTensor& find_stored(const SafetensorsDirectory& stored, const std::string& name,
+                                       const std::vector<int64_t>& shape,
+                                       const std::string& directory) {
+    auto found = stored.tensors.find(name);
+    CHECK(found != stored.tensors.end(), "%s: tensor %s is missing from the weights",
+          directory.c_str(), name.c_str());
+    const StoredTensor& tensor = found->second;
+    CHECK(tensor.shape == shape, "%s: tensor %s has shape %s; config.json asks for %s",
+          tensor.file.c_str(), name.c_str(), shape_list(tensor.shape).c_str(),
+          shape_list(shape).c_str());
+    return tensor;
+}
+
+void read_weights(Model& model, const std::string& directory, const uint64_t* new_head_seed) {
+    SafetensorsDirectory stored(directory);
+    check_unexpected(stored, model.params, model.config, directory);
+    const int64_t chunk = 1 << 20;
+    std::vector<float> values(chunk);
+    for (const Param& param : model.params.list) {
+        bool is_head = param.name == "score.weight" || param.name == "score.bias";
+        if (is_head && new_head_seed && !stored.tensors.count(param.name)) {
+            Params head;
+            head.list = {param};
+            init_params(head, model.config, *model.ops, *new_head_seed);
+            continue;
+        }
+        const StoredTensor& tensor =
+            find_stored(stored, param.name, shape_of(param.tensor), directory);
+        for (int64_t at = 0; at < tensor.size; at += chunk) {
+            int64_t count = std::min(chunk, tensor.size - at);
+            read_stored(tensor, at, count, values.data());
+            upload_values(*model.ops, param.tensor, at, values.data(), count);
+        }
+    }
+    model.source = directory;
+    refresh_weights(model.params, *model.ops);
+}
+
+static DType parse_save_dtype(const std::string& name) {
+    for (DType dtype : {DType::f32, DType::bf16, DType::f16})
+        if (name == dtype_name(dtype)) return dtype;
+    fail("weights cannot be saved in \"%s\"; f32, bf16 and f16 can be written", name.c_str());
+}
+
+// Tokenizer, template and generation settings, which go where the weights go.
+static void copy_companions(const std::string& from, const std::string& to) {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                             "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model",
+                             "chat_template.jinja", "chat_template.json", "generation_config.json"})
+        if (file_exists(join_path(from, name)))
+            write_file(join_path(to, name), read_file(join_path(from, name)));
+}
+
+// Everything of a model directory but the weights.
+static void write_metadata(const ModelConfig& config, const std::string& source,
+                           const std::string& directory, const std::string& save_dtype) {
+    Json original;
+    if (!source.empty()) {
+        CHECK(is_directory(source), "%s, from where the tokenizer is copied, is gone",
+              source.c_str());
+        original = read_json_or_null(join_path(source, "config.json"));
+        copy_companions(source, directory);
+    }
+    write_file(join_path(directory, "config.json"),
+               model_config_json(config, original, save_dtype).dump(2) + "\n");
+    std::string generation = join_path(directory, "generation_config.json");
+    if (!file_exists(generation) && !config.eos.empty())
+        write_file(generation, generation_config_json(config).dump(2) + "\n");
+}
+
+void write_model(const Model& model, const std::string& directory, const std::string& save_dtype) {
+    DType dtype = parse_save_dtype(save_dtype);
+    std::vector<TensorSource> tensors;
+    for (const Param& param : model.params.list)
+        tensors.push_back({param.name, shape_of(param.tensor), dtype,
+                           [&](int64_t first, int64_t count, float* values) {
+                               download_values(*model.ops, values, param.tensor, first, count);
+                           }});
+    write_safetensors(directory, tensors);
+    write_metadata(model.config, model.source, directory, save_dtype);
+}
