@@ -1,7 +1,8 @@
 # rlhf.cpp: two commands do everything on a fresh Debian or Ubuntu machine.
 #   make demo     packages, build, train the built-in tiny model and sample it
 #   make test     packages, build, all tests
-# Others: make (build only), make check (fast tests), make format, make clean, make deps.
+# Others: make (build only), make check (the fast tests), make format, make clean, make deps; for CI:
+# make format-check, make layers, make asan, make fuzz.
 
 BUILD ?= build
 CXX ?= g++
@@ -9,14 +10,19 @@ CXX ?= g++
 # machine with AVX2. Never -ffast-math: NaN checks and reproducible sums depend on it.
 ARCH ?= native
 OPT ?= -O3 -fno-math-errno -fno-trapping-math
-# -Wno-restrict: GCC 12 warns wrongly about std::string (its bug 105651).
-CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -g1 -fopenmp -Wall -Wextra -Wshadow -Werror -Wno-restrict -Isrc
+# -Wno-restrict: GCC 12 warns wrongly about std::string (its bug 105651); clang does not know the flag.
+CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -g1 -fopenmp -Wall -Wextra -Wshadow -Werror -Isrc
+CXXFLAGS += $(if $(findstring clang,$(CXX)),,-Wno-restrict)
 LDLIBS += -fopenmp -ldnnl -lpcre2-8 -lutf8proc
+JOBS ?= $(shell nproc)
 
 SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp))
 TESTS := $(wildcard tests/*.cpp tests/*/*_test.cpp)
+FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 OBJECTS := $(SOURCES:%.cpp=$(BUILD)/%.o)
 TEST_OBJECTS := $(TESTS:%.cpp=$(BUILD)/%.o)
+FORMATTED := $(wildcard src/*/*.h src/*/*.cpp tests/*.h tests/*.cpp tests/*/*.h tests/*/*.cpp)
+PACKAGES := g++ make libdnnl-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev
 
 all: $(BUILD)/rlhf
 
@@ -32,7 +38,61 @@ $(BUILD)/%.o: %.cpp
 
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(BUILD)/src/app/main.d
 
+# Installs what is missing, and says nothing when nothing is.
+deps:
+	@command -v dpkg > /dev/null || { echo "not a Debian system: install these yourself: $(PACKAGES)"; exit 0; }; \
+	missing=$$(for p in $(PACKAGES); do dpkg -s $$p > /dev/null 2>&1 || echo $$p; done); \
+	[ -z "$$missing" ] && exit 0; \
+	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
+	$$sudo apt-get update -q && $$sudo apt-get install -y -q $$missing
+
+demo: deps
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf
+	@rm -rf checkpoints/demo
+	$(BUILD)/rlhf sft configs/demo.json run.dir=checkpoints/demo
+	$(BUILD)/rlhf generate model.path=checkpoints/demo prompt="+52>71" sample.temperature=0
+
+# The tests of the command line run the binary that RLHF names.
+test: deps
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
+	@tests/layers.sh
+	@RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
+
+# Suites that take long have names that end in Slow.
+check:
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
+	@tests/layers.sh
+	@RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+
+layers:
+	@tests/layers.sh
+
+format:
+	clang-format -i $(FORMATTED)
+
+format-check:
+	@command -v clang-format > /dev/null || { echo "format check skipped: there is no clang-format here"; exit 0; }; \
+	clang-format --dry-run -Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files are fine"
+
+# Address and undefined-behaviour sanitizers, in a build directory of their own.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+asan:
+	@$(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)" build-asan/rlhf build-asan/unit_tests
+	@RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+
+# Each tests/fuzz/NAME_fuzz.cpp feeds one parser with libFuzzer's bytes for FUZZ_SECONDS. It needs clang.
+FUZZ_SECONDS ?= 30
+FUZZ_FLAGS := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+fuzz:
+	@command -v clang++ > /dev/null || { echo "fuzzing skipped: there is no clang++ here"; exit 0; }; \
+	$(MAKE) -s -j$(JOBS) BUILD=build-fuzz CXX=clang++ OPT="$(FUZZ_FLAGS)" $(FUZZERS:%=build-fuzz/%_fuzz) && \
+	for name in $(FUZZERS); do tests/fuzz/run.sh build-fuzz/$${name}_fuzz $(FUZZ_SECONDS) || exit 1; done
+
+$(BUILD)/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(OBJECTS)
+	$(CXX) -o $@ $^ -fsanitize=fuzzer,address,undefined $(LDLIBS)
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all clean
+.PHONY: all deps demo test check layers format format-check asan fuzz clean
+.SECONDARY:
