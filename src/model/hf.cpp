@@ -14,16 +14,18 @@ static bool is_model_directory(const std::string& directory) {
     return json.is_object() && (json.contains("model_type") || json.contains("architectures"));
 }
 
-// Checkpoints appear under their final name, which is all digits, only when they are complete.
-static std::string newest_checkpoint(const std::string& run) {
-    std::string checkpoints = join_path(run, "checkpoints"), newest;
-    if (!is_directory(checkpoints)) return "";
-    for (const std::string& name : list_directory(checkpoints)) {
-        bool digits = name.find_first_not_of("0123456789") == std::string::npos;
-        bool later = name.size() != newest.size() ? name.size() > newest.size() : name > newest;
-        if (digits && later && is_model_directory(join_path(checkpoints, name))) newest = name;
+std::vector<std::pair<int64_t, std::string>> complete_checkpoints(const std::string& run) {
+    std::vector<std::pair<int64_t, std::string>> found;
+    std::string parent = join_path(run, "checkpoints");
+    if (!is_directory(parent)) return found;
+    for (const std::string& name : list_directory(parent)) {
+        bool digits = name.size() < 18 && name.find_first_not_of("0123456789") == std::string::npos;
+        std::string path = join_path(parent, name);
+        if (digits && file_exists(join_path(path, "trainer_state.json")))
+            found.push_back({std::stoll(name), path});
     }
-    return newest.empty() ? "" : join_path(checkpoints, newest);
+    std::sort(found.begin(), found.end());
+    return found;
 }
 
 std::string model_directory(const std::string& path) {
@@ -35,13 +37,12 @@ std::string model_directory(const std::string& path) {
           "to=DIR)",
           path.c_str(), path.c_str());
     if (is_model_directory(path)) return path;
-    std::string newest = newest_checkpoint(path);
-    CHECK(!newest.empty(),
+    auto checkpoints = complete_checkpoints(path);
+    CHECK(!checkpoints.empty(),
           "%s is neither a model (a config.json with \"model_type\") nor a run with a complete "
-          "checkpoint "
-          "(checkpoints/NUMBER/config.json)",
+          "checkpoint (checkpoints/NUMBER with a trainer_state.json)",
           path.c_str());
-    return newest;
+    return checkpoints.back().second;
 }
 
 static Json read_json_or_null(const std::string& path) {

@@ -3,6 +3,10 @@
 
 #include "model/model.h"
 
+// Complete checkpoints of a run directory, oldest first: step and directory. A checkpoint is complete
+// when it stands under its number and has a trainer_state.json, the file that is written last.
+std::vector<std::pair<int64_t, std::string>> complete_checkpoints(const std::string& run);
+
 // `path` itself if it holds a config.json of a model, or the newest complete checkpoint of the run
 // directory `path`. Errors say what was looked for.
 std::string model_directory(const std::string& path);

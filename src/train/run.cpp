@@ -2,6 +2,7 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "model/hf.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -59,20 +60,6 @@ static void verify(const std::string& checkpoint) {
     }
 }
 
-std::vector<std::pair<int64_t, std::string>> checkpoints_of(const std::string& run_directory) {
-    std::vector<std::pair<int64_t, std::string>> found;
-    std::string parent = join_path(run_directory, "checkpoints");
-    if (!is_directory(parent)) return found;
-    for (const std::string& name : list_directory(parent)) {
-        bool number = name.size() < 18 && name.find_first_not_of("0123456789") == std::string::npos;
-        std::string path = join_path(parent, name);
-        if (number && file_exists(join_path(path, state_name)))
-            found.push_back({std::stoll(name), path});
-    }
-    std::sort(found.begin(), found.end());
-    return found;
-}
-
 // Left behind by a process that died while it wrote.
 static bool is_leftover(const std::string& name) {
     return name.find(".tmp") != std::string::npos || name.ends_with(".old");
@@ -108,8 +95,8 @@ static void check_unchanged(const Fields& config, const std::string& path) {
     }
 }
 
-Run::Run(const RunSettings& settings_, const Fields& config, int64_t steps_)
-    : settings(settings_), steps(steps_), config_text(config_json(config).dump(2) + "\n") {
+Run::Run(const RunSettings& run_settings, const Fields& config, int64_t steps_)
+    : settings(run_settings), steps(steps_), config_text(config_json(config).dump(2) + "\n") {
     CHECK(!settings.dir.empty(), "run.dir is missing: name the directory that the run shall write");
     if (!file_exists(settings.dir)) return;
     CHECK(is_directory(settings.dir), "run.dir=%s is a file; name a directory",
@@ -124,7 +111,7 @@ Run::Run(const RunSettings& settings_, const Fields& config, int64_t steps_)
     CHECK(file_exists(saved), "run.dir=%s is not a run directory: it holds %s but no config.json",
           settings.dir.c_str(), names[0].c_str());
     check_unchanged(config, saved);
-    auto complete = checkpoints_of(settings.dir);
+    auto complete = complete_checkpoints(settings.dir);
     if (complete.empty()) return;
     step = complete.back().first;
     checkpoint = complete.back().second;
@@ -173,7 +160,7 @@ void Run::save(int64_t done, const Json& state,
     step = done;
     checkpoint = path;
 
-    auto complete = checkpoints_of(settings.dir);
+    auto complete = complete_checkpoints(settings.dir);
     for (size_t i = 0; i + settings.keep < complete.size(); ++i) {
         // Renamed first: a directory that is half removed must not look like a checkpoint.
         std::string old = complete[i].second + ".old";

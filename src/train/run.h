@@ -37,22 +37,24 @@ struct Run {
     nlohmann::ordered_json resumed_state() const;    // null when starting
     std::string file(const std::string& name) const; // RUN/name
 
+    const RunSettings settings;
     int64_t step = 0;       // optimiser steps done
     std::string checkpoint; // directory to continue from; empty: start
 
 private:
-    RunSettings settings;
     int64_t steps;
     std::string config_text;
     MetricsLog metrics;
     int lock = -1;
 };
 
-// Complete checkpoints of a run directory, oldest first: step and directory.
-std::vector<std::pair<int64_t, std::string>> checkpoints_of(const std::string& run_directory);
-
 // Moments, step count and, where `with_weights`, the weights in full precision (the model directory may
 // hold them rounded), as a safetensors file. load_trainer gives back the same bits; a file of
 // another model is an error.
 void save_trainer(const Trainer& trainer, bool with_weights, const std::string& path);
 void load_trainer(Trainer& trainer, bool with_weights, const std::string& path);
+
+// Writes the checkpoint of one model and its trainer after step `done`.
+void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const nlohmann::ordered_json& state);
+// The trainer's part of run.checkpoint; the model was loaded from there.
+void load_checkpoint(const Run& run, Trainer& trainer);

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "model/hf.h"
 #include "train/run.h"
 
 #include <cstring>
@@ -70,4 +71,24 @@ void load_trainer(Trainer& trainer, bool with_weights, const std::string& path) 
         at += part.tensor.bytes();
     }
     if (with_weights) refresh_weights(trainer.model.params, *trainer.model.ops);
+}
+
+static const char* trainer_name = "trainer.safetensors";
+
+// Whether the model directory holds the weights rounded, so that the trainer's file must have them, too.
+static bool saved_rounded(const Run& run, const Trainer& trainer) {
+    return run.settings.save_dtype != dtype_name(trainer.model.compute.dtype);
+}
+
+void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state) {
+    run.save(done, state, [&](const std::string& directory) {
+        write_model(trainer.model, directory, run.settings.save_dtype);
+        save_trainer(trainer, saved_rounded(run, trainer), join_path(directory, trainer_name));
+    });
+    // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
+    trainer.model.source = run.checkpoint;
+}
+
+void load_checkpoint(const Run& run, Trainer& trainer) {
+    load_trainer(trainer, saved_rounded(run, trainer), join_path(run.checkpoint, trainer_name));
 }

@@ -325,8 +325,10 @@ TEST(ModelDirectory, ARunDirectoryMeansItsNewestCompleteCheckpoint) {
     EXPECT_MESSAGE(model_directory(run), "neither a model");
     for (const char* name : {"000009", "000010", "000011.tmp", "000012"})
         make_directories(run + "/checkpoints/" + name);
-    for (const char* name : {"000009", "000010", "000011.tmp"})
+    for (const char* name : {"000009", "000010", "000011.tmp", "000012"})
         write_file(run + "/checkpoints/" + name + "/config.json", llama_config);
+    for (const char* name : {"000009", "000010", "000011.tmp"}) // 000012 lacks its marker
+        write_file(run + "/checkpoints/" + name + "/trainer_state.json", "{}");
     EXPECT_EQ(model_directory(run), run + "/checkpoints/000010");
     EXPECT_EQ(model_directory(run + "/checkpoints/000009"), run + "/checkpoints/000009");
     EXPECT_MESSAGE(model_directory(run + "/nowhere"), "does not exist");

@@ -2,6 +2,7 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "model/hf.h"
 #include "train/run.h"
 
 #include <gtest/gtest.h>
@@ -106,7 +107,7 @@ TEST_F(RunDirectory, IncompleteDirectoriesAreNotCheckpoints) {
     // died while writing, while removing, and before the marker
     make_directories(at("checkpoints/000004.tmp")), make_directories(at("checkpoints/000001.old"));
     make_directories(at("checkpoints/000005"));
-    EXPECT_EQ(checkpoints_of(config.run.dir).size(), 1u);
+    EXPECT_EQ(complete_checkpoints(config.run.dir).size(), 1u);
     EXPECT_EQ(work(6)["number"], 20);
     EXPECT_FALSE(file_exists(at("checkpoints/000004.tmp")));
     EXPECT_FALSE(file_exists(at("checkpoints/000001.old")));
