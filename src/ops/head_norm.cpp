@@ -1,0 +1,85 @@
+// RMSNorm of every query and key head by itself.
+
+#include "ops/install.h"
+#include "ops/row_math.h"
+
+namespace cpu {
+
+template <class T>
+static void head_norm_forward(Tensor y, Tensor s, Tensor x, Tensor wq, Tensor wk, int H, int K,
+                              double eps) {
+    const char* op = "head_norm_forward";
+    int64_t N = x.shape[0], width = x.shape[1], D = wq.shape[0], heads = H + K;
+    T* yp = arg<T>(op, "y", y, {N, (H + 2 * K) * D});
+    T* sp = arg<T>(op, "s", s, {N, heads});
+    const T* xp = arg<T>(op, "x", x, {N, (H + 2 * K) * D});
+    const T* wqp = arg<T>(op, "wq", wq, {D});
+    const T* wkp = arg<T>(op, "wk", wk, {D});
+#pragma omp parallel for if (N * width > 1 << 14)
+    for (int64_t n = 0; n < N; ++n) {
+        const T* xn = xp + n * width;
+        T* yn = yp + n * width;
+        for (int64_t h = 0; h < heads; ++h) {
+            const T *xh = xn + h * D, *w = h < H ? wqp : wkp;
+            T sh = 1 / std::sqrt(dot(xh, xh, D) / D + T(eps));
+            for (int64_t d = 0; d < D; ++d) yn[h * D + d] = w[d] * xh[d] * sh;
+            sp[n * heads + h] = sh;
+        }
+        std::memcpy(yn + heads * D, xn + heads * D, K * D * sizeof(T)); // values
+    }
+}
+
+// As rmsnorm_backward for every head; dwq and dwk by chunks of rows.
+template <class T>
+static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tensor dy, Tensor x,
+                               Tensor wq, Tensor wk, int H, int K) {
+    const char* op = "head_norm_backward";
+    int64_t N = x.shape[0], width = x.shape[1], D = wq.shape[0], heads = H + K;
+    T* dxp = arg<T>(op, "dx", dx, {N, (H + 2 * K) * D});
+    T* dwqp = arg<T>(op, "dwq", dwq, {D});
+    T* dwkp = arg<T>(op, "dwk", dwk, {D});
+    const T* sp = arg<T>(op, "s", s, {N, heads});
+    const T* dyp = arg<T>(op, "dy", dy, {N, (H + 2 * K) * D});
+    const T* xp = arg<T>(op, "x", x, {N, (H + 2 * K) * D});
+    const T* wqp = arg<T>(op, "wq", wq, {D});
+    const T* wkp = arg<T>(op, "wk", wk, {D});
+    const int64_t rows = 64, chunks = (N + rows - 1) / rows;
+    T* partial = static_cast<T*>(scratch(Slot::partial_sums, chunks * 2 * D * sizeof(T)));
+#pragma omp parallel for if (N * width > 1 << 14)
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        T* dw_chunk = partial + chunk * 2 * D; // dwq, then dwk
+        std::memset(dw_chunk, 0, 2 * D * sizeof(T));
+        for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n) {
+            const T *dyn = dyp + n * width, *xn = xp + n * width;
+            T* dxn = dxp + n * width;
+            for (int64_t h = 0; h < heads; ++h) {
+                const T *dyh = dyn + h * D, *xh = xn + h * D, *w = h < H ? wqp : wkp;
+                T *dxh = dxn + h * D, *dw = dw_chunk + (h < H ? 0 : D);
+                Vec<T> sums = {};
+                for_vectors<T>(D, [&](int64_t d, int k) {
+                    sums += load(w + d, k) * load(dyh + d, k) * load(xh + d, k);
+                });
+                T sh = sp[n * heads + h], u = sum<T>(sums) * sh * sh / D;
+                for (int64_t d = 0; d < D; ++d) {
+                    dxh[d] += sh * (w[d] * dyh[d] - xh[d] * u);
+                    dw[d] += dyh[d] * xh[d] * sh;
+                }
+            }
+            for (int64_t i = heads * D; i < width; ++i) dxn[i] += dyn[i]; // values
+        }
+    }
+    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        for (int64_t d = 0; d < D; ++d) {
+            dwqp[d] += partial[chunk * 2 * D + d];
+            dwkp[d] += partial[chunk * 2 * D + D + d];
+        }
+}
+
+template <class T> void install_head_norm(Ops& ops) {
+    ops.head_norm_forward = head_norm_forward<T>;
+    ops.head_norm_backward = head_norm_backward<T>;
+}
+template void install_head_norm<float>(Ops&);
+template void install_head_norm<double>(Ops&);
+
+} // namespace cpu

@@ -1,0 +1,43 @@
+#pragma once
+// What the files of the CPU backend share: their install functions (each fills its part of the table),
+// the check of an argument, and scratch memory.
+
+#include "ops/ops.h"
+
+namespace cpu {
+
+template <class T> void install_memory(Ops& ops);
+template <class T> void install_embedding(Ops& ops);
+template <class T> void install_linear(Ops& ops, DType gemm);
+template <class T> void install_rmsnorm(Ops& ops);
+template <class T> void install_residual(Ops& ops);
+template <class T> void install_head_norm(Ops& ops);
+template <class T> void install_rope(Ops& ops);
+template <class T> void install_swiglu(Ops& ops);
+template <class T> void install_token_logprob(Ops& ops);
+template <class T> void install_sample(Ops& ops);
+template <class T> void install_adamw(Ops& ops);
+
+// The elements of an argument, after its shape and type were checked.
+template <class T>
+T* arg(const char* op, const char* name, const Tensor& tensor,
+       std::initializer_list<int64_t> shape) {
+    check_shape(op, name, tensor, shape);
+    CHECK(tensor.dtype == dtype_of<T>(), "%s: %s is %s, wanted %s", op, name,
+          dtype_name(tensor.dtype), dtype_name(dtype_of<T>()));
+    return static_cast<T*>(tensor.data);
+}
+
+// The same for an argument that may be left out: null then.
+template <class T>
+T* optional_arg(const char* op, const char* name, const Tensor& tensor,
+                std::initializer_list<int64_t> shape) {
+    return tensor ? arg<T>(op, name, tensor, shape) : nullptr;
+}
+
+// Scratch of the calling thread, 64-byte aligned. It only grows, so a step allocates nothing once
+// everything has run at full size. A slot's memory is valid until its next use.
+enum class Slot { gemm_a, gemm_b, partial_sums, count };
+void* scratch(Slot slot, size_t bytes);
+
+} // namespace cpu

@@ -1,0 +1,97 @@
+// RMSNorm, alone and together with the sum of the residual stream before it.
+
+#include "ops/install.h"
+#include "ops/row_math.h"
+
+namespace cpu {
+
+// y = w x s for one row; returns s.
+template <class T> INLINE T norm_row(T* y, const T* x, const T* w, int64_t C, T eps) {
+    T s = 1 / std::sqrt(dot(x, x, C) / C + eps);
+    for (int64_t c = 0; c < C; ++c) y[c] = w[c] * x[c] * s;
+    return s;
+}
+
+template <class T> static void rmsnorm_forward(Tensor y, Tensor s, Tensor x, Tensor w, double eps) {
+    const char* op = "rmsnorm_forward";
+    int64_t N = x.shape[0], C = x.shape[1];
+    T* yp = arg<T>(op, "y", y, {N, C});
+    T* sp = arg<T>(op, "s", s, {N});
+    const T* xp = arg<T>(op, "x", x, {N, C});
+    const T* wp = arg<T>(op, "w", w, {C});
+#pragma omp parallel for if (N * C > 1 << 14)
+    for (int64_t n = 0; n < N; ++n) sp[n] = norm_row(yp + n * C, xp + n * C, wp, C, T(eps));
+}
+
+template <class T>
+static void residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Tensor delta, Tensor w,
+                                     double eps) {
+    const char* op = "residual_rmsnorm_forward";
+    int64_t N = x.shape[0], C = x.shape[1];
+    T* zp = arg<T>(op, "z", z, {N, C});
+    T* yp = arg<T>(op, "y", y, {N, C});
+    T* sp = arg<T>(op, "s", s, {N});
+    const T* xp = arg<T>(op, "x", x, {N, C});
+    const T* dp = arg<T>(op, "delta", delta, {N, C});
+    const T* wp = arg<T>(op, "w", w, {C});
+#pragma omp parallel for if (N * C > 1 << 14)
+    for (int64_t n = 0; n < N; ++n) {
+        for (int64_t i = n * C; i < (n + 1) * C; ++i) zp[i] = xp[i] + dp[i];
+        sp[n] = norm_row(yp + n * C, zp + n * C, wp, C, T(eps));
+    }
+}
+
+// With g = w dy and u = <g, x>:  ds/dx_c = -s^3 x_c / C, so dx_c = s g_c + u ds/dx_c.
+// dw sums over rows: each chunk of 64 rows into a line of scratch, then the lines in order. Chunks do
+// not depend on the number of threads, nor does the result.
+template <class T>
+static void rmsnorm_backward(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x, Tensor w) {
+    const char* op = "rmsnorm_backward";
+    int64_t N = x.shape[0], C = x.shape[1];
+    T* dxp = arg<T>(op, "dx", dx, {N, C});
+    T* dwp = arg<T>(op, "dw", dw, {C});
+    const T* sp = arg<T>(op, "s", s, {N});
+    const T* dyp = arg<T>(op, "dy", dy, {N, C});
+    const T* xp = arg<T>(op, "x", x, {N, C});
+    const T* wp = arg<T>(op, "w", w, {C});
+    const int64_t rows = 64, chunks = (N + rows - 1) / rows;
+    T* partial = static_cast<T*>(scratch(Slot::partial_sums, chunks * C * sizeof(T)));
+#pragma omp parallel if (N * C > 1 << 14)
+    {
+#pragma omp for
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+            T* dw_chunk = partial + chunk * C;
+            std::memset(dw_chunk, 0, C * sizeof(T));
+            for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n) {
+                const T *dyn = dyp + n * C, *xn = xp + n * C;
+                T* dxn = dxp + n * C;
+                T sn = sp[n], u = 0;
+                Vec<T> sums = {};
+                for_vectors<T>(C, [&](int64_t c, int k) {
+                    sums += load(wp + c, k) * load(dyn + c, k) * load(xn + c, k);
+                });
+                u = sum<T>(sums) * sn * sn / C;
+                for (int64_t c = 0; c < C; ++c) {
+                    dxn[c] += sn * (wp[c] * dyn[c] - xn[c] * u);
+                    dw_chunk[c] += dyn[c] * xn[c] * sn;
+                }
+            }
+        }
+#pragma omp for
+        for (int64_t c = 0; c < C; ++c) {
+            T total = 0;
+            for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk * C + c];
+            dwp[c] += total;
+        }
+    }
+}
+
+template <class T> void install_rmsnorm(Ops& ops) {
+    ops.rmsnorm_forward = rmsnorm_forward<T>;
+    ops.rmsnorm_backward = rmsnorm_backward<T>;
+    ops.residual_rmsnorm_forward = residual_rmsnorm_forward<T>;
+}
+template void install_rmsnorm<float>(Ops&);
+template void install_rmsnorm<double>(Ops&);
+
+} // namespace cpu

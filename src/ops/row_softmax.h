@@ -1,0 +1,75 @@
+#pragma once
+// The softmax of one row of logits, as token_logprob and sample both measure it: the same function, so
+// the same bits.
+
+#include "ops/row_math.h"
+
+namespace cpu {
+
+constexpr int64_t softmax_block = 4096; // sums inside a block in T, across blocks in double
+
+// t_v = z_v inverse_temperature, largest = max t, sum = sum_v exp(t_v - largest)
+template <class T> struct RowSoftmax {
+    T largest;
+    double sum;
+    double weighted; // sum_v exp(t_v - largest) (t_v - largest), if asked for
+
+    double log_sum() const { return (double)largest + std::log(sum); }
+    // log p of one t
+    T logp(T t) const { return (T)((double)t - largest - std::log(sum)); }
+    // log sum - sum_v p_v t_v
+    T entropy() const { return (T)(std::log(sum) - weighted / sum); }
+};
+
+// exp(t - largest) of n elements; those behind the row's end are 0.
+template <class T>
+INLINE Vec<T> softmax_terms(const T* z, int n, T inverse_temperature, T largest) {
+    Vec<T> x = n == lanes<T> ? load(z) : load<T>(z, n, -INFINITY);
+    return exp(x * inverse_temperature - largest);
+}
+
+template <class T> INLINE T row_max(const T* z, int64_t V) {
+    Vec<T> most = -INFINITY - Vec<T>{};
+    for_vectors<T>(V, [&](int64_t v, int n) {
+        Vec<T> x = n == lanes<T> ? load(z + v) : load<T>(z + v, n, -INFINITY);
+        most = x > most ? x : most;
+    });
+    T largest = most[0];
+    for (int i = 1; i < lanes<T>; ++i) largest = std::max(largest, (T)most[i]);
+    return largest;
+}
+
+// The terms' sum over one block.
+template <class T> INLINE T block_sum(const T* z, int64_t count, T inverse_temperature, T largest) {
+    Vec<T> sums = {};
+    for_vectors<T>(count, [&](int64_t v, int n) {
+        sums += softmax_terms(z + v, n, inverse_temperature, largest);
+    });
+    return sum<T>(sums);
+}
+
+template <class T> RowSoftmax<T> row_softmax(const T* z, int64_t V, T inverse_temperature) {
+    RowSoftmax<T> row = {row_max(z, V) * inverse_temperature, 0, 0};
+    for (int64_t v = 0; v < V; v += softmax_block)
+        row.sum +=
+            block_sum(z + v, std::min(softmax_block, V - v), inverse_temperature, row.largest);
+    return row;
+}
+
+// The same, with `weighted`: what the entropy needs.
+template <class T> RowSoftmax<T> row_softmax_entropy(const T* z, int64_t V, T inverse_temperature) {
+    RowSoftmax<T> row = row_softmax(z, V, inverse_temperature);
+    for (int64_t first = 0; first < V; first += softmax_block) {
+        Vec<T> sums = {};
+        for_vectors<T>(std::min(softmax_block, V - first), [&](int64_t v, int n) {
+            Vec<T> x = n == lanes<T> ? load(z + first + v) : load<T>(z + first + v, n, row.largest);
+            Vec<T> e = softmax_terms(z + first + v, n, inverse_temperature, row.largest);
+            Vec<T> t = x * inverse_temperature - row.largest;
+            sums += e > T(0) ? e * t : e; // exp(-inf) (-inf) is 0 here
+        });
+        row.weighted += sum<T>(sums);
+    }
+    return row;
+}
+
+} // namespace cpu

@@ -1,0 +1,52 @@
+// The gated unit of the feed-forward layer.
+
+#include "ops/install.h"
+#include "ops/row_math.h"
+
+namespace cpu {
+
+template <class T> static void swiglu_forward(Tensor y, Tensor gate_up) {
+    const char* op = "swiglu_forward";
+    int64_t N = y.shape[0], F = y.shape[1];
+    T* yp = arg<T>(op, "y", y, {N, F});
+    const T* xp = arg<T>(op, "gate_up", gate_up, {N, 2 * F});
+#pragma omp parallel for if (N * F > 1 << 12)
+    for (int64_t n = 0; n < N; ++n) {
+        T* yn = yp + n * F;
+        const T *gate = xp + n * 2 * F, *up = gate + F;
+        for_vectors<T>(F, [&](int64_t f, int k) {
+            Vec<T> g = load(gate + f, k), u = load(up + f, k);
+            store_n(yn + f, k, g / (T(1) + exp(-g)) * u);
+        });
+    }
+}
+
+// With sigma = 1 / (1 + exp(-g)):  silu'(g) = sigma (1 + g (1 - sigma)).
+template <class T> static void swiglu_backward(Tensor dgate_up, Tensor dy, Tensor gate_up) {
+    const char* op = "swiglu_backward";
+    int64_t N = dy.shape[0], F = dy.shape[1];
+    T* dxp = arg<T>(op, "dgate_up", dgate_up, {N, 2 * F});
+    const T* dyp = arg<T>(op, "dy", dy, {N, F});
+    const T* xp = arg<T>(op, "gate_up", gate_up, {N, 2 * F});
+#pragma omp parallel for if (N * F > 1 << 12)
+    for (int64_t n = 0; n < N; ++n) {
+        T *dgate = dxp + n * 2 * F, *dup = dgate + F;
+        const T *gate = xp + n * 2 * F, *up = gate + F, *dyn = dyp + n * F;
+        for_vectors<T>(F, [&](int64_t f, int k) {
+            Vec<T> g = load(gate + f, k), u = load(up + f, k), d = load(dyn + f, k);
+            Vec<T> sigma = T(1) / (T(1) + exp(-g));
+            Vec<T> slope = sigma * (T(1) + g * (T(1) - sigma));
+            store_n(dgate + f, k, load(dgate + f, k) + d * u * slope);
+            store_n(dup + f, k, load(dup + f, k) + d * g * sigma);
+        });
+    }
+}
+
+template <class T> void install_swiglu(Ops& ops) {
+    ops.swiglu_forward = swiglu_forward<T>;
+    ops.swiglu_backward = swiglu_backward<T>;
+}
+template void install_swiglu<float>(Ops&);
+template void install_swiglu<double>(Ops&);
+
+} // namespace cpu
