@@ -24,11 +24,11 @@ static void adamw(Tensor p, Tensor m, Tensor v, Tensor g, double grad_scale, dou
 #pragma omp parallel for simd schedule(static) if (size > 1 << 14)
     for (int64_t i = 0; i < size; ++i) {
         T gi = gp[i] * scale;
-        T mi = b1 * mp[i] + c1 * gi;
-        T vi = b2 * vp[i] + c2 * gi * gi;
+        T mi = fma(b1, mp[i], c1 * gi);
+        T vi = fma(b2, vp[i], c2 * gi * gi);
         mp[i] = mi;
         vp[i] = vi;
-        pp[i] -= step * mi / (std::sqrt(vi) * root + e) + decay * pp[i];
+        pp[i] = fma(-decay, pp[i], pp[i] - step * mi / fma(std::sqrt(vi), root, e));
     }
 }
 

@@ -55,14 +55,10 @@ static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tens
             for (int64_t h = 0; h < heads; ++h) {
                 const T *dyh = dyn + h * D, *xh = xn + h * D, *w = h < H ? wqp : wkp;
                 T *dxh = dxn + h * D, *dw = dw_chunk + (h < H ? 0 : D);
-                Vec<T> sums = {};
-                for_vectors<T>(D, [&](int64_t d, int k) {
-                    sums += load(w + d, k) * load(dyh + d, k) * load(xh + d, k);
-                });
-                T sh = sp[n * heads + h], u = sum<T>(sums) * sh * sh / D;
+                const T sh = sp[n * heads + h], u = dot(dyh, xh, w, D) * sh * sh / D;
                 for (int64_t d = 0; d < D; ++d) {
-                    dxh[d] += sh * (w[d] * dyh[d] - xh[d] * u);
-                    dw[d] += dyh[d] * xh[d] * sh;
+                    dxh[d] = fma(sh, fma(-xh[d], u, w[d] * dyh[d]), dxh[d]);
+                    dw[d] = fma(dyh[d], xh[d] * sh, dw[d]);
                 }
             }
             for (int64_t i = heads * D; i < width; ++i) dxn[i] += dyn[i]; // values

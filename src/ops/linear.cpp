@@ -93,7 +93,7 @@ template <class F>
 static void add_rows(double* to, const double* row, int64_t rows, int64_t C, const F& factor) {
     for (int64_t j = 0; j < rows; ++j) {
         const double a = factor(j), *from = row + j * C;
-        for (int64_t c = 0; c < C; ++c) to[c] += a * from[c];
+        for (int64_t c = 0; c < C; ++c) to[c] = fma(a, from[c], to[c]);
     }
 }
 

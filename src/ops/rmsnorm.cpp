@@ -6,7 +6,7 @@
 namespace cpu {
 
 // y = w x s for one row; returns s.
-template <class T> INLINE T norm_row(T* y, const T* x, const T* w, int64_t C, T eps) {
+template <class T> inline T norm_row(T* y, const T* x, const T* w, int64_t C, T eps) {
     T s = 1 / std::sqrt(dot(x, x, C) / C + eps);
     for (int64_t c = 0; c < C; ++c) y[c] = w[c] * x[c] * s;
     return s;
@@ -65,15 +65,10 @@ static void rmsnorm_backward(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x
             for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n) {
                 const T *dyn = dyp + n * C, *xn = xp + n * C;
                 T* dxn = dxp + n * C;
-                T sn = sp[n], u = 0;
-                Vec<T> sums = {};
-                for_vectors<T>(C, [&](int64_t c, int k) {
-                    sums += load(wp + c, k) * load(dyn + c, k) * load(xn + c, k);
-                });
-                u = sum<T>(sums) * sn * sn / C;
+                const T sn = sp[n], u = dot(dyn, xn, wp, C) * sn * sn / C;
                 for (int64_t c = 0; c < C; ++c) {
-                    dxn[c] += sn * (wp[c] * dyn[c] - xn[c] * u);
-                    dw_chunk[c] += dyn[c] * xn[c] * sn;
+                    dxn[c] = fma(sn, fma(-xn[c], u, wp[c] * dyn[c]), dxn[c]);
+                    dw_chunk[c] = fma(dyn[c], xn[c] * sn, dw_chunk[c]);
                 }
             }
         }

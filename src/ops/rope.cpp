@@ -1,6 +1,7 @@
 // Rotary position embedding of query and key heads, in place.
 
 #include "ops/install.h"
+#include "ops/simd.h"
 
 namespace cpu {
 
@@ -21,8 +22,8 @@ static void rotate(const char* op, Tensor qkv, Tensor position, Tensor table, in
 #pragma omp simd
             for (int64_t i = 0; i < half; ++i) {
                 T a = low[i], b = high[i], c = cosine[i], s = direction * sine[i];
-                low[i] = a * c - b * s;
-                high[i] = b * c + a * s;
+                low[i] = fma(a, c, -(b * s));
+                high[i] = fma(b, c, a * s);
             }
         }
     }

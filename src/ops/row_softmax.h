@@ -23,29 +23,24 @@ template <class T> struct RowSoftmax {
 
 // exp(t - largest) of n elements; those behind the row's end are 0.
 template <class T>
-INLINE Vec<T> softmax_terms(const T* z, int n, T inverse_temperature, T largest) {
-    Vec<T> x = n == lanes<T> ? load(z) : load<T>(z, n, -INFINITY);
-    return exp(x * inverse_temperature - largest);
+inline Vec<T> softmax_terms(const T* z, int n, T inverse_temperature, T largest) {
+    Vec<T> x = load<T>(z, n, -INFINITY);
+    return exp(fma(x, broadcast(inverse_temperature), broadcast(-largest)));
 }
 
-template <class T> INLINE T row_max(const T* z, int64_t V) {
-    Vec<T> most = -INFINITY - Vec<T>{};
-    for_vectors<T>(V, [&](int64_t v, int n) {
-        Vec<T> x = n == lanes<T> ? load(z + v) : load<T>(z + v, n, -INFINITY);
-        most = x > most ? x : most;
-    });
-    T largest = most[0];
-    for (int i = 1; i < lanes<T>; ++i) largest = std::max(largest, (T)most[i]);
-    return largest;
+template <class T> inline T row_max(const T* z, int64_t V) {
+    Vec<T> most = broadcast<T>(-INFINITY);
+    for_vectors<T>(V, [&](int64_t v, int n) { most = max(load<T>(z + v, n, -INFINITY), most); });
+    return reduce_max<T>(most);
 }
 
 // The terms' sum over one block.
-template <class T> INLINE T block_sum(const T* z, int64_t count, T inverse_temperature, T largest) {
+template <class T> inline T block_sum(const T* z, int64_t count, T inverse_temperature, T largest) {
     Vec<T> sums = {};
     for_vectors<T>(count, [&](int64_t v, int n) {
         sums += softmax_terms(z + v, n, inverse_temperature, largest);
     });
-    return sum<T>(sums);
+    return reduce_add<T>(sums);
 }
 
 template <class T> RowSoftmax<T> row_softmax(const T* z, int64_t V, T inverse_temperature) {
@@ -62,12 +57,12 @@ template <class T> RowSoftmax<T> row_softmax_entropy(const T* z, int64_t V, T in
     for (int64_t first = 0; first < V; first += softmax_block) {
         Vec<T> sums = {};
         for_vectors<T>(std::min(softmax_block, V - first), [&](int64_t v, int n) {
-            Vec<T> x = n == lanes<T> ? load(z + first + v) : load<T>(z + first + v, n, row.largest);
+            Vec<T> x = load(z + first + v, n, row.largest);
             Vec<T> e = softmax_terms(z + first + v, n, inverse_temperature, row.largest);
-            Vec<T> t = x * inverse_temperature - row.largest;
+            Vec<T> t = fma(x, broadcast(inverse_temperature), broadcast(-row.largest));
             sums += e > T(0) ? e * t : e; // exp(-inf) (-inf) is 0 here
         });
-        row.weighted += sum<T>(sums);
+        row.weighted += reduce_add<T>(sums);
     }
     return row;
 }

@@ -33,7 +33,7 @@ static int32_t draw(const T* z, int64_t V, T inverse_temperature, T largest, dou
     for (int64_t v = 0; v < count; v += lanes<T>) {
         int n = (int)std::min<int64_t>(lanes<T>, count - v);
         Vec<T> terms = softmax_terms(z + first + v, n, inverse_temperature, largest);
-        T here = sum<T>(terms);
+        T here = reduce_add<T>(terms);
         if (!(here > 0)) continue;
         if (left >= here) {
             left -= here;
@@ -150,7 +150,7 @@ static void sample(Tensor token, Tensor logp, Tensor logits, Tensor uniform, Ten
     const bool cuts =
         (options.top_k > 0 && options.top_k < V) || options.top_p < 1 || options.min_p > 0;
     const T inverse = greedy ? 1 : 1 / options.temperature;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (B * V > 1 << 14)
     for (int64_t b = 0; b < B; ++b) {
         T* zb = z + b * V;
         RowSoftmax<T> row = row_softmax(zb, V, inverse);

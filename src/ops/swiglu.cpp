@@ -16,7 +16,7 @@ template <class T> static void swiglu_forward(Tensor y, Tensor gate_up) {
         const T *gate = xp + n * 2 * F, *up = gate + F;
         for_vectors<T>(F, [&](int64_t f, int k) {
             Vec<T> g = load(gate + f, k), u = load(up + f, k);
-            store_n(yn + f, k, g / (T(1) + exp(-g)) * u);
+            store(yn + f, g / (T(1) + exp(-g)) * u, k);
         });
     }
 }
@@ -35,9 +35,9 @@ template <class T> static void swiglu_backward(Tensor dgate_up, Tensor dy, Tenso
         for_vectors<T>(F, [&](int64_t f, int k) {
             Vec<T> g = load(gate + f, k), u = load(up + f, k), d = load(dyn + f, k);
             Vec<T> sigma = T(1) / (T(1) + exp(-g));
-            Vec<T> slope = sigma * (T(1) + g * (T(1) - sigma));
-            store_n(dgate + f, k, load(dgate + f, k) + d * u * slope);
-            store_n(dup + f, k, load(dup + f, k) + d * g * sigma);
+            Vec<T> slope = sigma * fma(g, T(1) - sigma, broadcast(T(1)));
+            store<T>(dgate + f, fma(d * u, slope, load(dgate + f, k)), k);
+            store<T>(dup + f, fma(d * g, sigma, load(dup + f, k)), k);
         });
     }
 }

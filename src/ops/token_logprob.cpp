@@ -17,7 +17,7 @@ static void token_logprob_forward(Tensor logp, Tensor entropy, Tensor lse, Tenso
     const int32_t* target_r = arg<int32_t>(op, "target", target, {R});
     CHECK(temperature > 0, "%s: the temperature must be above 0, not %g", op, temperature);
     const T inverse = 1 / temperature;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (R * V > 1 << 14)
     for (int64_t r = 0; r < R; ++r) {
         const T* zr = z + r * V;
         RowSoftmax<T> row =
@@ -42,21 +42,21 @@ static void token_logprob_backward(Tensor logits, Tensor dlogp, Tensor dentropy,
     CHECK(temperature > 0, "%s: the temperature must be above 0, not %g", op, temperature);
     CHECK(!dentropy_r == !entropy_r, "%s: dentropy and entropy go together", op);
     const T inverse = 1 / temperature;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (R * V > 1 << 14)
     for (int64_t r = 0; r < R; ++r) {
         T* zr = z + r * V;
         const T of_p = -inverse * dlogp_r[r], l = lse_r[r];
         if (!dentropy_r || dentropy_r[r] == 0) {
             for_vectors<T>(V, [&](int64_t v, int n) {
-                store_n(zr + v, n, of_p * softmax_terms(zr + v, n, inverse, l));
+                store<T>(zr + v, of_p * softmax_terms(zr + v, n, inverse, l), n);
             });
         } else {
             const T of_entropy = -inverse * dentropy_r[r], e = entropy_r[r];
             for_vectors<T>(V, [&](int64_t v, int n) {
-                Vec<T> logp_v = load(zr + v, n) * inverse - l;
+                Vec<T> logp_v = fma(load(zr + v, n), broadcast(inverse), broadcast(-l));
                 Vec<T> p = softmax_terms(zr + v, n, inverse, l);
                 Vec<T> plogp = p > T(0) ? p * (logp_v + e) : p; // 0 log 0 = 0
-                store_n(zr + v, n, of_p * p + of_entropy * plogp);
+                store<T>(zr + v, fma(broadcast(of_entropy), plogp, of_p * p), n);
             });
         }
         zr[target_r[r]] -= of_p;
