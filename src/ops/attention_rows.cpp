@@ -1,0 +1,63 @@
+#include "ops/attention_rows.h"
+
+namespace cpu {
+
+template <class T>
+void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* values) {
+    const int stride = rows.stride;
+    for (int r0 = 0; r0 < rows.count; r0 += tile_rows) {
+        const int R = std::min(tile_rows, rows.count - r0);
+        const int most = seen(rows.limit[r0 + R - 1], first), least = seen(rows.limit[r0], first);
+        if (most == 0) continue;
+        const int vectors = (most + lanes<T> - 1) / lanes<T>;
+        T *scores = rows.scores, *y = rows.y + r0 * stride, *m = rows.m + r0, *l = rows.l + r0;
+        multiply<T, false, false>(scores, key_block, rows.q + r0 * stride, stride, keys, key_block,
+                                  R, vectors * lanes<T>, rows.D);
+
+        // What is summed so far shrinks by exp(m_old - m_new).
+        constexpr int padded = (tile_rows + lanes<T> - 1) / lanes<T> * lanes<T>;
+        T shrink[padded] = {};
+        for (int r = 0; r < R; ++r) {
+            const int n = seen(rows.limit[r0 + r], first);
+            Vec<T> top = broadcast(-std::numeric_limits<T>::infinity());
+            for (int v = 0; v < vectors; ++v) {
+                T* at = scores + r * key_block + v * lanes<T>;
+                Vec<T> s = load(at);
+                if ((v + 1) * lanes < T >> n) {
+                    s = before<T>(v, n) ? s : broadcast(-std::numeric_limits<T>::infinity());
+                    store(at, s);
+                }
+                top = max(s, top);
+            }
+            T m_new = std::max(m[r], reduce_max<T>(top));
+            shrink[r] = m[r] - m_new;
+            m[r] = m_new;
+        }
+        for (int i = 0; i < padded; i += lanes<T>) store(shrink + i, exp(load(shrink + i)));
+        for (int r = 0; r < R; ++r) {
+            Vec<T> sum{};
+            for (int v = 0; v < vectors; ++v) {
+                T* at = scores + r * key_block + v * lanes<T>;
+                Vec<T> p = exp(load(at) - broadcast(m[r]));
+                store(at, p);
+                sum += p;
+            }
+            l[r] = fma(l[r], shrink[r], reduce_add<T>(sum));
+            for (int d = 0; d < stride; d += lanes<T>)
+                store(y + r * stride + d, load(y + r * stride + d) * broadcast(shrink[r]));
+        }
+
+        // The keys that all rows of the tile see, then what single rows see beyond them.
+        multiply<T, false, true>(y, stride, scores, key_block, values, stride, R, stride, least);
+        for (int r = 0; r < R; ++r)
+            if (int n = seen(rows.limit[r0 + r], first); n > least)
+                multiply<T, false, true>(y + r * stride, stride, scores + r * key_block + least,
+                                         key_block, values + least * stride, stride, 1, stride,
+                                         n - least);
+    }
+}
+
+template void attend_block(const QueryRows<float>&, int, const float*, const float*);
+template void attend_block(const QueryRows<double>&, int, const double*, const double*);
+
+} // namespace cpu

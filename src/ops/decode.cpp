@@ -1,0 +1,137 @@
+// Attention of one new token per sequence over the key/value cache, and writing to the cache. A page is
+// a key block of attention_rows.h: of every head the keys (D, 64), then in v the values (64, D). So
+// decoding runs the arithmetic of the forward pass, block by block from the sequence's first token.
+
+#include "ops/attention_rows.h"
+#include "ops/install.h"
+
+namespace cpu {
+namespace {
+
+// Checks the cache and returns the number of its pages.
+template <class T> int64_t check_cache(const char* op, const KvCache& cache, int K) {
+    CHECK(cache.page == key_block, "%s: a page holds %d tokens, this backend wants %d", op,
+          cache.page, key_block);
+    const int64_t pages = cache.k.shape[0], D = cache.k.shape[3];
+    arg<T>(op, "cache.k", cache.k, {pages, K, key_block, D});
+    arg<T>(op, "cache.v", cache.v, {pages, K, key_block, D});
+    return pages;
+}
+
+template <class T> void kv_write(KvCache& cache, Tensor qkv_, Tensor slot_, int H, int K) {
+    const char* op = "kv_write";
+    const int64_t N = qkv_.shape[0], D = cache.k.shape[3], width = (H + 2 * K) * D;
+    const int64_t places = check_cache<T>(op, cache, K) * key_block;
+    const T* qkv = arg<T>(op, "qkv", qkv_, {N, width});
+    const int* slot = arg<int>(op, "slot", slot_, {N});
+    for (int64_t n = 0; n < N; ++n)
+        CHECK(slot[n] >= -1 && slot[n] < places, "%s: slot %d of row %lld, the cache has %lld", op,
+              slot[n], (long long)n, (long long)places);
+    T *keys = cache.k.as<T>(), *values = cache.v.as<T>();
+#pragma omp parallel for schedule(static) num_threads(team_size(N* width * 8))
+    for (int64_t n = 0; n < N; ++n) {
+        if (slot[n] < 0) continue;
+        const int64_t page = slot[n] / key_block, place = slot[n] % key_block;
+        for (int head = 0; head < K; ++head) {
+            const int64_t at = (page * K + head) * key_block * D;
+            const T* k = qkv + n * width + (H + head) * D;
+            for (int64_t d = 0; d < D; ++d) keys[at + d * key_block + place] = k[d];
+            std::copy_n(k + K * D, D, values + at + place * D);
+        }
+    }
+}
+
+template <class T> void kv_copy(KvCache& cache, Tensor to_, Tensor from_, int count) {
+    const char* op = "kv_copy";
+    const int64_t pages = check_cache<T>(op, cache, (int)cache.k.shape[1]);
+    const int64_t size = cache.k.shape[1] * key_block * cache.k.shape[3];
+    CHECK(to_.shape[0] >= count && from_.shape[0] >= count,
+          "%s: %d pages, but the lists are %s and %s", op, count, shape_text(to_).c_str(),
+          shape_text(from_).c_str());
+    const int *to = arg<int>(op, "to", to_, {to_.shape[0]}),
+              *from = arg<int>(op, "from", from_, {from_.shape[0]});
+    for (int i = 0; i < count; ++i) {
+        CHECK(to[i] >= 0 && to[i] < pages && from[i] >= 0 && from[i] < pages,
+              "%s: page %d to page %d, the cache has %lld", op, from[i], to[i], (long long)pages);
+        if (to[i] == from[i]) continue;
+        for (T* x : {cache.k.as<T>(), cache.v.as<T>()})
+            std::copy_n(x + from[i] * size, size, x + to[i] * size);
+    }
+}
+
+template <class T>
+void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages_, Tensor length_,
+                      int H, int K, double scale) {
+    const char* op = "decode_attention";
+    CHECK(K > 0 && H > 0 && H % K == 0, "%s: %d query heads are no multiple of %d key heads", op, H,
+          K);
+    const int64_t B = qkv_.shape[0], max_pages = pages_.shape[1];
+    const int D = (int)cache.k.shape[3], group = H / K, width = (H + 2 * K) * D;
+    const int64_t all_pages = check_cache<T>(op, cache, K);
+    T* y = arg<T>(op, "y", y_, {B, (int64_t)H * D});
+    const T* qkv = arg<T>(op, "qkv", qkv_, {B, width});
+    const int* pages = arg<int>(op, "pages", pages_, {B, max_pages});
+    const int* length = arg<int>(op, "length", length_, {B});
+    int64_t keys_seen = 0;
+    for (int64_t b = 0; b < B; ++b) {
+        keys_seen += length[b];
+        CHECK(length[b] > 0 && length[b] <= max_pages * key_block,
+              "%s: sequence %lld has length %d, with room for %lld", op, (long long)b, length[b],
+              (long long)max_pages * key_block);
+        for (int i = 0; i * key_block < length[b]; ++i)
+            CHECK(pages[b * max_pages + i] >= 0 && pages[b * max_pages + i] < all_pages,
+                  "%s: page %d of sequence %lld, the cache has %lld", op, pages[b * max_pages + i],
+                  (long long)b, (long long)all_pages);
+    }
+    const T *keys = cache.k.as<T>(), *values = cache.v.as<T>();
+
+    const int threads = team_size(keys_seen * H * D), stride = padded_width<T>(D);
+    auto layout = [&](Carver& memory, QueryRows<T>& rows, T*& padded) {
+        rows.layout(memory, group, D);
+        padded = memory.take<T>(stride == D ? 0 : key_block * stride);
+    };
+    Carver count;
+    QueryRows<T> counted;
+    T* unused = nullptr;
+    layout(count, counted, unused);
+    const uintptr_t memory = (uintptr_t)scratch(Slot::attention, count.at * threads);
+#pragma omp parallel num_threads(threads)
+    {
+        Carver own{memory + count.at * omp_get_thread_num()};
+        QueryRows<T> rows;
+        T* padded = nullptr;
+        layout(own, rows, padded);
+        // Sequences side by side often share a prompt's pages: they stay in the cache from one to the next.
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < B * K; ++i) {
+            const int64_t head = i / B, b = i % B;
+            rows.start();
+            for (int g = 0; g < group; ++g)
+                rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);
+            for (int block = 0; block * key_block < length[b]; ++block) {
+                const int64_t at =
+                    ((int64_t)pages[b * max_pages + block] * K + head) * key_block * D;
+                const T* v = values + at;
+                if (stride != D) {
+                    for (int j = 0; j < seen(length[b], block * key_block); ++j)
+                        std::copy_n(v + j * D, D, padded + j * stride);
+                    v = padded;
+                }
+                attend_block<T>(rows, block * key_block, keys + at, v);
+            }
+            for (int g = 0; g < group; ++g) rows.finish(g, y + b * H * D + (head * group + g) * D);
+        }
+    }
+}
+
+} // namespace
+
+template <class T> void install_decode(Ops& ops) {
+    ops.kv_write = kv_write<T>;
+    ops.kv_copy = kv_copy<T>;
+    ops.decode_attention = decode_attention<T>;
+}
+template void install_decode<float>(Ops&);
+template void install_decode<double>(Ops&);
+
+} // namespace cpu
