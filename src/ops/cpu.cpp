@@ -33,6 +33,8 @@ template <class T> static Ops table(DType gemm) {
     install_residual<T>(ops);
     install_head_norm<T>(ops);
     install_rope<T>(ops);
+    install_attention<T>(ops);
+    install_decode<T>(ops);
     install_swiglu<T>(ops);
     install_token_logprob<T>(ops);
     install_sample<T>(ops);

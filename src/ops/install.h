@@ -13,6 +13,8 @@ template <class T> void install_rmsnorm(Ops& ops);
 template <class T> void install_residual(Ops& ops);
 template <class T> void install_head_norm(Ops& ops);
 template <class T> void install_rope(Ops& ops);
+template <class T> void install_attention(Ops& ops);
+template <class T> void install_decode(Ops& ops);
 template <class T> void install_swiglu(Ops& ops);
 template <class T> void install_token_logprob(Ops& ops);
 template <class T> void install_sample(Ops& ops);
@@ -37,7 +39,7 @@ T* optional_arg(const char* op, const char* name, const Tensor& tensor,
 
 // Scratch of the calling thread, 64-byte aligned. It only grows, so a step allocates nothing once
 // everything has run at full size. A slot's memory is valid until its next use.
-enum class Slot { gemm_a, gemm_b, partial_sums, count };
+enum class Slot { gemm_a, gemm_b, partial_sums, attention, count };
 void* scratch(Slot slot, size_t bytes);
 
 } // namespace cpu
