@@ -6,9 +6,11 @@
 #include <cstring>
 
 int cmd_help(const Args& args);
+extern const Command tokenize_command;
 
 static const Command commands[] = {
     {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
+    tokenize_command,
 };
 
 static void print_usage(FILE* out) {

@@ -15,6 +15,9 @@ using Json = nlohmann::ordered_json;
 Json parse_json(const std::string& text, const std::string& where);
 Json read_json(const std::string& path);
 
+// The same for objects of very many keys (a vocabulary): kept in a map, where Json's lookup is linear.
+nlohmann::json parse_large_json(const std::string& text, const std::string& where);
+
 // Every line of a JSON Lines file, in order; blank lines are skipped. `where` is "file:line".
 // A file without any row is an error.
 void for_each_row(const std::string& path,

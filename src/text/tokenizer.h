@@ -9,17 +9,24 @@
 #include <vector>
 
 struct Tokenizer {
-    // Reads directory/tokenizer.json (and tokenizer_config.json where it matters). An unsupported
-    // component is an error that names it.
+    // Reads directory/tokenizer.json. An unsupported component is an error that names it.
     static std::unique_ptr<Tokenizer> load(const std::string& directory);
     static std::unique_ptr<Tokenizer> parse(const std::string& tokenizer_json,
                                             const std::string& where);
-    virtual ~Tokenizer() = default; // the one class with an implementation hidden behind it
 
-    // special_tokens: apply the post-processor (Llama 3 puts <|begin_of_text|> in front).
-    virtual std::vector<int32_t> encode(const std::string& text, bool special_tokens) const = 0;
-    virtual std::string decode(const std::vector<int32_t>& ids, bool skip_special) const = 0;
-    virtual int vocabulary() const = 0;                    // largest id + 1
-    virtual int id_of(const std::string& token) const = 0; // -1: no such token
-    virtual std::string token_of(int32_t id) const = 0;    // "" for an id without a token
+    // special_tokens: apply the post-processor (Llama 3 puts <|begin_of_text|> in front). Ill-formed
+    // UTF-8 is read as U+FFFD. `begins`: for each id the byte of `text` where its token begins.
+    std::vector<int32_t> encode(const std::string& text, bool special_tokens,
+                                std::vector<size_t>* begins = nullptr) const;
+    // Ids without a token are passed over. Bytes that are not UTF-8 become U+FFFD.
+    std::string decode(const std::vector<int32_t>& ids, bool skip_special) const;
+    int vocabulary() const;                    // largest id + 1
+    int id_of(const std::string& token) const; // -1: no such token
+    std::string token_of(int32_t id) const;    // as in tokenizer.json; "" for an id without a token
+
+    explicit Tokenizer(std::unique_ptr<struct TokenizerParts> parts);
+    ~Tokenizer();
+
+private:
+    std::unique_ptr<struct TokenizerParts> parts;
 };

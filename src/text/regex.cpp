@@ -1,0 +1,117 @@
+#include "text/regex.h"
+
+#include "base/check.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+struct CompiledRegex {
+    pcre2_code* code = nullptr;
+    pcre2_match_data* match = nullptr;
+    pcre2_match_context* context = nullptr;
+    pcre2_jit_stack* stack = nullptr;
+    ~CompiledRegex() {
+        pcre2_jit_stack_free(stack);
+        pcre2_match_context_free(context);
+        pcre2_match_data_free(match);
+        pcre2_code_free(code);
+    }
+};
+
+// White_Space, which PCRE2's \s is but for U+180E; and the word characters of Unicode TR 18, which
+// PCRE2's \w are not (no marks, no connectors but "_").
+static const char space_class[] = "\\x{09}-\\x{0D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}"
+                                  "\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+static const char word_class[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}"
+                                 "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
+
+static std::string to_pcre2(const std::string& pattern, const std::string& where) {
+    std::string out;
+    bool in_class = false;
+    for (size_t i = 0; i < pattern.size(); ++i) {
+        char c = pattern[i];
+        if (c != '\\' || i + 1 == pattern.size()) {
+            CHECK(!(in_class && (c == '[' || pattern.compare(i, 2, "&&") == 0)),
+                  "%s: the regular expression %s has a set inside a set, which is not supported",
+                  where.c_str(), pattern.c_str());
+            if (c == '[') {
+                in_class = true;
+                if (pattern.compare(i, 2, "[^") == 0) out += pattern[i++];
+            }
+            if (c == ']') in_class = false;
+            out += pattern[i];
+            continue;
+        }
+        char letter = pattern[++i];
+        const char* members = letter == 's' || letter == 'S'   ? space_class
+                              : letter == 'w' || letter == 'W' ? word_class
+                                                               : nullptr;
+        bool negated = letter == 'S' || letter == 'W';
+        CHECK(!(letter == 'h' || letter == 'H' || letter == 'b' || letter == 'B' ||
+                (letter == 'W' && in_class)),
+              "%s: \\%c in the regular expression %s is not supported here", where.c_str(), letter,
+              pattern.c_str());
+        if (!members)
+            out += {c, letter};
+        else if (!in_class)
+            out += std::string(negated ? "[^" : "[") + members + "]";
+        else
+            out += negated ? "\\S\\x{180E}" : members;
+    }
+    return out;
+}
+
+Regex::Regex(const std::string& pattern, bool literal, const std::string& where)
+    : compiled(std::make_shared<CompiledRegex>()) {
+    CHECK(!pattern.empty(), "%s: a pre-tokenizer's pattern is empty", where.c_str());
+    std::string text = literal ? pattern : to_pcre2(pattern, where);
+    // In Oniguruma's (Ruby's) syntax ^ and $ match at every line.
+    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
+    int error = 0;
+    size_t offset = 0;
+    compiled->code =
+        pcre2_compile((PCRE2_SPTR)text.data(), text.size(), options, &error, &offset, nullptr);
+    if (!compiled->code) {
+        char message[200] = "";
+        pcre2_get_error_message(error, (PCRE2_UCHAR*)message, sizeof message);
+        fail("%s: the regular expression %s does not compile: %s", where.c_str(), pattern.c_str(),
+             message);
+    }
+    pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE); // without it matching is only slower
+    compiled->match = pcre2_match_data_create(1, nullptr);
+    compiled->context = pcre2_match_context_create(nullptr);
+    compiled->stack = pcre2_jit_stack_create(1 << 15, 1 << 22, nullptr);
+    CHECK(compiled->match && compiled->context, "out of memory in a regular expression");
+    if (compiled->stack) pcre2_jit_stack_assign(compiled->context, nullptr, compiled->stack);
+    // A pattern that backtracks without end becomes an error within a second.
+    pcre2_set_match_limit(compiled->context, 1000000);
+    pcre2_set_heap_limit(compiled->context, 1 << 16); // KiB
+}
+
+void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
+    matches.clear();
+    size_t at = 0, last_end = std::string_view::npos;
+    while (at <= text.size()) {
+        auto search = [&](uint32_t options) {
+            return pcre2_match(compiled->code, (PCRE2_SPTR)text.data(), text.size(), at,
+                               PCRE2_NO_UTF_CHECK | options, compiled->match, compiled->context);
+        };
+        int found = search(0);
+        if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = search(PCRE2_NO_JIT);
+        if (found == PCRE2_ERROR_NOMATCH) return;
+        CHECK(found >= 0,
+              "a regular expression of the tokenizer takes too long or too much memory "
+              "on this text (PCRE2 error %d)",
+              found);
+        const size_t* ends = pcre2_get_ovector_pointer(compiled->match);
+        size_t begin = ends[0], end = ends[1];
+        CHECK(begin <= end, "a regular expression of the tokenizer ends before it begins");
+        if (begin == end && end == last_end) {
+            ++at;
+            while (at < text.size() && ((uint8_t)text[at] & 0xC0) == 0x80) ++at;
+            continue;
+        }
+        matches.push_back({begin, end});
+        at = last_end = end;
+    }
+}
