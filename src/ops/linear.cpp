@@ -5,7 +5,7 @@
 #include "ops/install.h"
 #include "ops/row_math.h"
 
-#include <omp.h>
+#include <cstdlib>
 #include <vector>
 
 namespace cpu {
@@ -187,35 +187,37 @@ template <> void install_linear<double>(Ops& ops, DType) { install<double, DType
 
 } // namespace cpu
 
-// A few shapes, every row alone and among others, plain and packed.
+// A few shapes: batches cut out of a larger one, plain and packed.
 static bool run_invariance_check(DType inputs) {
     const Ops& ops = cpu_ops(DType::f32, inputs);
     for (auto [O, C] : {std::pair<int64_t, int64_t>{960, 576}, {576, 1536}, {1001, 70}}) {
-        const int64_t N = 300;
+        const int64_t N = 300, first = 3; // the batches begin at an odd place
         std::vector<float> w(O * C), x(N * C), together(N * O), apart(N * O);
         std::vector<uint16_t> copy(O * C);
-        std::vector<char> packed(ops.packed_bytes(O, C, inputs) + 64);
         uint32_t state = 1; // any numbers do
-        for (std::vector<float>* values : {&w, &x})
-            for (float& value : *values)
-                value = (int32_t)(state = state * 1664525 + 1013904223) * 0x1p-31f;
+        for (std::vector<float>* list : {&w, &x})
+            for (float& value : *list)
+                value = (float)(int32_t)(state = state * 1664525 + 1013904223) * 0x1p-31f;
+
+        const size_t bytes = ops.packed_bytes(O, C, inputs);
         Weight plain = {Tensor(w.data(), DType::f32, {O, C}), {}, {}};
         if (inputs == DType::bf16) plain.copy = Tensor(copy.data(), DType::bf16, {O, C});
-        Weight both = plain;
-        void* aligned = (void*)(((uintptr_t)packed.data() + 63) / 64 * 64);
-        both.packed = Tensor(aligned, DType::u8, {(int64_t)packed.size() - 64});
-        ops.refresh_weight(both);
-        Tensor all(x.data(), DType::f32, {N, C});
-        ops.linear_forward(Tensor(together.data(), DType::f32, {N, O}), all, plain, {});
-        for (const Weight& form : {plain, both})
-            for (int64_t batch : {1, 2, 7, 33, 150}) {
-                Tensor y(apart.data(), DType::f32, {N, O});
-                for (int64_t n = 0; n < N; n += batch) {
-                    int64_t count = std::min(batch, N - n);
-                    ops.linear_forward(y.rows(n, count), all.rows(n, count), form, {});
-                }
-                if (std::memcmp(together.data(), apart.data(), N * O * sizeof(float))) return false;
+        Weight packed = plain;
+        packed.packed =
+            Tensor(std::aligned_alloc(64, (bytes + 63) / 64 * 64), DType::u8, {(int64_t)bytes});
+        ops.refresh_weight(packed);
+
+        Tensor rows(x.data(), DType::f32, {N, C});
+        ops.linear_forward(Tensor(together.data(), DType::f32, {N, O}), rows, plain, {});
+        bool same = true;
+        for (const Weight& form : {plain, packed})
+            for (int64_t count : {1, 2, 7, 33, 150}) {
+                Tensor y(apart.data(), DType::f32, {count, O});
+                ops.linear_forward(y, rows.rows(first, count), form, {});
+                same = same && !std::memcmp(together.data() + first * O, y.data, y.bytes());
             }
+        std::free(packed.packed.data);
+        if (!same) return false;
     }
     return true;
 }

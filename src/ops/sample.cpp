@@ -166,7 +166,8 @@ static void sample(Tensor token, Tensor logp, Tensor logits, Tensor uniform, Ten
             T most = row_max(zb, V);
             while (drawn < V - 1 && zb[drawn] != most) ++drawn;
         } else {
-            if (cuts) {
+            // a row of NaNs has no order; its logp shows them
+            if (cuts && std::isfinite(row.sum) && std::isfinite(largest)) {
                 thread_local Cutter<T> cutter;
                 cutter.z = zb, cutter.V = V, cutter.inverse = inverse, cutter.largest = largest;
                 cutter.cut(options);
