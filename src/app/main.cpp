@@ -8,7 +8,10 @@
 int cmd_help(const Args& args);
 extern const Command tokenize_command;
 
+extern const Command convert_command;
+
 static const Command commands[] = {
+    convert_command,
     {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
     tokenize_command,
 };

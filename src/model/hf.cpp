@@ -1,10 +1,12 @@
 #include "model/hf.h"
 
 #include "base/file.h"
+#include "model/gguf_model.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
 
 #include <algorithm>
+#include <set>
 
 // Whether the directory's config.json is that of a model. A run directory has one, too: its settings.
 static bool is_model_directory(const std::string& directory) {
@@ -84,8 +86,8 @@ static bool is_harmless(const std::string& name, const ModelConfig& config) {
 
 static void check_unexpected(const SafetensorsDirectory& stored, const Params& params,
                              const ModelConfig& config, const std::string& directory) {
-    std::map<std::string, int> known;
-    for (const Param& param : params.list) known[param.name] = 1;
+    std::set<std::string> known;
+    for (const Param& param : params.list) known.insert(param.name);
     for (auto& [name, tensor] : stored.tensors)
         CHECK(known.count(name) || is_harmless(name, config),
               "%s: tensor %.80s is no part of a %s model of this configuration; config.json and "
@@ -147,16 +149,12 @@ static void copy_companions(const std::string& from, const std::string& to) {
             write_file(join_path(to, name), read_file(join_path(from, name)));
 }
 
-// Everything of a model directory but the weights.
-static void write_metadata(const ModelConfig& config, const std::string& source,
-                           const std::string& directory, const std::string& save_dtype) {
+// config.json, from the one the model came from or from nothing, and generation_config.json if there was
+// none.
+static void write_configs(const ModelConfig& config, const std::string& source,
+                          const std::string& directory, const std::string& save_dtype) {
     Json original;
-    if (!source.empty()) {
-        CHECK(is_directory(source), "%s, from where the tokenizer is copied, is gone",
-              source.c_str());
-        original = read_json_or_null(join_path(source, "config.json"));
-        copy_companions(source, directory);
-    }
+    if (!source.empty()) original = read_json_or_null(join_path(source, "config.json"));
     write_file(join_path(directory, "config.json"),
                model_config_json(config, original, save_dtype).dump(2) + "\n");
     std::string generation = join_path(directory, "generation_config.json");
@@ -173,5 +171,66 @@ void write_model(const Model& model, const std::string& directory, const std::st
                                download_values(*model.ops, values, param.tensor, first, count);
                            }});
     write_safetensors(directory, tensors);
-    write_metadata(model.config, model.source, directory, save_dtype);
+    if (!model.source.empty()) {
+        CHECK(is_directory(model.source), "%s, from where the tokenizer is copied, is gone",
+              model.source.c_str());
+        copy_companions(model.source, directory);
+    }
+    write_configs(model.config, model.source, directory, save_dtype);
+}
+
+// ---- convert ------------------------------------------------------------------------------------
+
+static void convert_gguf(const std::string& from, const std::string& directory,
+                         const std::string& to_dtype) {
+    MappedFile file(from);
+    GgufContents gguf = parse_gguf(file.data, file.size, from);
+    ModelConfig config = gguf_model_config(gguf, from);
+    TokenizerFiles tokenizer = gguf_tokenizer(gguf.metadata, from);
+    DType dtype = to_dtype.empty() ? gguf_dtype(gguf) : parse_save_dtype(to_dtype);
+    write_safetensors(directory, gguf_weights(gguf, config, dtype, from));
+    write_file(join_path(directory, "tokenizer.json"), tokenizer.tokenizer);
+    write_file(join_path(directory, "tokenizer_config.json"), tokenizer.config);
+    write_configs(config, "", directory, dtype_name(dtype));
+}
+
+static void convert_directory(const std::string& from, const std::string& directory,
+                              const std::string& to_dtype) {
+    ModelConfig config = read_model_config(from);
+    Params params;
+    Arena arena("parameters");
+    layout_params(params, config, arena, DType::f32);
+    SafetensorsDirectory stored(from);
+    check_unexpected(stored, params, config, from);
+    std::vector<TensorSource> tensors;
+    for (const Param& param : params.list) {
+        const StoredTensor& tensor = find_stored(stored, param.name, shape_of(param.tensor), from);
+        DType own = tensor.dtype == "BF16"  ? DType::bf16
+                    : tensor.dtype == "F16" ? DType::f16
+                                            : DType::f32;
+        tensors.push_back({param.name, tensor.shape,
+                           to_dtype.empty() ? own : parse_save_dtype(to_dtype),
+                           [&tensor](int64_t first, int64_t count, float* values) {
+                               read_stored(tensor, first, count, values);
+                           }});
+    }
+    write_safetensors(directory, tensors);
+    copy_companions(from, directory);
+    std::string own = config.dtype == "bfloat16"  ? "bf16"
+                      : config.dtype == "float16" ? "f16"
+                                                  : "f32";
+    write_configs(config, from, directory, to_dtype.empty() ? own : to_dtype);
+}
+
+void convert_model(const std::string& from, const std::string& to, const std::string& to_dtype) {
+    CHECK(file_exists(from), "%s does not exist; from must name a GGUF file or a model's directory",
+          from.c_str());
+    CHECK(!file_exists(to) || (is_directory(to) && list_directory(to).empty()),
+          "%s exists already; to must name a new or empty directory", to.c_str());
+    AtomicDirectory directory(to);
+    if (is_directory(from))
+        convert_directory(model_directory(from), directory.temporary, to_dtype);
+    else
+        convert_gguf(from, directory.temporary, to_dtype);
+    directory.commit();
 }
