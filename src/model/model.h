@@ -4,6 +4,7 @@
 
 #include "model/params.h"
 
+#include <functional>
 #include <memory>
 
 struct ComputeConfig {
@@ -42,43 +43,51 @@ struct HostBatch {
     int add(const int32_t* first, int count, int prefix_length = 0, int parent_sequence = -1);
 };
 
+// What one layer keeps for its backward pass.
 struct LayerActs {
     Tensor x;            // (N, C) the residual stream on entry
-    Tensor y1, s1;       // norm before attention
-    Tensor qkv;          // rope applied
-    Tensor qkv_raw, sqk; // Qwen3: before the head norm
+    Tensor y1, s1;       // (N, C), (N): norm before attention
+    Tensor raw, raw_s;   // (N, (H+2K) D), (N, H+K): Qwen3's queries and keys before their norm
+    Tensor qkv;          // (N, (H+2K) D), rope applied
     Tensor att, lse;     // (N, H D), (N, H)
     Tensor x2, y2, s2;   // residual after attention, norm before the feed-forward
     Tensor gate_up, act; // (N, 2F), (N, F)
 };
 
-// Memory of one pass: activations for up to max_tokens, head chunks for up to max_rows listed rows.
-// Made once and used for every micro-batch.
+// Memory of one pass, made once and used for every micro-batch. It holds a batch of max_tokens; a larger
+// one (a bundle that may not be cut) makes it grow.
 struct Pass {
     Pass(const Model& model, int max_tokens, int max_sequences, bool with_backward);
     const Model& model;
-    int max_tokens, max_sequences;
     bool with_backward;
     int N = 0;     // tokens of the batch in hand
     Ragged ragged; // of the batch in hand
     Arena arena{"activations"};
-    size_t bytes() const { return arena.capacity; }
+    // Called with each layer's rotated queries, keys and values: how prompts fill a cache.
+    std::function<void(int layer, Tensor qkv)> on_qkv;
 
-    Tensor ids, begin, prefix, parent, position; // i32, uploaded
-    std::vector<LayerActs> layer; // with recompute: x of every layer, the rest shared
-    Tensor hidden;                // (N, C) after the last layer, before the final norm
-    Tensor branch;                // (N, C) output of attention or feed-forward
-    Tensor dx, dy, dqkv, datt, dgate_up, dact, dqkv_raw;                   // gradients in flight
-    Tensor rows, rows_hidden, rows_norm, rows_s, rows_dhidden, rows_dnorm; // (R, ..)
-    Tensor target, logp, entropy, lse, dlogp, dentropy;                    // (R)
-    Tensor logits;                                                         // (chunk, V)
+    Tensor ids;                   // (N) i32
+    std::vector<LayerActs> layer; // without backward one set serves all layers
+    Tensor hidden, branch;        // (N, C) after the last layer; output of a branch
+    Tensor dx, dy, datt, dqkv, draw, dgate_up, dact;       // gradients in flight
+    Tensor rows, target;                                   // (N) i32, room for R <= N listed rows
+    Tensor row_x, row_y, row_s, row_dx, row_dy, row_value; // (N, C), (N): the listed rows
+    Tensor logp, entropy, lse, dlogp, dentropy;            // (N), room for R
+    Tensor logits;                                         // (chunk, V)
+    int chunk = 0; // rows of logits that are in memory at a time
 };
 
 // Runs the trunk over the batch: fills pass.hidden.
 void forward(Pass& pass, const HostBatch& batch);
-// From pass.dx = dLoss/dhidden (zeroed by begin_backward, filled by the heads) to all gradients (+=).
+// Zeroes pass.dx; the heads then add dLoss/dhidden to it.
 void begin_backward(Pass& pass);
+// From pass.dx to the gradients of all parameters (+=).
 void backward(Pass& pass, const Params& grads);
+
+// One layer for N rows. Between rope and the output projection `attend` fills acts.att from acts.qkv:
+// over the batch in training, over the cache in decoding.
+void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch, Tensor position,
+                   const std::function<void()>& attend);
 
 // ---- heads: hidden rows at a list of positions --------------------------------------------------
 

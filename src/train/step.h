@@ -45,7 +45,7 @@ struct StepStats {
     double loss = 0, grad_norm = 0; // norm before clipping
     int64_t tokens = 0, targets = 0;
     int micro_batches = 0;
-    double seconds = 0;
+    double seconds = 0; // of forward, backward and update
 };
 
 // Gradients and AdamW moments of a model, in the layout of its parameters.

@@ -1,0 +1,151 @@
+// Heads read hidden rows at a list of positions and give dhidden at the same rows: the LM head as
+// log-probabilities of given tokens (the hinge between network and loss), and the classification head.
+// Logits exist for one chunk of rows at a time.
+
+#include "model/model.h"
+
+#include <algorithm>
+
+// ---- host arrays in double to tensors of the table's dtype, and back ----
+
+static void upload_values(const Ops& ops, Tensor to, const std::vector<double>& values) {
+    if (to.dtype == DType::f64) return ops.upload(to, values.data());
+    std::vector<float> rounded(values.begin(), values.end());
+    ops.upload(to, rounded.data());
+}
+
+static void download_values(const Ops& ops, std::vector<double>& values, Tensor from) {
+    values.resize(from.size());
+    if (from.dtype == DType::f64) return ops.download(values.data(), from);
+    std::vector<float> rounded(from.size());
+    ops.download(rounded.data(), from);
+    std::copy(rounded.begin(), rounded.end(), values.begin());
+}
+
+// ---- listed rows, with the final norm ----
+
+static void rows_forward(Pass& pass, const std::vector<int32_t>& rows) {
+    const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
+    CHECK(R <= pass.N, "%d rows of a batch of %d tokens were listed", R, pass.N);
+    Tensor x = pass.row_x.rows(0, R), y = pass.row_y.rows(0, R), s = pass.row_s.rows(0, R);
+    ops.upload(pass.rows.rows(0, R), rows.data());
+    ops.gather_rows(x, pass.hidden, pass.rows.rows(0, R));
+    ops.rmsnorm_forward(y, s, x, pass.model.params.norm, pass.model.config.norm_eps);
+}
+
+// From row_dy, the gradient of the normalised rows, to pass.dx.
+static void rows_backward(Pass& pass, int R, const Params& grads) {
+    const Ops& ops = *pass.model.ops;
+    Tensor dx = pass.row_dx.rows(0, R);
+    ops.fill_zero(dx);
+    ops.rmsnorm_backward(dx, grads.norm, pass.row_s.rows(0, R), pass.row_dy.rows(0, R),
+                         pass.row_x.rows(0, R), pass.model.params.norm);
+    ops.scatter_rows(pass.dx, dx, pass.rows.rows(0, R));
+}
+
+// ---- log-probabilities ----
+
+static void chunk_forward(Pass& pass, int first, int count, double temperature, bool entropy) {
+    const Ops& ops = *pass.model.ops;
+    Tensor logits = pass.logits.rows(0, count);
+    ops.linear_forward(logits, pass.row_y.rows(first, count), pass.model.params.lm_head, {});
+    ops.token_logprob_forward(
+        pass.logp.rows(first, count), entropy ? pass.entropy.rows(first, count) : Tensor(),
+        pass.lse.rows(first, count), logits, pass.target.rows(first, count), temperature);
+}
+
+// The logits of these rows stand in pass.logits.
+static void chunk_backward(Pass& pass, int first, int count, double temperature, bool entropy,
+                           const Params& grads) {
+    const Ops& ops = *pass.model.ops;
+    Tensor logits = pass.logits.rows(0, count);
+    ops.token_logprob_backward(logits, pass.dlogp.rows(first, count),
+                               entropy ? pass.dentropy.rows(first, count) : Tensor(),
+                               entropy ? pass.entropy.rows(first, count) : Tensor(),
+                               pass.lse.rows(first, count), pass.target.rows(first, count),
+                               temperature);
+    ops.linear_backward(pass.row_dy.rows(first, count), grads.lm_head.w, {}, logits,
+                        pass.row_y.rows(first, count), pass.model.params.lm_head);
+}
+
+static void check_targets(const Pass& pass, const std::vector<int32_t>& rows,
+                          const std::vector<int32_t>& target) {
+    CHECK(rows.size() == target.size(), "%zu rows but %zu targets", rows.size(), target.size());
+    for (int32_t id : target)
+        CHECK(id >= 0 && id < pass.model.config.V, "target %d is outside the vocabulary of %d", id,
+              pass.model.config.V);
+}
+
+void token_logprob(Pass& pass, const std::vector<int32_t>& rows, const std::vector<int32_t>& target,
+                   double temperature, std::vector<double>& logp, std::vector<double>* entropy) {
+    check_targets(pass, rows, target);
+    const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
+    if (R) {
+        rows_forward(pass, rows);
+        ops.upload(pass.target.rows(0, R), target.data());
+    }
+    for (int first = 0; first < R; first += pass.chunk)
+        chunk_forward(pass, first, std::min(pass.chunk, R - first), temperature,
+                      entropy != nullptr);
+    download_values(ops, logp, pass.logp.rows(0, R));
+    if (entropy) download_values(ops, *entropy, pass.entropy.rows(0, R));
+}
+
+void token_logprob_backward(Pass& pass, const std::vector<int32_t>& rows,
+                            const std::vector<int32_t>& target, double temperature,
+                            const std::vector<double>& dlogp, const std::vector<double>* dentropy,
+                            const Params& grads) {
+    check_targets(pass, rows, target);
+    const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
+    if (!R) return;
+    rows_forward(pass, rows);
+    ops.upload(pass.target.rows(0, R), target.data());
+    upload_values(ops, pass.dlogp.rows(0, R), dlogp);
+    if (dentropy) upload_values(ops, pass.dentropy.rows(0, R), *dentropy);
+    ops.fill_zero(pass.row_dy.rows(0, R));
+    for (int first = 0; first < R; first += pass.chunk) {
+        int count = std::min(pass.chunk, R - first);
+        chunk_forward(pass, first, count, temperature, dentropy != nullptr);
+        chunk_backward(pass, first, count, temperature, dentropy != nullptr, grads);
+    }
+    rows_backward(pass, R, grads);
+}
+
+void token_logprob_both(Pass& pass, const std::vector<int32_t>& rows,
+                        const std::vector<int32_t>& target, double temperature,
+                        const std::vector<double>& dlogp, std::vector<double>& logp,
+                        const Params& grads) {
+    token_logprob_backward(pass, rows, target, temperature, dlogp, nullptr, grads);
+    download_values(*pass.model.ops, logp, pass.logp.rows(0, (int)rows.size()));
+}
+
+// ---- classification head ----
+
+void row_score(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& value) {
+    const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
+    CHECK(pass.model.params.score.w, "the model has no classification head (score.weight)");
+    value.clear();
+    if (!R) return;
+    rows_forward(pass, rows);
+    ops.linear_forward(pass.row_value.rows(0, R), pass.row_y.rows(0, R), pass.model.params.score,
+                       pass.model.params.score_bias);
+    download_values(ops, value, pass.row_value.rows(0, R));
+}
+
+void row_score_backward(Pass& pass, const std::vector<int32_t>& rows,
+                        const std::vector<double>& dvalue, const Params& grads) {
+    const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
+    CHECK(dvalue.size() == rows.size(), "%zu rows but %zu gradients", rows.size(), dvalue.size());
+    if (!R) return;
+    rows_forward(pass, rows);
+    upload_values(ops, pass.row_value.rows(0, R), dvalue);
+    ops.fill_zero(pass.row_dy.rows(0, R));
+    ops.linear_backward(pass.row_dy.rows(0, R), grads.score.w, grads.score_bias,
+                        pass.row_value.rows(0, R), pass.row_y.rows(0, R), pass.model.params.score);
+    rows_backward(pass, R, grads);
+}

@@ -1,0 +1,231 @@
+#include "train/step.h"
+
+#include <chrono>
+#include <cmath>
+
+namespace {
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+// The sequences of one micro-batch, laid out for the network: input tokens, listed rows, targets.
+struct MicroBatch {
+    int first = 0, last = 0; // sequences
+    HostBatch batch;
+    std::vector<int32_t> rows, target, value_rows; // (R)
+    std::vector<int> offset;                       // of each sequence in rows, one more at the end
+    std::vector<double> logp, entropy, value;      // (R)
+    std::vector<double> dlogp, dentropy, dvalue;   // (R)
+};
+
+// Positions after the last one that is read cost nothing: they are not fed to the network.
+int input_length(const TrainSequence& sequence, bool value_at_own_token) {
+    if (sequence.target.empty()) return 0;
+    return sequence.target.back() + (value_at_own_token ? 1 : 0);
+}
+
+MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int first, int last,
+                            bool value_at_own_token) {
+    MicroBatch mb;
+    mb.first = first, mb.last = last;
+    for (int s = first; s < last; ++s) {
+        const TrainSequence& sequence = sequences[s];
+        mb.offset.push_back((int)mb.rows.size());
+        int length = input_length(sequence, value_at_own_token);
+        if (length == 0) continue;
+        int begin = mb.batch.tokens();
+        mb.batch.add(sequence.ids.data(), length, std::min(sequence.prefix, length));
+        for (int32_t t : sequence.target) {
+            CHECK(t >= 1 && t < (int)sequence.ids.size(),
+                  "target position %d of a sequence of %zu tokens; it must be 1 .. %zu", t,
+                  sequence.ids.size(), sequence.ids.size() - 1);
+            mb.rows.push_back(begin + t - 1);
+            mb.target.push_back(sequence.ids[t]);
+            mb.value_rows.push_back(begin + t - (value_at_own_token ? 0 : 1));
+        }
+    }
+    mb.offset.push_back((int)mb.rows.size());
+    return mb;
+}
+
+std::span<double> part(std::vector<double>& values, const MicroBatch& mb, int i) {
+    if (values.empty()) return {};
+    return {values.data() + mb.offset[i], (size_t)(mb.offset[i + 1] - mb.offset[i])};
+}
+
+double call_objective(MicroBatch& mb, const Objective& objective) {
+    const size_t R = mb.rows.size();
+    mb.dlogp.assign(objective.wants_logp ? R : 0, 0);
+    mb.dentropy.assign(objective.wants_entropy ? R : 0, 0);
+    mb.dvalue.assign(objective.wants_value ? R : 0, 0);
+    std::vector<TokenOutputs> outputs;
+    std::vector<TokenGrads> grads;
+    for (int i = 0; i < mb.last - mb.first; ++i) {
+        outputs.push_back(
+            {mb.first + i, part(mb.logp, mb, i), part(mb.entropy, mb, i), part(mb.value, mb, i)});
+        grads.push_back({part(mb.dlogp, mb, i), part(mb.dentropy, mb, i), part(mb.dvalue, mb, i)});
+    }
+    return objective.loss(outputs, grads);
+}
+
+void check_finite(const std::vector<double>& values, const char* name) {
+    for (double value : values)
+        CHECK(std::isfinite(value),
+              "%s is not finite (%g): the weights have diverged, or the data is "
+              "bad; lower optim.lr",
+              name, value);
+}
+
+double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objective) {
+    Pass& pass = trainer.pass;
+    forward(pass, mb.batch);
+    begin_backward(pass);
+    double loss = 0;
+    if (objective.wants_logp && objective.linear_in_logp && !objective.wants_value) {
+        // dlogp first: the objective is asked with logp = 0, and again for the loss once logp is known
+        mb.logp.assign(mb.rows.size(), 0);
+        call_objective(mb, objective);
+        std::vector<double> dlogp = mb.dlogp;
+        token_logprob_both(pass, mb.rows, mb.target, objective.temperature, dlogp, mb.logp,
+                           trainer.grads);
+        check_finite(mb.logp, "a token's log-probability");
+        loss = call_objective(mb, objective);
+        CHECK(mb.dlogp == dlogp, "an objective called linear in logp changed its derivative");
+    } else {
+        if (objective.wants_logp)
+            token_logprob(pass, mb.rows, mb.target, objective.temperature, mb.logp,
+                          objective.wants_entropy ? &mb.entropy : nullptr);
+        if (objective.wants_value) row_score(pass, mb.value_rows, mb.value);
+        check_finite(mb.logp, "a token's log-probability");
+        check_finite(mb.value, "a value");
+        loss = call_objective(mb, objective);
+        check_finite(mb.dlogp, "dlogp");
+        check_finite(mb.dvalue, "dvalue");
+        if (objective.wants_logp)
+            token_logprob_backward(pass, mb.rows, mb.target, objective.temperature, mb.dlogp,
+                                   objective.wants_entropy ? &mb.dentropy : nullptr, trainer.grads);
+        if (objective.wants_value)
+            row_score_backward(pass, mb.value_rows, mb.dvalue, trainer.grads);
+    }
+    backward(pass, trainer.grads);
+    return loss;
+}
+
+double sum_of_squares(const Ops& ops, Tensor x) {
+    double sum = 0;
+    Tensor out(ops.alloc(sizeof sum), DType::f64, {1});
+    ops.sumsq(out, x);
+    ops.download(&sum, out);
+    ops.free(out.data);
+    return sum;
+}
+
+} // namespace
+
+Trainer::Trainer(Model& model_, int budget, int max_sequences)
+    : model(model_), pass(model_, budget, max_sequences, true), tokens_per_micro_batch(budget) {
+    const Ops& ops = *model.ops;
+    const DType dtype = model.compute.dtype;
+    auto layout = [&](Params& params, Arena& arena) {
+        layout_params(params, model.config, arena, dtype);
+    };
+    layout(grads, grad_arena);
+    grad_arena.allocate(ops.alloc, ops.free);
+    layout(grads, grad_arena);
+    layout(m, moment_arena), layout(v, moment_arena);
+    moment_arena.allocate(ops.alloc, ops.free);
+    layout(m, moment_arena), layout(v, moment_arena);
+}
+
+std::vector<std::pair<int, int>> cut_micro_batches(const std::vector<TrainSequence>& sequences,
+                                                   int budget) {
+    std::vector<std::pair<int, int>> cuts;
+    const int S = (int)sequences.size();
+    int tokens = 0;
+    for (int first = 0; first < S;) {
+        int last = first + 1, bundle_tokens = input_length(sequences[first], true);
+        while (last < S && sequences[first].bundle >= 0 &&
+               sequences[last].bundle == sequences[first].bundle)
+            bundle_tokens += input_length(sequences[last++], true);
+        if (cuts.empty() || tokens + bundle_tokens > budget) {
+            cuts.push_back({first, last});
+            tokens = 0;
+        }
+        cuts.back().second = last;
+        tokens += bundle_tokens;
+        first = last;
+    }
+    return cuts;
+}
+
+StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
+                               const Objective& objective) {
+    const double start = now();
+    const Ops& ops = *trainer.model.ops;
+    StepStats stats;
+    for (const Param& grad : trainer.grads.list) ops.fill_zero(grad.tensor);
+    for (auto [first, last] : cut_micro_batches(sequences, trainer.tokens_per_micro_batch)) {
+        MicroBatch mb = make_micro_batch(sequences, first, last, objective.value_at_own_token);
+        for (int s = first; s < last; ++s) stats.tokens += (int64_t)sequences[s].ids.size();
+        stats.targets += (int64_t)mb.rows.size();
+        if (mb.rows.empty()) continue;
+        stats.loss += micro_batch_step(trainer, mb, objective);
+        ++stats.micro_batches;
+    }
+    double sum = 0;
+    for (const Param& grad : trainer.grads.list) {
+        double part = sum_of_squares(ops, grad.tensor);
+        CHECK(std::isfinite(part),
+              "the gradient of %s is not finite; lower optim.lr or optim.grad_clip",
+              grad.name.c_str());
+        sum += part;
+    }
+    stats.grad_norm = std::sqrt(sum);
+    CHECK(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr", stats.loss);
+    stats.seconds = now() - start;
+    return stats;
+}
+
+void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats) {
+    const double start = now();
+    const Ops& ops = *trainer.model.ops;
+    const bool clip = optim.grad_clip > 0 && stats.grad_norm > optim.grad_clip;
+    const double scale = clip ? optim.grad_clip / (stats.grad_norm + 1e-6) : 1;
+    ++trainer.t;
+    const Params& params = trainer.model.params;
+    for (size_t i = 0; i < params.list.size(); ++i) {
+        Tensor p = params.list[i].tensor;
+        double decay = p.rank > 1 ? optim.weight_decay : 0; // none on norms and biases
+        ops.adamw(p, trainer.m.list[i].tensor, trainer.v.list[i].tensor,
+                  trainer.grads.list[i].tensor, scale, lr, optim.beta1, optim.beta2, optim.eps,
+                  decay, trainer.t);
+    }
+    refresh_weights(params, ops);
+    stats.seconds += now() - start;
+}
+
+std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
+                                                const std::vector<TrainSequence>& sequences,
+                                                int tokens_per_micro_batch,
+                                                const OutputOptions& options) {
+    std::vector<SequenceOutputs> outputs(sequences.size());
+    for (auto [first, last] : cut_micro_batches(sequences, tokens_per_micro_batch)) {
+        MicroBatch mb = make_micro_batch(sequences, first, last, options.value_at_own_token);
+        if (mb.rows.empty()) continue;
+        forward(pass, mb.batch);
+        if (options.logp || options.entropy)
+            token_logprob(pass, mb.rows, mb.target, options.temperature, mb.logp,
+                          options.entropy ? &mb.entropy : nullptr);
+        if (options.value) row_score(pass, mb.value_rows, mb.value);
+        for (int s = first; s < last; ++s) {
+            auto copy = [&](std::vector<double>& values) {
+                std::span<double> own = part(values, mb, s - first);
+                return std::vector<double>(own.begin(), own.end());
+            };
+            outputs[s] = {copy(mb.logp), copy(mb.entropy), copy(mb.value)};
+        }
+    }
+    return outputs;
+}
