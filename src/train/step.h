@@ -34,6 +34,8 @@ struct Objective {
     bool wants_logp = true, wants_entropy = false, wants_value = false;
     bool linear_in_logp =
         false; // dlogp does not depend on logp (SFT): saves one pass over the head
+    // Where the value of target t is read: at t itself (Q-RM), else at t - 1 (the state of a critic).
+    bool value_at_own_token = false;
     double temperature = 1;
 };
 
@@ -70,10 +72,15 @@ void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepSta
 struct SequenceOutputs {
     std::vector<double> logp, entropy, value;
 };
+struct OutputOptions {
+    double temperature = 1;
+    bool logp = true, entropy = false, value = false;
+    bool value_at_own_token = false; // as in Objective
+};
 std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 const std::vector<TrainSequence>& sequences,
-                                                double temperature, bool wants_entropy,
-                                                bool wants_value);
+                                                int tokens_per_micro_batch,
+                                                const OutputOptions& options);
 
 // Cuts the sequences into micro-batches of at most `budget` tokens, whole bundles each, keeping their
 // order. A bundle over the budget is a micro-batch of its own. Ranges [first, last).
