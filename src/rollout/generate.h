@@ -3,6 +3,8 @@
 
 #include "model/model.h"
 
+#include <functional>
+
 struct SampleConfig {
     double temperature = 1, top_p = 1, min_p = 0;
     int top_k = 0, max_new_tokens = 128, min_new_tokens = 0, n = 1;

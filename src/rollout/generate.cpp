@@ -1,0 +1,370 @@
+// Continuous batching: a finished sequence frees its place at once, and the next sample takes it. One
+// round is: admit samples (computing prompts that are new), decode one token of every sequence that was
+// already there, draw the next token of all.
+
+#include "rollout/generate.h"
+
+#include "base/rng.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <unistd.h>
+
+namespace {
+
+constexpr int PREFILL_TOKENS = 2048; // of prompts computed together
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+// Pages of the cache, counted by the sequences that read them.
+struct PagePool {
+    std::vector<int> free_pages, readers;
+    explicit PagePool(int count) : readers(count, 0) {
+        for (int page = count - 1; page >= 0; --page) free_pages.push_back(page);
+    }
+    int take() {
+        CHECK(!free_pages.empty(), "the key/value cache has no free page");
+        int page = free_pages.back();
+        free_pages.pop_back();
+        readers[page] = 1;
+        return page;
+    }
+    void share(int page) { ++readers[page]; }
+    void drop(int page) {
+        if (--readers[page] == 0) free_pages.push_back(page);
+    }
+};
+
+// A prompt in the cache, as long as samples of it wait to be admitted.
+struct Prompt {
+    int index = -1, length = 0;
+    int hidden_row = 0; // its last token's hidden row, in Engine::prompt_hidden
+    std::vector<int> pages;
+};
+
+struct Sequence {
+    Completion* out = nullptr;
+    int length = 0; // tokens in the cache
+    std::vector<int> pages;
+};
+
+struct Engine {
+    Engine(Model& model_, int batch_, int pages, int max_pages_, int longest_prompt)
+        : model(model_), batch(batch_), max_pages(max_pages_), pool(pages),
+          prefill(model_, std::max(PREFILL_TOKENS, longest_prompt), 64, false) {
+        layout(pages);
+        arena.allocate(model.ops->alloc, model.ops->free);
+        layout(pages);
+        if (!model.config.eos.empty()) model.ops->upload(barred, model.config.eos.data());
+    }
+
+    void layout(int pages) {
+        const ModelConfig& m = model.config;
+        const DType dtype = model.compute.dtype;
+        auto take = [&](const char* name, int64_t width) {
+            return arena.take(name, dtype, {batch, width});
+        };
+        auto take_rows = [&](const char* name) { return arena.take(name, dtype, {batch}); };
+        auto take_ids = [&](const char* name, int64_t count) {
+            return arena.take(name, DType::i32, {count});
+        };
+        cache.resize(m.L);
+        for (KvCache& layer : cache) {
+            layer.k = arena.take("cache.k", dtype, {pages, m.K, layer.page, m.D});
+            layer.v = arena.take("cache.v", dtype, {pages, m.K, layer.page, m.D});
+        }
+        acts.x = take("x", m.C), acts.y1 = take("y1", m.C), acts.s1 = take_rows("s1");
+        acts.raw = take("raw", m.qkv_width()), acts.raw_s = take("raw_s", m.H + m.K);
+        acts.qkv = take("qkv", m.qkv_width()), acts.att = take("att", (int64_t)m.H * m.D);
+        acts.x2 = take("x2", m.C), acts.y2 = take("y2", m.C), acts.s2 = take_rows("s2");
+        acts.gate_up = take("gate_up", 2 * m.F), acts.act = take("act", m.F);
+        branch = take("branch", m.C), hidden = take("hidden", m.C);
+        prompt_hidden = arena.take("prompt_hidden", dtype, {batch + 1, m.C});
+        row_y = take("row_y", m.C), row_s = take_rows("row_s");
+        logits = take("logits", m.V), logp = take_rows("logp"), uniform = take_rows("uniform");
+        ids = take_ids("ids", batch), position = take_ids("position", batch);
+        slot = take_ids("slot", batch), length = take_ids("length", batch);
+        token = take_ids("token", batch), bar = take_ids("bar", batch),
+        list = take_ids("list", batch);
+        barred = take_ids("barred", std::max<int64_t>(1, (int64_t)m.eos.size()));
+        table = arena.take("pages", DType::i32, {batch, max_pages});
+        copy_to = take_ids("copy_to", batch), copy_from = take_ids("copy_from", batch);
+        prompt_slot = take_ids("prompt_slot", std::max(prefill_tokens(), 1));
+    }
+    int prefill_tokens() const { return (int)prefill.layer[0].x.shape[0]; }
+
+    Model& model;
+    int batch, max_pages;
+    PagePool pool;
+    Pass prefill;
+    Arena arena{"generation"};
+    std::vector<KvCache> cache; // per layer
+    LayerActs acts;
+    Tensor branch, hidden, prompt_hidden, row_y, row_s, logits, logp, uniform;
+    Tensor ids, position, slot, length, token, bar, list, barred, table, copy_to, copy_from;
+    Tensor prompt_slot; // (tokens of a prefill) where each goes in the cache
+};
+
+LayerActs first_rows(const LayerActs& acts, int B) {
+    LayerActs part = acts;
+    for (Tensor* x : {&part.x, &part.y1, &part.s1, &part.raw, &part.raw_s, &part.qkv, &part.att,
+                      &part.x2, &part.y2, &part.s2, &part.gate_up, &part.act})
+        *x = x->rows(0, B);
+    return part;
+}
+
+// Computes prompts, at most PREFILL_TOKENS together, fills their pages and keeps the hidden row of each
+// one's last token.
+void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
+                     const std::vector<std::vector<int32_t>>& texts) {
+    const Ops& ops = *engine.model.ops;
+    const ModelConfig& m = engine.model.config;
+    const int page_size = engine.cache[0].page;
+    for (size_t first = 0; first < fresh.size();) {
+        HostBatch batch;
+        std::vector<int32_t> slots, last_rows;
+        size_t last = first;
+        for (; last < fresh.size(); ++last) {
+            Prompt& prompt = *fresh[last];
+            if (last > first && batch.tokens() + prompt.length > PREFILL_TOKENS) break;
+            batch.add(texts[prompt.index].data(), prompt.length);
+            for (int t = 0; t < prompt.length; ++t)
+                slots.push_back(prompt.pages[t / page_size] * page_size + t % page_size);
+            last_rows.push_back(batch.tokens() - 1);
+        }
+        Tensor where = engine.prompt_slot.rows(0, batch.tokens());
+        ops.upload(where, slots.data());
+        engine.prefill.on_qkv = [&](int l, Tensor qkv) {
+            ops.kv_write(engine.cache[l], qkv, where, m.H, m.K);
+        };
+        forward(engine.prefill, batch);
+        const int count = (int)last_rows.size();
+        ops.upload(engine.list.rows(0, count), last_rows.data());
+        ops.gather_rows(engine.prompt_hidden.rows(fresh[first]->hidden_row, count),
+                        engine.prefill.hidden, engine.list.rows(0, count));
+        first = last;
+    }
+}
+
+// One token of each sequence through all layers: fills hidden, rows 0 .. B-1.
+void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
+    const Ops& ops = *engine.model.ops;
+    const ModelConfig& m = engine.model.config;
+    const int page_size = engine.cache[0].page;
+    const double scale = 1 / std::sqrt((double)m.D);
+    std::vector<int32_t> ids, position, slot, length, table((size_t)B * engine.max_pages, 0);
+    for (int b = 0; b < B; ++b) {
+        Sequence& sequence = sequences[b];
+        if (sequence.length % page_size == 0) sequence.pages.push_back(engine.pool.take());
+        ids.push_back(sequence.out->ids.back());
+        position.push_back(sequence.length);
+        slot.push_back(sequence.pages.back() * page_size + sequence.length % page_size);
+        length.push_back(++sequence.length);
+        std::copy(sequence.pages.begin(), sequence.pages.end(),
+                  table.begin() + (size_t)b * engine.max_pages);
+    }
+    auto upload = [&](Tensor to, const std::vector<int32_t>& values) {
+        ops.upload(to.rows(0, B), values.data());
+        return to.rows(0, B);
+    };
+    Tensor ids_t = upload(engine.ids, ids), position_t = upload(engine.position, position);
+    Tensor slot_t = upload(engine.slot, slot), length_t = upload(engine.length, length);
+    Tensor table_t = upload(engine.table, table);
+
+    LayerActs acts = first_rows(engine.acts, B);
+    Tensor branch = engine.branch.rows(0, B);
+    ops.embedding_forward(acts.x, engine.model.params.embedding.w, ids_t);
+    for (int l = 0; l < m.L; ++l) {
+        layer_forward(engine.model, l, acts, branch, position_t, [&] {
+            ops.kv_write(engine.cache[l], acts.qkv, slot_t, m.H, m.K);
+            ops.decode_attention(acts.att, acts.qkv, engine.cache[l], table_t, length_t, m.H, m.K,
+                                 scale);
+        });
+        ops.residual_forward(l + 1 < m.L ? acts.x : engine.hidden.rows(0, B), acts.x2, branch);
+    }
+}
+
+// Final norm, LM head, draw: appends a token to every sequence.
+void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& sample,
+          uint32_t step) {
+    const Ops& ops = *engine.model.ops;
+    const ModelConfig& m = engine.model.config;
+    const int B = (int)sequences.size();
+    Tensor y = engine.row_y.rows(0, B), logits = engine.logits.rows(0, B);
+    ops.rmsnorm_forward(y, engine.row_s.rows(0, B), engine.hidden.rows(0, B),
+                        engine.model.params.norm, m.norm_eps);
+    ops.linear_forward(logits, y, engine.model.params.lm_head, {});
+
+    std::vector<double> uniform64;
+    std::vector<int32_t> bar;
+    for (const Sequence& sequence : sequences) {
+        const Completion& out = *sequence.out;
+        uniform64.push_back(sample_uniform((uint64_t)sample.seed, step, (uint32_t)out.prompt,
+                                           (uint32_t)out.sample, (uint32_t)out.ids.size()));
+        bar.push_back((int)out.ids.size() < sample.min_new_tokens);
+    }
+    Tensor uniform = engine.uniform.rows(0, B), logp = engine.logp.rows(0, B);
+    Tensor token = engine.token.rows(0, B), bar_t = engine.bar.rows(0, B);
+    if (uniform.dtype == DType::f64) {
+        ops.upload(uniform, uniform64.data());
+    } else {
+        // strictly below 1 also after rounding
+        std::vector<float> uniform32;
+        for (double u : uniform64) uniform32.push_back(std::min((float)u, 1 - 0x1p-24f));
+        ops.upload(uniform, uniform32.data());
+    }
+    ops.upload(bar_t, bar.data());
+    const bool bars = sample.min_new_tokens > 0 && !m.eos.empty();
+    ops.sample(token, logp, logits, uniform, bars ? engine.barred : Tensor(),
+               bars ? bar_t : Tensor(),
+               {sample.temperature, sample.top_k, sample.top_p, sample.min_p});
+
+    std::vector<int32_t> tokens(B);
+    ops.download(tokens.data(), token);
+    std::vector<float> logp32(B);
+    std::vector<double> logp64(B);
+    if (logp.dtype == DType::f64)
+        ops.download(logp64.data(), logp);
+    else
+        ops.download(logp32.data(), logp), logp64.assign(logp32.begin(), logp32.end());
+    for (int b = 0; b < B; ++b) {
+        CHECK(std::isfinite(logp64[b]),
+              "the model's logits are not finite (prompt %d, sample %d, token %zu)",
+              sequences[b].out->prompt, sequences[b].out->sample, sequences[b].out->ids.size());
+        sequences[b].out->ids.push_back(tokens[b]);
+        sequences[b].out->logp.push_back(logp64[b]);
+    }
+}
+
+// How many sequences may be in flight: what was asked for, within a quarter of the machine's memory.
+int fitting_batch(const Model& model, const SampleConfig& sample, int64_t samples, int max_pages) {
+    const ModelConfig& m = model.config;
+    double page_bytes = 2.0 * m.L * m.K * KvCache().page * m.D * dtype_bytes(model.compute.dtype);
+    double memory = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
+    double fits = memory / (page_bytes * max_pages) - 1;
+    return (int)std::max(1.0, std::min({(double)sample.batch, (double)samples, fits}));
+}
+
+} // namespace
+
+std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
+                                 const SampleConfig& sample, uint32_t step, GenerateStats* stats,
+                                 const std::function<void(const Completion&)>& done) {
+    const int context = model.config.max_positions;
+    int longest = 0;
+    for (size_t p = 0; p < prompts.size(); ++p) {
+        CHECK(!prompts[p].empty(), "prompt %zu is empty; a prompt needs at least one token", p + 1);
+        CHECK((int)prompts[p].size() < context,
+              "prompt %zu has %zu tokens; the model's context of %d leaves no room for an answer",
+              p + 1, prompts[p].size(), context);
+        longest = std::max(longest, (int)prompts[p].size());
+    }
+    const int64_t samples = (int64_t)prompts.size() * sample.n;
+    std::vector<Completion> completions(samples);
+    if (samples == 0 || sample.max_new_tokens == 0) return completions;
+
+    const int page_size = KvCache().page;
+    auto pages_for = [&](int64_t tokens) { return (int)((tokens + page_size - 1) / page_size); };
+    const int max_pages = pages_for(std::min<int64_t>(context, longest + sample.max_new_tokens));
+    const int batch = fitting_batch(model, sample, samples, max_pages);
+    Engine engine(model, batch, batch * max_pages + pages_for(longest), max_pages, longest);
+    const Ops& ops = *model.ops;
+
+    GenerateStats total;
+    std::vector<Sequence> active;
+    std::vector<Prompt> open; // those of this round; the last may wait for more places
+    for (int64_t next = 0; next < samples || !active.empty();) {
+        // admit
+        double start = now();
+        const int old = (int)active.size();
+        const int64_t first_new = next;
+        next = std::min(samples, next + batch - old);
+        std::vector<Prompt*> fresh;
+        for (int64_t i = first_new; i < next; ++i) {
+            const int p = (int)(i / sample.n);
+            if (!open.empty() && open.back().index == p) continue;
+            open.push_back({p, (int)prompts[p].size(), (int)open.size(), {}});
+            for (int page = 0; page < pages_for(open.back().length); ++page)
+                open.back().pages.push_back(engine.pool.take());
+            total.prompt_tokens += open.back().length;
+        }
+        for (Prompt& prompt : open)
+            if (prompt.index >= first_new / sample.n + (first_new % sample.n != 0))
+                fresh.push_back(&prompt);
+        compute_prompts(engine, fresh, prompts);
+
+        // A sample reads its prompt's full pages and gets a copy of the last one, unless that is full.
+        std::vector<int32_t> hidden_rows, to, from;
+        for (int64_t i = first_new; i < next; ++i) {
+            const int p = (int)(i / sample.n), s = (int)(i % sample.n);
+            Prompt* prompt = &open[0];
+            while (prompt->index != p) ++prompt;
+            completions[i].prompt = p, completions[i].sample = s;
+            Sequence sequence{&completions[i], prompt->length, prompt->pages};
+            for (int page : sequence.pages) engine.pool.share(page);
+            if (prompt->length % page_size != 0 && s + 1 < sample.n) {
+                engine.pool.drop(sequence.pages.back());
+                from.push_back(sequence.pages.back());
+                sequence.pages.back() = engine.pool.take();
+                to.push_back(sequence.pages.back());
+            }
+            if (s + 1 == sample.n)
+                for (int page : prompt->pages) engine.pool.drop(page); // its readers hold it now
+            hidden_rows.push_back(prompt->hidden_row);
+            active.push_back(std::move(sequence));
+        }
+        if (const int count = (int)to.size()) {
+            ops.upload(engine.copy_to.rows(0, count), to.data());
+            ops.upload(engine.copy_from.rows(0, count), from.data());
+            for (KvCache& layer : engine.cache)
+                ops.kv_copy(layer, engine.copy_to.rows(0, count), engine.copy_from.rows(0, count),
+                            count);
+        }
+        if (const int count = (int)hidden_rows.size()) {
+            ops.upload(engine.list.rows(0, count), hidden_rows.data());
+            ops.gather_rows(engine.hidden.rows(old, count), engine.prompt_hidden,
+                            engine.list.rows(0, count));
+        }
+        // Only a prompt with samples still to come stays open, in the first row.
+        if (!open.empty()) {
+            Prompt last = open.back();
+            open.clear();
+            if (next < samples && next / sample.n == last.index) {
+                if (last.hidden_row != 0)
+                    ops.copy(engine.prompt_hidden.rows(0, 1),
+                             engine.prompt_hidden.rows(last.hidden_row, 1));
+                last.hidden_row = 0;
+                open.push_back(last);
+            }
+        }
+        double admitted = now();
+        total.prefill_seconds += admitted - start;
+
+        if (old > 0) decode(engine, active, old);
+        draw(engine, active, sample, step);
+        total.new_tokens += (int64_t)active.size();
+
+        // retire
+        size_t kept = 0;
+        for (Sequence& sequence : active) {
+            Completion& out = *sequence.out;
+            const std::vector<int>& eos = model.config.eos;
+            out.finished = std::find(eos.begin(), eos.end(), out.ids.back()) != eos.end();
+            const int tokens = (int)prompts[out.prompt].size() + (int)out.ids.size();
+            if (out.finished || (int)out.ids.size() == sample.max_new_tokens || tokens == context) {
+                for (int page : sequence.pages) engine.pool.drop(page);
+                if (done) done(out);
+            } else {
+                std::swap(active[kept++], sequence);
+            }
+        }
+        active.resize(kept);
+        total.decode_seconds += now() - admitted;
+    }
+    if (stats) *stats = total;
+    return completions;
+}
