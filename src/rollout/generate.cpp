@@ -55,7 +55,7 @@ struct Sequence {
 struct Engine {
     Engine(Model& model_, int batch_, int pages, int max_pages_, int longest_prompt)
         : model(model_), batch(batch_), max_pages(max_pages_), pool(pages),
-          prefill(model_, std::max(PREFILL_TOKENS, longest_prompt), 64, false) {
+          prefill(model_, std::max(PREFILL_TOKENS, longest_prompt), PREFILL_TOKENS, false) {
         layout(pages);
         arena.allocate(model.ops->alloc, model.ops->free);
         layout(pages);
