@@ -1,0 +1,140 @@
+#include "rollout/generate.h"
+#include "testing.h"
+#include "tiny_model.h"
+#include "train/step.h"
+
+namespace {
+
+std::vector<std::vector<int32_t>> some_prompts(int V) {
+    std::vector<std::vector<int32_t>> prompts;
+    int seed = 50;
+    for (int length : {3, 64, 1, 63, 65, 20}) prompts.push_back(random_ids(length, V, seed++));
+    return prompts;
+}
+
+SampleConfig some_sampling() {
+    SampleConfig sample;
+    sample.max_new_tokens = 70, sample.n = 3, sample.seed = 11, sample.batch = 5;
+    return sample;
+}
+
+// The trainer's log-probabilities of a completion.
+std::vector<double> trainer_logp(Pass& pass, const std::vector<int32_t>& prompt,
+                                 const Completion& completion) {
+    TrainSequence sequence;
+    sequence.ids = prompt;
+    sequence.ids.insert(sequence.ids.end(), completion.ids.begin(), completion.ids.end());
+    for (size_t t = prompt.size(); t < sequence.ids.size(); ++t) sequence.target.push_back((int)t);
+    return evaluate_sequences(pass, {sequence}, 1000, {})[0].logp;
+}
+
+} // namespace
+
+// The claim of DESIGN 3.7: what the sampler records is what the trainer computes.
+TEST(Generate, SampledLogProbabilitiesAreTheTrainers) {
+    for (DType dtype : {DType::f64, DType::f32})
+        for (const char* family : {"llama", "qwen2", "qwen3"}) {
+            ComputeConfig compute;
+            compute.dtype = dtype;
+            auto model = tiny_model(tiny_config(family), compute, true);
+            auto prompts = some_prompts(model->config.V);
+            auto completions = generate(*model, prompts, some_sampling());
+            Pass pass(*model, 1000, 8, false);
+            bool exact = dtype == DType::f64 || cpu_gemm_is_batch_invariant(DType::f32);
+            double gap = 0;
+            for (const Completion& completion : completions) {
+                auto logp = trainer_logp(pass, prompts[completion.prompt], completion);
+                ASSERT_EQ(logp.size(), completion.logp.size());
+                for (size_t t = 0; t < logp.size(); ++t)
+                    gap = std::max(gap, std::abs(logp[t] - completion.logp[t]));
+            }
+            if (exact)
+                EXPECT_EQ(gap, 0) << family << " " << dtype_name(dtype);
+            else
+                EXPECT_LT(gap, 1e-4) << family;
+            if (!exact) std::printf("gap between sampled and trainer's logp: %g nats\n", gap);
+        }
+}
+
+TEST(Generate, ASampleDoesNotDependOnTheBatch) {
+    ComputeConfig compute;
+    compute.dtype = DType::f64;
+    auto model = tiny_model(tiny_config(), compute, true);
+    auto prompts = some_prompts(model->config.V);
+    SampleConfig sample = some_sampling();
+    auto together = generate(*model, prompts, sample);
+    sample.batch = 1;
+    auto alone = generate(*model, prompts, sample);
+    sample.batch = 64;
+    auto wide = generate(*model, prompts, sample);
+    ASSERT_EQ(together.size(), prompts.size() * sample.n);
+    for (size_t i = 0; i < together.size(); ++i) {
+        EXPECT_EQ(together[i].prompt, (int)i / 3);
+        EXPECT_EQ(together[i].sample, (int)i % 3);
+        EXPECT_EQ(together[i].ids, alone[i].ids) << i;
+        EXPECT_EQ(together[i].logp, alone[i].logp) << i;
+        EXPECT_EQ(together[i].ids, wide[i].ids) << i;
+    }
+}
+
+TEST(Generate, StopsAtEosOrTheLimitsAndSaysWhich) {
+    ModelConfig config = tiny_config();
+    config.max_positions = 66; // the longest prompt leaves room for one token
+    auto model = tiny_model(config, {}, true);
+    auto prompts = some_prompts(config.V);
+    SampleConfig sample = some_sampling();
+    sample.max_new_tokens = 40;
+    int finished = 0, full = 0;
+    for (const Completion& completion : generate(*model, prompts, sample)) {
+        int length = (int)completion.ids.size();
+        bool eos = completion.ids.back() == 1;
+        EXPECT_EQ(completion.finished, eos);
+        for (int t = 0; t + 1 < length; ++t) EXPECT_NE(completion.ids[t], 1);
+        int room = std::min(40, 66 - (int)prompts[completion.prompt].size());
+        if (!eos) EXPECT_EQ(length, room);
+        finished += eos, full += !eos;
+    }
+    EXPECT_GT(finished, 0); // both ways to end occurred
+    EXPECT_GT(full, 0);
+}
+
+TEST(Generate, EosIsBarredBeforeMinNewTokens) {
+    auto model = tiny_model(tiny_config(), {}, true);
+    SampleConfig sample = some_sampling();
+    sample.min_new_tokens = 10, sample.n = 20;
+    for (const Completion& completion : generate(*model, {{3}, {4, 5}}, sample)) {
+        EXPECT_GE(completion.ids.size(), 10u);
+    }
+}
+
+TEST(Generate, GreedyIsTheArgmaxOfTheFullForward) {
+    ComputeConfig compute;
+    compute.dtype = DType::f64;
+    auto model = tiny_model(tiny_config(), compute, true);
+    SampleConfig sample;
+    sample.temperature = 0, sample.max_new_tokens = 8;
+    std::vector<int32_t> prompt = {3, 9, 2};
+    Completion greedy = generate(*model, {prompt}, sample)[0];
+    Pass pass(*model, 1000, 64, false);
+    for (int32_t drawn : greedy.ids) {
+        std::vector<TrainSequence> candidates;
+        for (int v = 0; v < model->config.V; ++v) {
+            TrainSequence sequence;
+            sequence.ids = prompt;
+            sequence.ids.push_back(v);
+            sequence.target = {(int)prompt.size()};
+            candidates.push_back(sequence);
+        }
+        auto outputs = evaluate_sequences(pass, candidates, 1000, {});
+        for (int v = 0; v < model->config.V; ++v)
+            EXPECT_LE(outputs[v].logp[0], outputs[drawn].logp[0]);
+        prompt.push_back(drawn);
+    }
+}
+
+TEST(Generate, BadPromptsAreNamed) {
+    auto model = tiny_model(tiny_config(), {}, true);
+    EXPECT_THROW(generate(*model, {{1, 2}, {}}, {}), Error);
+    EXPECT_THROW(generate(*model, {std::vector<int32_t>(256, 3)}, {}), Error);
+    EXPECT_THROW(generate(*model, {{1, 37}}, {}), Error); // outside the vocabulary
+}
