@@ -4,4 +4,3 @@
 #include "base/config.h"
 
 int check_grad(const Args& args);
-int check_parity(const Args& args);

@@ -1,17 +1,12 @@
-// rlhf check grad | parity: the binary proves itself, on the machine it runs on. Exit status 2 if a
-// check fails.
+// rlhf check grad: the binary proves itself, on the machine it runs on. Exit status 2 if a check fails.
 
 #include "app/check.h"
-#include "app/commands.h"
-
-#include <cstdio>
 
 int cmd_check(const Args& args) {
     Args rest = args;
     rest.config_path.clear();
     if (args.config_path == "grad") return check_grad(rest);
-    if (args.config_path == "parity") return check_parity(rest);
-    fail("rlhf check needs to know what: grad (central differences of every op, loss and the whole "
-         "model in f64) or parity (model.path=DIR), found \"%s\"",
+    fail("rlhf check needs to know what: grad (central differences of every op and of whole models in "
+         "f64), found \"%s\"",
          args.config_path.c_str());
 }

@@ -13,7 +13,11 @@ extern const Command convert_command;
 static const Command commands[] = {
     convert_command,
     {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
-    tokenize_command,
+    tokenize_command, int cmd_check(const Args& args);
+
+static const Command commands[] = {
+    {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
+    {"check", "check grad: every gradient against central differences", cmd_check, nullptr},
 };
 
 static void print_usage(FILE* out) {

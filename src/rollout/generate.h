@@ -15,7 +15,7 @@ struct SampleConfig {
 struct Completion {
     int prompt = 0, sample = 0;
     std::vector<int32_t> ids; // EOS included when finished
-    std::vector<float> logp;  // of each token when it was drawn, nats
+    std::vector<double> logp; // of each token when it was drawn, nats
     bool finished = false;    // false: the length limit was reached
 };
 
