@@ -5,41 +5,38 @@
 #include <cstdio>
 #include <cstring>
 
-int cmd_help(const Args& args);
+extern const Command help_command;
+extern const Command check_command;
+extern const Command convert_command;
 extern const Command tokenize_command;
 
-extern const Command convert_command;
-
-static const Command commands[] = {
-    convert_command,
-    {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
-    tokenize_command, int cmd_check(const Args& args);
-
-static const Command commands[] = {
-    {"help", "this page, or every field of a command: help COMMAND", cmd_help, nullptr},
-    {"check", "check grad: every gradient against central differences", cmd_check, nullptr},
+static const Command* const commands[] = {
+    &help_command,
+    &convert_command,
+    &tokenize_command,
+    &check_command,
 };
 
 static void print_usage(FILE* out) {
     std::fprintf(out, "rlhf <command> [config.json] [key.path=value ...]\n\n");
-    for (const Command& row : commands) std::fprintf(out, "  %-10s %s\n", row.name, row.summary);
+    for (const Command* row : commands) std::fprintf(out, "  %-10s %s\n", row->name, row->summary);
     std::fprintf(out, "\nrlhf help COMMAND lists every key with its default, bounds and unit.\n");
 }
 
 static const Command* find_command(const std::string& name) {
-    for (const Command& row : commands)
-        if (name == row.name) return &row;
+    for (const Command* row : commands)
+        if (name == row->name) return row;
     return nullptr;
 }
 
 [[noreturn]] static void unknown_command(const std::string& name) {
     std::vector<std::string> names;
-    for (const Command& row : commands) names.push_back(row.name);
+    for (const Command* row : commands) names.push_back(row->name);
     fail("unknown command \"%s\"; the nearest is \"%s\". rlhf help lists all", name.c_str(),
          nearest_name(name, names).c_str());
 }
 
-int cmd_help(const Args& args) {
+static int cmd_help(const Args& args) {
     if (args.config_path.empty()) return print_usage(stdout), 0;
     const Command* row = find_command(args.config_path);
     if (!row) unknown_command(args.config_path);
@@ -48,6 +45,9 @@ int cmd_help(const Args& args) {
     std::printf("rlhf %s: %s\n%s", row->name, row->summary, config_help(fields).c_str());
     return 0;
 }
+
+const Command help_command = {"help", "this page, or every field of a command: help COMMAND",
+                              cmd_help, nullptr};
 
 static int run(int argc, char** argv) {
     if (argc < 2) return print_usage(stderr), 1;
