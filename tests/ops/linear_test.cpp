@@ -143,14 +143,13 @@ TEST(linear, batch_invariance) {
     for (DType gemm : {DType::f32, DType::bf16}) {
         const Ops& ops = cpu_ops(DType::f32, gemm);
         double gap = 0;
-        for (auto [O, C] :
-             {std::pair<int, int>{960, 576}, {576, 576}, {3072, 576}, {576, 1536}, {5000, 576}}) {
+        for (auto [O, C] : {std::pair<int, int>{960, 576}, {3072, 576}, {576, 1536}}) {
             const int N = 260;
             TestTensor x = randn({N, C}, 1, DType::f32), w = randn({O, C}, 2, DType::f32, 0.05);
             TestWeight plain(ops, w, gemm, false), packed(ops, w, gemm, true);
             TestTensor all = zeros({N, O}, DType::f32), part = zeros({N, O}, DType::f32);
             ops.linear_forward(all, x, plain, {});
-            for (int count : {1, 2, 5, 16, 33, 64, 255})
+            for (int count : {1, 2, 5, 33, 255})
                 for (const TestWeight& form : {plain, packed}) {
                     Tensor y = part.view.rows(0, count);
                     ops.linear_forward(y, x.view.rows(3, count), form, {});
