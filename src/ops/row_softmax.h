@@ -34,36 +34,34 @@ template <class T> inline T row_max(const T* z, int64_t V) {
     return reduce_max<T>(most);
 }
 
-// The terms' sum over one block.
-template <class T> inline T block_sum(const T* z, int64_t count, T inverse_temperature, T largest) {
-    Vec<T> sums = {};
-    for_vectors<T>(count, [&](int64_t v, int n) {
-        sums += softmax_terms(z + v, n, inverse_temperature, largest);
-    });
+// The terms' sum over one block; with `weighted`, sum_v exp(t_v - largest) (t_v - largest) is added
+// to it.
+template <class T>
+inline T block_sum(const T* z, int64_t count, T inverse_temperature, T largest,
+                   double* weighted = nullptr) {
+    Vec<T> sums = {}, weighted_sums = {};
+    if (!weighted) {
+        for_vectors<T>(count, [&](int64_t v, int n) {
+            sums += softmax_terms(z + v, n, inverse_temperature, largest);
+        });
+    } else {
+        for_vectors<T>(count, [&](int64_t v, int n) {
+            Vec<T> e = softmax_terms(z + v, n, inverse_temperature, largest);
+            Vec<T> t = fma(load(z + v, n), broadcast(inverse_temperature), broadcast(-largest));
+            sums += e;
+            weighted_sums += e == T(0) ? e : e * t; // exp(-inf) (-inf) is 0 here
+        });
+        *weighted += reduce_add<T>(weighted_sums);
+    }
     return reduce_add<T>(sums);
 }
 
-template <class T> RowSoftmax<T> row_softmax(const T* z, int64_t V, T inverse_temperature) {
+template <class T>
+RowSoftmax<T> row_softmax(const T* z, int64_t V, T inverse_temperature, bool entropy = false) {
     RowSoftmax<T> row = {row_max(z, V) * inverse_temperature, 0, 0};
     for (int64_t v = 0; v < V; v += softmax_block)
-        row.sum +=
-            block_sum(z + v, std::min(softmax_block, V - v), inverse_temperature, row.largest);
-    return row;
-}
-
-// The same, with `weighted`: what the entropy needs.
-template <class T> RowSoftmax<T> row_softmax_entropy(const T* z, int64_t V, T inverse_temperature) {
-    RowSoftmax<T> row = row_softmax(z, V, inverse_temperature);
-    for (int64_t first = 0; first < V; first += softmax_block) {
-        Vec<T> sums = {};
-        for_vectors<T>(std::min(softmax_block, V - first), [&](int64_t v, int n) {
-            Vec<T> x = load(z + first + v, n, row.largest);
-            Vec<T> e = softmax_terms(z + first + v, n, inverse_temperature, row.largest);
-            Vec<T> t = fma(x, broadcast(inverse_temperature), broadcast(-row.largest));
-            sums += e > T(0) ? e * t : e; // exp(-inf) (-inf) is 0 here
-        });
-        row.weighted += reduce_add<T>(sums);
-    }
+        row.sum += block_sum(z + v, std::min(softmax_block, V - v), inverse_temperature,
+                             row.largest, entropy ? &row.weighted : nullptr);
     return row;
 }
 

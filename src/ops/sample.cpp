@@ -53,80 +53,108 @@ static int32_t draw(const T* z, int64_t V, T inverse_temperature, T largest, dou
 }
 
 // Cuts a row to top-k, then top-p, then min-p. Tokens are ordered by logit, the lower id first among
-// equals. A histogram over t (bins of 1/16 nat below the largest) finds the bin in which a cut falls;
-// only the tokens of that bin are sorted.
+// equals. A histogram of the row finds the bin in which a cut falls; only that bin's tokens are sorted.
 template <class T> struct Cutter {
     static constexpr int bins = 1024;
-    T *z, inverse, largest;
-    int64_t V;
-    int64_t count[bins];
-    double mass[bins];
-    std::vector<int32_t> members; // of one bin, in order
-    // The last token that stays.
-    T last_logit;
-    int32_t last_id;
+    struct Bin {
+        double mass, count;
+    };
 
-    int bin(T logit) const {
-        T below = (largest - logit * inverse) * 16;
-        return below < bins - 1 ? (int)below : bins - 1;
-    }
-    double term(T logit) const { return softmax_terms(&logit, 1, inverse, largest)[0]; }
-    void fill() {
-        std::fill(count, count + bins, 0);
-        std::fill(mass, mass + bins, 0.0);
+    T *z, inverse_temperature, largest;
+    int64_t V;
+    T bins_per_nat;
+    Bin bin[bins];
+    std::vector<uint16_t> bin_of;               // (V)
+    std::vector<std::pair<T, int32_t>> members; // of one bin in order: logit, id
+    std::vector<T> mass;                        // of the members
+    int64_t stay;                               // this many of the members
+    T last;                                     // the logit of the last of them
+
+    // Bins share the span between the largest and the smallest, but at most 64 nats: what lies below
+    // weighs nothing and is the last bin's.
+    void fill_bins() {
+        Vec<T> least = broadcast(largest);
         for_vectors<T>(V, [&](int64_t v, int n) {
-            Vec<T> terms = softmax_terms(z + v, n, inverse, largest);
+            Vec<T> t = load<T>(z + v, n, INFINITY) * inverse_temperature;
+            least = (t < least) & (t > broadcast(largest - 64)) ? t : least;
+        });
+        bins_per_nat = (bins - 1) / (largest - -reduce_max<T>(-least));
+        std::memset(bin, 0, sizeof bin);
+        bin_of.resize(V);
+        for_vectors<T>(V, [&](int64_t v, int n) {
+            Vec<T> terms = softmax_terms(z + v, n, inverse_temperature, largest);
+            Vec<T> below = (largest - load(z + v, n) * inverse_temperature) * bins_per_nat;
+            below = below < T(bins - 1) ? below : broadcast(T(bins - 1));
+            Mask<T> b = __builtin_convertvector(max(below, Vec<T>{}), Mask<T>);
             for (int i = 0; i < n; ++i) {
-                int b = bin(z[v + i]);
-                ++count[b];
-                mass[b] += terms[i];
+                bin_of[v + i] = (uint16_t)b[i];
+                bin[b[i]].mass += terms[i];
+                bin[b[i]].count += 1;
             }
         });
     }
+
     void sort_bin(int b) {
         members.clear();
         for (int64_t v = 0; v < V; ++v)
-            if (bin(z[v]) == b) members.push_back((int32_t)v);
-        std::sort(members.begin(), members.end(),
-                  [&](int32_t i, int32_t j) { return z[i] > z[j] || (z[i] == z[j] && i < j); });
+            if (bin_of[v] == b) members.emplace_back(z[v], (int32_t)v);
+        std::sort(members.begin(), members.end(), [](const auto& x, const auto& y) {
+            return x.first > y.first || (x.first == y.first && x.second < y.second);
+        });
+        mass.resize(members.size());
+        for (size_t i = 0; i < members.size(); ++i) mass[i] = members[i].first;
+        for_vectors<T>(mass.size(), [&](int64_t i, int n) {
+            store(&mass[i], softmax_terms(&mass[i], n, inverse_temperature, largest), n);
+        });
     }
-    void end_at(int32_t id) { last_logit = z[id], last_id = id; }
+    void end_at(int64_t member) { stay = member + 1, last = members[member].first; }
 
     void cut(const SampleOptions& options) {
-        fill();
-        double total = 0;
-        int64_t left = options.top_k > 0 && options.top_k < V ? options.top_k : V;
-        bool ended = left < V;
-        int end_bin = 0;
-        // The k largest: `left` of the bin in which the count passes k.
-        while (left > count[end_bin]) left -= count[end_bin], total += mass[end_bin], ++end_bin;
-        int64_t in_end_bin = left;
-        if (ended) {
-            sort_bin(end_bin);
-            for (int64_t i = 0; i < left; ++i) total += term(z[members[i]]);
-            end_at(members[left - 1]);
-        } else
-            total += mass[end_bin];
+        members.clear();
+        stay = 0, last = -INFINITY;
+        if ((options.top_k > 0 && options.top_k < V) || options.top_p < 1) find_last(options);
+        // The largest term is 1, so min-p compares with the terms.
+        const T least = options.min_p;
+        for_vectors<T>(V, [&](int64_t v, int n) {
+            Vec<T> x = load(z + v, n);
+            Vec<T> terms = softmax_terms(z + v, n, inverse_temperature, largest);
+            store(z + v, (x < last) | (terms < least) ? broadcast<T>(-INFINITY) : x, n);
+        });
+        for (int64_t i = stay; i < (int64_t)members.size(); ++i) z[members[i].second] = -INFINITY;
+    }
 
-        // A token stays while the mass before it is below top_p of the total: the one that crosses too.
+    void find_last(const SampleOptions& options) {
+        fill_bins();
+        // The k largest: `left` of the bin in which the count passes k.
+        int64_t left = options.top_k > 0 && options.top_k < V ? options.top_k : V;
+        const bool top_k = left < V;
+        double total = 0;
+        int end_bin = 0;
+        for (; left > bin[end_bin].count; ++end_bin) {
+            left -= (int64_t)bin[end_bin].count;
+            total += bin[end_bin].mass;
+        }
+        if (top_k) {
+            sort_bin(end_bin);
+            end_at(left - 1);
+            for (int64_t i = 0; i < left; ++i) total += mass[i];
+        } else
+            total += bin[end_bin].mass;
+
+        // A token stays while the mass before it is below top_p of the total: the one that crosses, too.
         if (options.top_p < 1) {
-            double wanted = options.top_p * total, before = 0;
+            const double wanted = options.top_p * total;
+            double before = 0;
             int b = 0;
-            while (b < end_bin && before + mass[b] < wanted) before += mass[b++];
-            sort_bin(b);
-            int64_t size = b == end_bin ? in_end_bin : (int64_t)members.size(), i = 0;
-            for (; i < size - 1; ++i) {
-                before += term(z[members[i]]);
+            while (b < end_bin && before + bin[b].mass < wanted) before += bin[b++].mass;
+            if (b < end_bin || !top_k) sort_bin(b);
+            int64_t i = 0;
+            const int64_t last_member = b == end_bin ? left - 1 : (int64_t)members.size() - 1;
+            for (; i < last_member; ++i) {
+                before += mass[i];
                 if (before >= wanted) break;
             }
-            end_at(members[i]);
-            ended = true;
-        }
-        const double least = options.min_p;
-        for (int64_t v = 0; v < V; ++v) {
-            bool keep = !ended || z[v] > last_logit || (z[v] == last_logit && v <= last_id);
-            if (keep && least > 0) keep = term(z[v]) >= least; // the largest term is 1
-            if (!keep) z[v] = -INFINITY;
+            end_at(i);
         }
     }
 };
@@ -169,7 +197,8 @@ static void sample(Tensor token, Tensor logp, Tensor logits, Tensor uniform, Ten
             // a row of NaNs has no order; its logp shows them
             if (cuts && std::isfinite(row.sum) && std::isfinite(largest)) {
                 thread_local Cutter<T> cutter;
-                cutter.z = zb, cutter.V = V, cutter.inverse = inverse, cutter.largest = largest;
+                cutter.z = zb, cutter.V = V;
+                cutter.inverse_temperature = inverse, cutter.largest = largest;
                 cutter.cut(options);
             }
             drawn = draw(zb, V, inverse, largest, uniform_b[b]);

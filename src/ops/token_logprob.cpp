@@ -20,8 +20,7 @@ static void token_logprob_forward(Tensor logp, Tensor entropy, Tensor lse, Tenso
 #pragma omp parallel for schedule(dynamic) if (R * V > 1 << 14)
     for (int64_t r = 0; r < R; ++r) {
         const T* zr = z + r * V;
-        RowSoftmax<T> row =
-            entropy_r ? row_softmax_entropy(zr, V, inverse) : row_softmax(zr, V, inverse);
+        RowSoftmax<T> row = row_softmax(zr, V, inverse, entropy_r != nullptr);
         logp_r[r] = row.logp(zr[target_r[r]] * inverse);
         lse_r[r] = (T)row.log_sum();
         if (entropy_r) entropy_r[r] = row.entropy();
