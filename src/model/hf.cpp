@@ -134,6 +134,14 @@ void read_weights(Model& model, const std::string& directory, const uint64_t* ne
     refresh_weights(model.params, *model.ops);
 }
 
+std::unique_ptr<Model> load_model(const std::string& path, const ComputeConfig& compute,
+                                  bool packed) {
+    std::string directory = model_directory(path);
+    auto model = make_model(read_model_config(directory), compute, packed);
+    read_weights(*model, directory);
+    return model;
+}
+
 static DType parse_save_dtype(const std::string& name) {
     for (DType dtype : {DType::f32, DType::bf16, DType::f16})
         if (name == dtype_name(dtype)) return dtype;
