@@ -4,3 +4,4 @@
 #include "base/config.h"
 
 int check_grad(const Args& args);
+int check_parity(const Args& args);

@@ -6,15 +6,13 @@
 #include <cstring>
 
 extern const Command help_command;
+extern const Command bench_command;
 extern const Command check_command;
 extern const Command convert_command;
 extern const Command tokenize_command;
 
 static const Command* const commands[] = {
-    &help_command,
-    &convert_command,
-    &tokenize_command,
-    &check_command,
+    &help_command, &convert_command, &tokenize_command, &check_command, &bench_command,
 };
 
 static void print_usage(FILE* out) {

@@ -262,7 +262,8 @@ def main():
     transformers.logging.disable_progress_bar()
     print("torch", torch.__version__, "transformers", transformers.__version__)
     T = transformers
-    common = dict(num_hidden_layers=2, max_position_embeddings=192, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    # No padding id: PyTorch's embedding would drop the gradient of that row.
+    common = dict(num_hidden_layers=2, max_position_embeddings=192, bos_token_id=1, eos_token_id=2, pad_token_id=None)
     plain = {"rope_type": "default", "rope_theta": 10000.0}
 
     # grouped queries 3:1, untied
@@ -284,6 +285,7 @@ def main():
                 rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, tie_word_embeddings=True,
                 **common), T.Qwen3ForCausalLM, 1400, older=False, full_gradients=True)
     common["num_hidden_layers"] = 1
+    common["pad_token_id"] = 0
     make_scored("token_classification", T.LlamaConfig(hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
                 intermediate_size=24, vocab_size=53, rms_norm_eps=1e-5, rope_parameters=plain, num_labels=1,
                 token_classification_bias=False, tie_word_embeddings=False, **common),
