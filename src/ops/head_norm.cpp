@@ -1,7 +1,7 @@
 // RMSNorm of every query and key head by itself.
 
 #include "ops/install.h"
-#include "ops/row_math.h"
+#include "ops/norm_row.h"
 
 namespace cpu {
 
@@ -19,17 +19,13 @@ static void head_norm_forward(Tensor y, Tensor s, Tensor x, Tensor wq, Tensor wk
     for (int64_t n = 0; n < N; ++n) {
         const T* xn = xp + n * width;
         T* yn = yp + n * width;
-        for (int64_t h = 0; h < heads; ++h) {
-            const T *xh = xn + h * D, *w = h < H ? wqp : wkp;
-            T sh = 1 / std::sqrt(dot(xh, xh, D) / D + T(eps));
-            for (int64_t d = 0; d < D; ++d) yn[h * D + d] = w[d] * xh[d] * sh;
-            sp[n * heads + h] = sh;
-        }
+        for (int64_t h = 0; h < heads; ++h)
+            sp[n * heads + h] = norm_row(yn + h * D, xn + h * D, h < H ? wqp : wkp, D, T(eps));
         std::memcpy(yn + heads * D, xn + heads * D, K * D * sizeof(T)); // values
     }
 }
 
-// As rmsnorm_backward for every head; dwq and dwk by chunks of rows.
+// dwq and dwk sum over rows: by chunks that do not depend on the number of threads, then in order.
 template <class T>
 static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tensor dy, Tensor x,
                                Tensor wq, Tensor wk, int H, int K) {
@@ -52,15 +48,9 @@ static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tens
         for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n) {
             const T *dyn = dyp + n * width, *xn = xp + n * width;
             T* dxn = dxp + n * width;
-            for (int64_t h = 0; h < heads; ++h) {
-                const T *dyh = dyn + h * D, *xh = xn + h * D, *w = h < H ? wqp : wkp;
-                T *dxh = dxn + h * D, *dw = dw_chunk + (h < H ? 0 : D);
-                const T sh = sp[n * heads + h], u = dot(dyh, xh, w, D) * sh * sh / D;
-                for (int64_t d = 0; d < D; ++d) {
-                    dxh[d] = fma(sh, fma(-xh[d], u, w[d] * dyh[d]), dxh[d]);
-                    dw[d] = fma(dyh[d], xh[d] * sh, dw[d]);
-                }
-            }
+            for (int64_t h = 0; h < heads; ++h)
+                norm_row_backward(dxn + h * D, dw_chunk + (h < H ? 0 : D), dyn + h * D, xn + h * D,
+                                  h < H ? wqp : wkp, sp[n * heads + h], D);
             for (int64_t i = heads * D; i < width; ++i) dxn[i] += dyn[i]; // values
         }
     }

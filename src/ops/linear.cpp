@@ -41,11 +41,11 @@ template <class T> static void add_column_sums(T* dbias, const T* dy, int64_t N,
 
 // ---- f32 and bf16 -------------------------------------------------------------------------------
 
-// The form of w that a product with N rows reads. Packed is faster for few rows, as in decoding; the
-// bits are the same.
-static const void* weight_for(const Weight& w, DType inputs, int64_t N, Gemm& g) {
+// The form of w that the product reads. Packed is faster, most of all for few rows, as in decoding;
+// the bits are the same.
+static const void* weight_for(const Weight& w, DType inputs, Gemm& g) {
     g.inputs = inputs;
-    if (w.packed && N <= 256) {
+    if (w.packed) {
         g.b_form = Gemm::packed;
         return w.packed.data;
     }
@@ -56,7 +56,7 @@ static const void* weight_for(const Weight& w, DType inputs, int64_t N, Gemm& g)
 template <DType inputs>
 static void forward(float* y, const float* x, const Weight& w, int64_t N, int64_t O, int64_t C) {
     Gemm g = {.M = N, .N = O, .K = C};
-    const void* weight = weight_for(w, inputs, N, g);
+    const void* weight = weight_for(w, inputs, g);
     const void* a = inputs == DType::bf16 ? (const void*)in_bf16(Slot::gemm_a, x, N * C) : x;
     gemm(g, y, a, weight);
 }

@@ -1,16 +1,9 @@
 // RMSNorm, alone and together with the sum of the residual stream before it.
 
 #include "ops/install.h"
-#include "ops/row_math.h"
+#include "ops/norm_row.h"
 
 namespace cpu {
-
-// y = w x s for one row; returns s.
-template <class T> inline T norm_row(T* y, const T* x, const T* w, int64_t C, T eps) {
-    T s = 1 / std::sqrt(dot(x, x, C) / C + eps);
-    for (int64_t c = 0; c < C; ++c) y[c] = w[c] * x[c] * s;
-    return s;
-}
 
 template <class T> static void rmsnorm_forward(Tensor y, Tensor s, Tensor x, Tensor w, double eps) {
     const char* op = "rmsnorm_forward";
@@ -41,7 +34,6 @@ static void residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Ten
     }
 }
 
-// With g = w dy and u = <g, x>:  ds/dx_c = -s^3 x_c / C, so dx_c = s g_c + u ds/dx_c.
 // dw sums over rows: each chunk of 64 rows into a line of scratch, then the lines in order. Chunks do
 // not depend on the number of threads, nor does the result.
 template <class T>
@@ -62,15 +54,8 @@ static void rmsnorm_backward(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x
         for (int64_t chunk = 0; chunk < chunks; ++chunk) {
             T* dw_chunk = partial + chunk * C;
             std::memset(dw_chunk, 0, C * sizeof(T));
-            for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n) {
-                const T *dyn = dyp + n * C, *xn = xp + n * C;
-                T* dxn = dxp + n * C;
-                const T sn = sp[n], u = dot(dyn, xn, wp, C) * sn * sn / C;
-                for (int64_t c = 0; c < C; ++c) {
-                    dxn[c] = fma(sn, fma(-xn[c], u, wp[c] * dyn[c]), dxn[c]);
-                    dw_chunk[c] = fma(dyn[c], xn[c] * sn, dw_chunk[c]);
-                }
-            }
+            for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n)
+                norm_row_backward(dxp + n * C, dw_chunk, dyp + n * C, xp + n * C, wp, sp[n], C);
         }
 #pragma omp for
         for (int64_t c = 0; c < C; ++c) {

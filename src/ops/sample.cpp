@@ -76,7 +76,8 @@ template <class T> struct Cutter {
         Vec<T> least = broadcast(largest);
         for_vectors<T>(V, [&](int64_t v, int n) {
             Vec<T> t = load<T>(z + v, n, INFINITY) * inverse_temperature;
-            least = (t < least) & (t > broadcast(largest - 64)) ? t : least;
+            Mask<T> nearer = (t < least) & (t > broadcast(largest - 64));
+            least = nearer ? t : least;
         });
         bins_per_nat = (bins - 1) / (largest - -reduce_max<T>(-least));
         std::memset(bin, 0, sizeof bin);
@@ -118,7 +119,8 @@ template <class T> struct Cutter {
         for_vectors<T>(V, [&](int64_t v, int n) {
             Vec<T> x = load(z + v, n);
             Vec<T> terms = softmax_terms(z + v, n, inverse_temperature, largest);
-            store(z + v, (x < last) | (terms < least) ? broadcast<T>(-INFINITY) : x, n);
+            Mask<T> out = (x < last) | (terms < least);
+            store(z + v, out ? broadcast<T>(-INFINITY) : x, n);
         });
         for (int64_t i = stay; i < (int64_t)members.size(); ++i) z[members[i].second] = -INFINITY;
     }

@@ -108,8 +108,9 @@ TEST(linear, rounding_to_bf16) {
 }
 
 TEST(linear, threads_do_not_change_bits) {
-    for (auto [dtype, gemm] :
+    for (auto [type, gemm] :
          {std::pair(DType::f32, DType::f32), {DType::f32, DType::bf16}, {DType::f64, DType::f64}}) {
+        const DType dtype = type;
         const Ops& ops = cpu_ops(dtype, gemm);
         const int N = 257, C = 65, O = 90;
         TestTensor x = randn({N, C}, 1, dtype), dy = randn({N, O}, 2, dtype);
