@@ -10,9 +10,19 @@ extern const Command bench_command;
 extern const Command check_command;
 extern const Command convert_command;
 extern const Command tokenize_command;
+extern const Command sft_command;
+extern const Command generate_command;
+extern const Command logprob_command;
 
 static const Command* const commands[] = {
     &help_command, &convert_command, &tokenize_command, &check_command, &bench_command,
+    &help_command,
+    &convert_command,
+    &tokenize_command,
+    &sft_command,
+    &generate_command,
+    &logprob_command,
+    &check_command,
 };
 
 static void print_usage(FILE* out) {

@@ -1,0 +1,78 @@
+#include "app/inputs.h"
+
+#include "base/file.h"
+#include "model/hf.h"
+
+void RowsSettings::visit(Fields& v) {
+    v.field("path", path, "JSON Lines file of rows");
+    v.choice("template", template_name, {"none", "chat"},
+             "chat renders prompt and completion by the model's chat template; none: raw strings");
+    v.field("add_eos", add_eos, "end a completion string with the end-of-sequence token");
+}
+
+Inputs open_inputs(const std::string& directory, const ModelConfig& model,
+                   const std::string& template_name, bool add_eos, const ChatConfig& chat) {
+    Inputs inputs;
+    if (file_exists(join_path(directory, "tokenizer.json"))) {
+        inputs.tokenizer = Tokenizer::load(directory);
+        inputs.options.tokenizer = inputs.tokenizer.get();
+        inputs.options.eos = end_of_sequence(directory, *inputs.tokenizer);
+    }
+    inputs.options.chat_directory = directory;
+    inputs.options.template_name = template_name;
+    inputs.options.add_eos = add_eos;
+    inputs.options.vocabulary = model.V;
+    inputs.options.max_length = model.max_positions;
+    chat.apply(inputs.options);
+    return inputs;
+}
+
+Row problem_row(const Problem& problem, const RowOptions& options, RowNeed need) {
+    Json row = problem.row;
+    if (!problem.prompt_ids.empty() && row.is_null())
+        row = {{"prompt_ids", problem.prompt_ids}, {"completion_ids", problem.demonstration_ids}};
+    else if (row.contains("question") && !row.contains("completion") && !row.contains("response"))
+        row["answer"] = problem.demonstration; // in the task's form of it
+    bool worked = !problem.demonstration.empty() || !problem.demonstration_ids.empty();
+    CHECK(need != RowNeed::completion || worked,
+          "%s: the row has no worked answer to train on (\"completion\" or \"response\")",
+          problem.where.c_str());
+    return parse_row(row, problem.where, options, need);
+}
+
+TrainSequence train_sequence(const Row& row) {
+    TrainSequence sequence;
+    sequence.ids = row.ids;
+    for (int t = row.first; t < (int)row.ids.size(); ++t)
+        if (row.mask[t]) sequence.target.push_back(t);
+    return sequence;
+}
+
+void TinySettings::visit(Fields& v) {
+    v.field("layers", layers, 1, 1000, "L");
+    v.field("width", width, 2, 1e5, "C: channels; a multiple of 2 x heads");
+    v.field("heads", heads, 1, 1000, "H");
+    v.field("feed_forward", feed_forward, 1, 1e6, "F");
+    v.field("context", context, 8, 1e6, "longest sequence, tokens");
+}
+
+void write_tiny_model(const TinySettings& settings, uint64_t seed, const std::string& directory) {
+    CHECK(settings.width % (2 * settings.heads) == 0,
+          "tiny.width=%d is not a multiple of 2 x tiny.heads = %d", settings.width,
+          2 * settings.heads);
+    ModelConfig config;
+    config.L = settings.layers, config.C = settings.width, config.F = settings.feed_forward;
+    config.H = config.K = settings.heads, config.D = config.C / config.H;
+    config.V = arithmetic::vocabulary;
+    config.rope_theta = 1000; // the texts are short
+    config.max_positions = settings.context;
+    config.bos = arithmetic::bos, config.pad = arithmetic::pad, config.eos = {arithmetic::eos};
+    auto model = make_model(config, {}, false);
+    init_params(model->params, config, *model->ops, seed);
+    AtomicDirectory output(directory);
+    write_model(*model, output.temporary, "f32");
+    write_file(join_path(output.temporary, "tokenizer.json"), arithmetic::tokenizer_json());
+    write_file(join_path(output.temporary, "tokenizer_config.json"),
+               arithmetic::tokenizer_config_json());
+    output.commit();
+}

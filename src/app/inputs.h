@@ -1,0 +1,36 @@
+#pragma once
+// What the commands share at their beginning: a model with its tokenizer, and rows as token sequences.
+
+#include "model/model.h"
+#include "task/task.h"
+#include "text/rows.h"
+#include "train/settings.h"
+
+// Keys data.* of the commands that read one file of rows.
+struct RowsSettings {
+    std::string path, template_name = "none";
+    bool add_eos = true;
+    void visit(Fields& v);
+};
+
+// How rows become ids for this model. Without tokenizer.json only rows of ids can be read.
+struct Inputs {
+    std::unique_ptr<Tokenizer> tokenizer;
+    RowOptions options;
+};
+Inputs open_inputs(const std::string& directory, const ModelConfig& model,
+                   const std::string& template_name, bool add_eos, const ChatConfig& chat);
+
+// A problem's prompt (RowNeed::prompt), or prompt and worked answer (RowNeed::completion).
+Row problem_row(const Problem& problem, const RowOptions& options, RowNeed need);
+
+// The trained or scored positions of a row: those that its mask names.
+TrainSequence train_sequence(const Row& row);
+
+// The built-in model, of the arithmetic task's vocabulary: what a run starts from without model.path.
+struct TinySettings {
+    int layers = 3, width = 64, heads = 4, feed_forward = 160, context = 512;
+    void visit(Fields& v);
+};
+// Writes it, freshly initialised from the seed, as a Hugging Face directory with its tokenizer.
+void write_tiny_model(const TinySettings& settings, uint64_t seed, const std::string& directory);
