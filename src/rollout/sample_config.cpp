@@ -4,8 +4,7 @@
 void SampleConfig::visit(Fields& v) {
     v.field("temperature", temperature, 0, 1e6, "T of softmax(logits / T); 0: greedy");
     v.field("top_k", top_k, 0, 1e9, "draw among the k most probable tokens; 0: all");
-    v.field("top_p", top_p, 1e-9, 1,
-            "then among the fewest whose probabilities sum to p; 1: all");
+    v.field("top_p", top_p, 1e-9, 1, "then among the fewest whose probabilities sum to p; 1: all");
     v.field("min_p", min_p, 0, 1,
             "then among those with at least this share of the largest probability; 0: all");
     v.field("max_new_tokens", max_new_tokens, 1, 1e9, "longest completion, tokens");

@@ -125,6 +125,7 @@ Run::~Run() {
 std::string Run::file(const std::string& name) const { return join_path(settings.dir, name); }
 
 void Run::begin() {
+    if (lock >= 0) return;
     make_directories(settings.dir);
     // Two processes in one directory would spoil it; the system drops the lock of one that died.
     lock = ::open(settings.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -24,6 +24,7 @@ struct Run {
 
     bool finished() const { return step >= steps; }
     // Makes the directory, writes config.json and opens the metrics after the lines of step 1 .. step.
+    // Called again, it does nothing.
     void begin();
 
     // Appends a line to metrics.jsonl; its first member is "step".
