@@ -46,10 +46,13 @@ struct Command {
         std::vector<char*> argv = {binary.data()};
         for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
         argv.push_back(nullptr);
+        int out = open_file("out"), err = open_file("err");
         pid = ::fork();
-        if (pid != 0) return;
-        for (auto [name, target] : {std::pair("out", 1), {"err", 2}})
-            ::dup2(::open((files + name).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), target);
+        if (pid != 0) {
+            ::close(out), ::close(err);
+            return;
+        }
+        ::dup2(out, STDOUT_FILENO), ::dup2(err, STDERR_FILENO);
         if (largest_file >= 0) {
             ::signal(SIGXFSZ, SIG_IGN); // writing then fails as on a full disk, instead of a signal
             rlimit limit{(rlim_t)largest_file, (rlim_t)largest_file};
@@ -57,6 +60,9 @@ struct Command {
         }
         ::execv(binary.c_str(), argv.data());
         ::_exit(127);
+    }
+    int open_file(const char* name) const {
+        return ::open((files + name).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     }
     Outcome wait() {
         Outcome outcome;

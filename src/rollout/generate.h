@@ -9,7 +9,8 @@ struct SampleConfig {
     double temperature = 1, top_p = 1, min_p = 0;
     int top_k = 0, max_new_tokens = 128, min_new_tokens = 0, n = 1;
     int64_t seed = 0;
-    int batch = 64; // sequences in flight at most
+    int batch = 64;               // sequences in flight at most
+    void visit(struct Fields& v); // the keys sample.*
 };
 
 struct Completion {

@@ -139,7 +139,8 @@ TEST(Generate, BadInputIsRefusedAndWritesNothing) {
     expect_refusal(rlhf({"logprob", model, "data.path=" + at("first.jsonl"), out}),
                    {"first.jsonl:2", "first"});
     EXPECT_FALSE(file_exists(at("out.jsonl")));
-    expect_refusal(rlhf({"generate", model, "data.path=" + at("first.jsonl"),
+    write_file(at("good.jsonl"), "{\"prompt\": \"+52>71\"}\n");
+    expect_refusal(rlhf({"generate", model, "data.path=" + at("good.jsonl"),
                          "out=" + at("nowhere/out.jsonl")}),
                    {"nowhere/out.jsonl"});
 }
