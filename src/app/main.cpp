@@ -9,6 +9,7 @@ extern const Command help_command;
 extern const Command bench_command;
 extern const Command check_command;
 extern const Command convert_command;
+extern const Command info_command;
 extern const Command tokenize_command;
 extern const Command sft_command;
 extern const Command generate_command;
@@ -17,6 +18,7 @@ extern const Command logprob_command;
 static const Command* const commands[] = {
     &help_command, &convert_command, &tokenize_command, &check_command, &bench_command,
     &help_command,
+    &info_command,
     &convert_command,
     &tokenize_command,
     &sft_command,

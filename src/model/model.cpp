@@ -143,6 +143,13 @@ static void grow(Pass& pass, int N, int S) {
     pass.arena.allocate(pass.model.ops->alloc, pass.model.ops->free);
 }
 
+size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backward) {
+    Pass pass(model, 1, 1, with_backward);
+    Arena counting("activations");
+    layout_pass(pass, counting, tokens, sequences);
+    return counting.high_water;
+}
+
 Pass::Pass(const Model& model_, int max_tokens, int max_sequences, bool with_backward_)
     : model(model_), with_backward(with_backward_) {
     grow(*this, max_tokens, max_sequences);

@@ -77,6 +77,10 @@ struct Pass {
     int chunk = 0; // rows of logits that are in memory at a time
 };
 
+// Bytes that a Pass of this size takes, without taking them. Of the model only config, compute and ops are
+// needed.
+size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backward);
+
 // Runs the trunk over the batch: fills pass.hidden.
 void forward(Pass& pass, const HostBatch& batch);
 // Zeroes pass.dx; the heads then add dLoss/dhidden to it.
