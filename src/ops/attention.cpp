@@ -264,15 +264,16 @@ template <class T> struct GradRows {
     }
     void start() { count = 0; }
     void add(const T* q_row, const T* dy_row, const T* y_row, T row_lse, T scale, int row_limit) {
-        T sum = 0;
-        for (int d = 0; d < stride; ++d) {
+        Vec<T> sum{};
+        for (int d = 0; d < stride; d += lanes<T>) {
             const int at = count * stride + d;
-            q[at] = d < D ? scale * q_row[d] : 0;
-            dy[at] = d < D ? dy_row[d] : 0;
-            dq[at] = 0;
+            const Vec<T> grad = load_row(dy_row, d, D);
+            store(q + at, load_row(q_row, d, D) * broadcast(scale));
+            store(dy + at, grad);
+            store(dq + at, Vec<T>{});
+            sum = fma(grad, load_row(y_row, d, D), sum);
         }
-        for (int d = 0; d < D; ++d) sum = fma(dy_row[d], y_row[d], sum);
-        limit[count] = row_limit, lse[count] = row_lse, delta[count] = sum;
+        limit[count] = row_limit, lse[count] = row_lse, delta[count] = reduce_add<T>(sum);
         ++count;
     }
 };
@@ -357,7 +358,11 @@ void backward_task(const Plan& plan, const Task& task, const Packed<T>& packed, 
         for (int r = 0; r < rows.count; ++r) {
             T* dq = dqkv + (int64_t)(s.begin + first + r / group) * plan.width +
                     (task.head * group + r % group) * D;
-            for (int d = 0; d < D; ++d) dq[d] = fma(scale, rows.dq[r * rows.stride + d], dq[d]);
+            for (int d = 0; d < D; d += lanes<T>)
+                store_row(
+                    dq,
+                    fma(broadcast(scale), load(rows.dq + r * rows.stride + d), load_row(dq, d, D)),
+                    d, D);
         }
     }
 }
@@ -373,7 +378,10 @@ void add_sums(const Plan& plan, const Sequence& s, const Task& task, const T* su
         T* dk = dqkv + (int64_t)(s.begin + t - offset) * plan.width + (plan.H + task.head) * D;
         T* dv = dk + plan.K * D;
         const T* sum = sums + t / key_block * 2 * rows_size + t % key_block * stride;
-        for (int d = 0; d < D; ++d) dk[d] += sum[d], dv[d] += sum[rows_size + d];
+        for (int d = 0; d < D; d += lanes<T>) {
+            store_row(dk, load_row(dk, d, D) + load(sum + d), d, D);
+            store_row(dv, load_row(dv, d, D) + load(sum + rows_size + d), d, D);
+        }
     }
 }
 

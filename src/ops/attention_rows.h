@@ -23,6 +23,17 @@ template <class T> int padded_width(int D) { return (int)round_up(D, lanes<T>); 
 // A team of threads for this many multiply-adds: waking it costs more than the work of 10 microseconds.
 inline int team_size(int64_t work) { return work < 1 << 20 ? 1 : omp_get_max_threads(); }
 
+// One register of a row of D elements, at d; past its end 0.
+template <class T> inline Vec<T> load_row(const T* row, int d, int D) {
+    return d + lanes<T> <= D ? load(row + d) : load_first(row + d, D - d);
+}
+template <class T> inline void store_row(T* row, Vec<T> x, int d, int D) {
+    if (d + lanes<T> <= D)
+        store(row + d, x);
+    else
+        store_first(row + d, x, D - d);
+}
+
 // Takes 64-byte aligned pieces from a block of memory, or counts them if it starts at 0.
 struct Carver {
     uintptr_t at = 0;
@@ -54,8 +65,10 @@ template <class T> struct QueryRows {
     void start() { count = 0; }
     // Adds the query x (D).
     void add(const T* x, T scale, int row_limit) {
-        for (int d = 0; d < D; ++d) q[count * stride + d] = scale * x[d];
-        std::fill_n(y + count * stride, stride, T(0));
+        for (int d = 0; d < stride; d += lanes<T>) {
+            store(q + count * stride + d, load_row(x, d, D) * broadcast(scale));
+            store(y + count * stride + d, Vec<T>{});
+        }
         limit[count] = row_limit;
         m[count] = -std::numeric_limits<T>::infinity();
         l[count] = 0;
@@ -63,8 +76,9 @@ template <class T> struct QueryRows {
     }
     // After all blocks: out (D) = softmax-weighted values of a row.
     void finish(int row, T* out) const {
-        T inverse = 1 / l[row];
-        for (int d = 0; d < D; ++d) out[d] = y[row * stride + d] * inverse;
+        const Vec<T> inverse = broadcast(1 / l[row]);
+        for (int d = 0; d < stride; d += lanes<T>)
+            store_row(out, load(y + row * stride + d) * inverse, d, D);
     }
     T lse(int row) const { return m[row] + std::log(l[row]); }
 };

@@ -85,7 +85,7 @@ void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages
     }
     const T *keys = cache.k.as<T>(), *values = cache.v.as<T>();
 
-    const int threads = team_size(keys_seen * H * D), stride = padded_width<T>(D);
+    const int threads = team_size(keys_seen * H * D * 8), stride = padded_width<T>(D);
     auto layout = [&](Carver& memory, QueryRows<T>& rows, T*& padded) {
         rows.layout(memory, group, D);
         padded = memory.take<T>(stride == D ? 0 : key_block * stride);

@@ -23,7 +23,8 @@ inline void tile(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int co
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v)
             sum[r][v] = accumulate ? load(c + r * ldc + v * lanes<T>) : Vec<T>{};
-    for (int k = 0; k < count; ++k) {
+    int k = 0;
+    do { // count is not 0: a loop that might not run costs registers
         Vec<T> row[V];
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) row[v] = load(b + (int64_t)k * ldb + v * lanes<T>);
@@ -33,7 +34,7 @@ inline void tile(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int co
 #pragma GCC unroll 8
             for (int v = 0; v < V; ++v) sum[r][v] = fma(x, row[v], sum[r][v]);
         }
-    }
+    } while (++k < count);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -59,6 +60,7 @@ inline void multiply(T* c, int ldc, const T* a, int lda, const T* b, int ldb, in
         tile_row<T, transposed, accumulate, 3>, tile_row<T, transposed, accumulate, 4>,
         tile_row<T, transposed, accumulate, 5>, tile_row<T, transposed, accumulate, 6>};
     static_assert(std::size(by_rows) == tile_rows);
+    if (count == 0) return;
     for (int r = 0; r < rows; r += tile_rows)
         by_rows[std::min(rows - r, tile_rows) - 1](c + (int64_t)r * ldc, ldc,
                                                    a + (transposed ? r : (int64_t)r * lda), lda, b,
