@@ -1,6 +1,9 @@
 #include "text/regex.h"
 
 #include "base/check.h"
+#include "text/unicode.h"
+
+#include <cstring>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -18,12 +21,29 @@ struct CompiledRegex {
     }
 };
 
-// White_Space, which PCRE2's \s is but for U+180E; and the word characters of Unicode TR 18, which
-// PCRE2's \w are not (no marks, no connectors but "_").
-static const char space_class[] = "\\x{09}-\\x{0D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}"
-                                  "\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
-static const char word_class[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}"
-                                 "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
+// White_Space, which PCRE2's \s is but for U+180E.
+static const char space_members[] =
+    "\\x{09}-\\x{0D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}"
+    "\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+
+// Members of a class for what stands behind the backslash at pattern[at], where Oniguruma means more
+// than PCRE2 does; "" where they agree. `at` moves to the end of it.
+static std::string members_of(const std::string& pattern, size_t& at) {
+    char letter = pattern[at];
+    if (letter == 's' || letter == 'S') return space_members;
+    if (letter == 'w' || letter == 'W') // word characters of Unicode TR 18, Latin-1's numbers, too
+        return "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{"
+               "24E9}"
+               "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}" +
+               new_characters('L') + new_characters('M') + new_characters('N');
+    if (letter != 'p' && letter != 'P') return "";
+    for (const char* category : {"L", "N", "M"})
+        if (pattern.compare(at + 1, 3, std::string("{") + category + "}") == 0) {
+            at += 3;
+            return std::string("\\p{") + category + "}" + new_characters(*category);
+        }
+    return "";
+}
 
 static std::string to_pcre2(const std::string& pattern, const std::string& where) {
     std::string out;
@@ -43,18 +63,15 @@ static std::string to_pcre2(const std::string& pattern, const std::string& where
             continue;
         }
         char letter = pattern[++i];
-        const char* members = letter == 's' || letter == 'S'   ? space_class
-                              : letter == 'w' || letter == 'W' ? word_class
-                                                               : nullptr;
-        bool negated = letter == 'S' || letter == 'W';
-        CHECK(!(letter == 'h' || letter == 'H' || letter == 'b' || letter == 'B' ||
-                (letter == 'W' && in_class)),
+        bool negated = letter == 'S' || letter == 'W' || letter == 'P';
+        std::string members = members_of(pattern, i);
+        CHECK(!std::strchr("hHbB", letter) && !(in_class && (letter == 'W' || letter == 'P')),
               "%s: \\%c in the regular expression %s is not supported here", where.c_str(), letter,
               pattern.c_str());
-        if (!members)
+        if (members.empty())
             out += {c, letter};
         else if (!in_class)
-            out += std::string(negated ? "[^" : "[") + members + "]";
+            out += (negated ? "[^" : "[") + members + "]";
         else
             out += negated ? "\\S\\x{180E}" : members;
     }

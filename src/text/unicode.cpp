@@ -5,6 +5,73 @@
 #include <algorithm>
 #include <utf8proc.h>
 
+struct Range {
+    int32_t first, last;
+};
+
+// Unicode versions differ: the `tokenizers` of today splits by Unicode 16 and normalizes by Unicode 9,
+// and Debian's PCRE2 and utf8proc stand between. What Unicode 15 to 16 added, by category, and what of
+// Unicode 10 to 14 has a combining class or a decomposition
+// (tests/reference/unicode_ranges.py prints these tables).
+static const Range new_letters[] = {
+    {0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3},
+    {0x10D4A, 0x10D65}, {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x1123F, 0x11240},
+    {0x11380, 0x11389}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5},
+    {0x113B7, 0x113B7}, {0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0},
+    {0x11F02, 0x11F02}, {0x11F04, 0x11F10}, {0x11F12, 0x11F33}, {0x1342F, 0x1342F},
+    {0x13441, 0x13446}, {0x13460, 0x143FA}, {0x16100, 0x1611D}, {0x16D40, 0x16D6C},
+    {0x18CFF, 0x18CFF}, {0x1B132, 0x1B132}, {0x1B155, 0x1B155}, {0x1DF25, 0x1DF2A},
+    {0x1E030, 0x1E06D}, {0x1E4D0, 0x1E4EB}, {0x1E5D0, 0x1E5ED}, {0x1E5F0, 0x1E5F0},
+    {0x2B739, 0x2B739}, {0x2EBF0, 0x2EE5D}, {0x31350, 0x323AF}};
+static const Range new_numbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9},
+                                    {0x11F50, 0x11F59}, {0x16130, 0x16139}, {0x16D70, 0x16D79},
+                                    {0x1CCF0, 0x1CCF9}, {0x1D2C0, 0x1D2D3}, {0x1E4F0, 0x1E4F9},
+                                    {0x1E5F1, 0x1E5FA}};
+static const Range new_marks[] = {
+    {0x897, 0x897},     {0xCF3, 0xCF3},     {0xECE, 0xECE},     {0x10D69, 0x10D6D},
+    {0x10EFC, 0x10EFF}, {0x11241, 0x11241}, {0x113B8, 0x113C0}, {0x113C2, 0x113C2},
+    {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0}, {0x113D2, 0x113D2},
+    {0x113E1, 0x113E2}, {0x11F00, 0x11F01}, {0x11F03, 0x11F03}, {0x11F34, 0x11F3A},
+    {0x11F3E, 0x11F42}, {0x11F5A, 0x11F5A}, {0x13440, 0x13440}, {0x13447, 0x13455},
+    {0x1611E, 0x1612F}, {0x1E08F, 0x1E08F}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}};
+static const Range not_normalized[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
+    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
+    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
+    {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930},
+    {0x11935, 0x11935}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
+    {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99},
+    {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x16FF0, 0x16FF1},
+    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}};
+static const Range rust_numbers[] = {{0x11DE0, 0x11DE9},
+                                     {0x16FF4, 0x16FF6}}; // Unicode 17, for Digits
+
+template <size_t n> static bool in(const Range (&ranges)[n], int32_t c) {
+    const Range* after = std::upper_bound(
+        ranges, ranges + n, c, [](int32_t x, const Range& range) { return x < range.first; });
+    return after != ranges && c <= (after - 1)->last;
+}
+
+template <size_t n> static std::string class_members(const Range (&ranges)[n]) {
+    std::string members;
+    for (const Range& range : ranges)
+        members += format("\\x{%X}-\\x{%X}", (unsigned)range.first, (unsigned)range.last);
+    return members;
+}
+
+std::string new_characters(char category) {
+    switch (category) {
+    case 'L':
+        return class_members(new_letters);
+    case 'N':
+        return class_members(new_numbers);
+    case 'M':
+        return class_members(new_marks);
+    }
+    return "";
+}
+
 int32_t next_code_point(std::string_view text, size_t& at) {
     auto byte = [&](size_t i) { return i < text.size() ? (uint8_t)text[i] : 0; };
     uint8_t lead = byte(at++);
@@ -51,7 +118,8 @@ bool is_white_space(int32_t c) {
 
 bool is_number(int32_t c) {
     utf8proc_category_t category = utf8proc_category(c);
-    return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
+    return (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO) ||
+           in(new_numbers, c) || in(rust_numbers, c);
 }
 
 bool is_word(int32_t c) {
@@ -59,7 +127,8 @@ bool is_word(int32_t c) {
     bool circled_letter = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
                           (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
     return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
-           category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || circled_letter;
+           category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || circled_letter ||
+           in(new_letters, c) || in(new_marks, c);
 }
 
 size_t Normalized::original_position(size_t position) const {
@@ -70,18 +139,14 @@ size_t Normalized::original_position(size_t position) const {
     return std::min(anchor.original + (position - anchor.begin), end);
 }
 
-// Decomposed, each run of combining marks in order of class, composed again. utf8proc_map would do
-// it, but its ordering takes quadratic time on a long run of marks.
-static void append_composed(std::string& out, std::string_view text) {
-    std::vector<utf8proc_int32_t> points;
-    for (size_t at = 0; at < text.size();) {
-        utf8proc_int32_t parts[32];
-        int boundary = 0;
-        auto count = utf8proc_decompose_char(next_code_point(text, at), parts, 32,
-                                             UTF8PROC_DECOMPOSE, &boundary);
-        CHECK(count >= 0 && count <= 32, "cannot normalize text: %s", utf8proc_errmsg(count));
-        points.insert(points.end(), parts, parts + count);
-    }
+// Characters that normalization does not know: they stay, and nothing joins or passes them.
+static bool is_fixed(int32_t c) {
+    return in(not_normalized, c) || in(new_letters, c) || in(new_marks, c);
+}
+
+// Puts each run of combining marks in order of class and composes. utf8proc_map would do it all, but
+// its ordering takes quadratic time on a long run of marks.
+static void append_composed_points(std::string& out, std::vector<utf8proc_int32_t>& points) {
     auto combining_class = [](utf8proc_int32_t c) {
         return utf8proc_get_property(c)->combining_class;
     };
@@ -98,6 +163,26 @@ static void append_composed(std::string& out, std::string_view text) {
     for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(out, points[i]);
 }
 
+static void append_composed(std::string& out, std::string_view text) {
+    std::vector<utf8proc_int32_t> points;
+    for (size_t at = 0; at < text.size();) {
+        utf8proc_int32_t parts[32];
+        int boundary = 0;
+        size_t begin = at;
+        int32_t c = next_code_point(text, at);
+        if (is_fixed(c)) {
+            append_composed_points(out, points);
+            points.clear();
+            out.append(text.substr(begin, at - begin));
+            continue;
+        }
+        auto count = utf8proc_decompose_char(c, parts, 32, UTF8PROC_DECOMPOSE, &boundary);
+        CHECK(count >= 0 && count <= 32, "cannot normalize text: %s", utf8proc_errmsg(count));
+        points.insert(points.end(), parts, parts + count);
+    }
+    append_composed_points(out, points);
+}
+
 // An ASCII character never joins what stands before it, and text below U+0300 is in form C already, so
 // pieces that begin with an ASCII character are normalized each on its own.
 Normalized normalize_nfc(std::string_view text) {
@@ -108,7 +193,7 @@ Normalized normalize_nfc(std::string_view text) {
         size_t end = begin + 1;
         bool plain = (uint8_t)text[begin] < 0xCC; // 0xCC 0x80 is U+0300
         for (; end < text.size() && (uint8_t)text[end] >= 0x80; ++end)
-            plain &= (uint8_t)text[end] < 0xCC;
+            plain = plain && (uint8_t)text[end] < 0xCC;
         std::string_view piece = text.substr(begin, end - begin);
         if (plain) {
             result.text.append(piece);

@@ -20,6 +20,9 @@ bool is_white_space(int32_t code_point); // property White_Space
 bool is_number(int32_t code_point);      // general category N
 bool is_word(int32_t code_point); // a character of words: Alphabetic, M, Nd, Pc, Join_Control
 
+// Characters of category L, N or M that a PCRE2 of Unicode 14 does not know yet, as members of a class.
+std::string new_characters(char category);
+
 // Normalization form C of well-formed text.
 struct Normalized {
     struct Anchor {

@@ -1,0 +1,147 @@
+// Against ids that `tokenizers` gives (tests/reference/make_tokenizers.py).
+
+#include "base/file.h"
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+#include <functional>
+#include <gtest/gtest.h>
+
+static const std::string golden = "tests/golden/tokenizers/";
+
+static std::vector<Json> read_lines(const std::string& path) {
+    std::vector<Json> lines;
+    std::string text = read_file(path);
+    for (size_t begin = 0; begin < text.size();) {
+        size_t end = text.find('\n', begin);
+        lines.push_back(parse_json(text.substr(begin, end - begin), path));
+        begin = end + 1;
+    }
+    return lines;
+}
+
+static void expect_golden(const std::string& kind, const std::string& strings) {
+    auto tokenizer = Tokenizer::load(golden + kind);
+    std::vector<Json> texts = read_lines(golden + strings);
+    std::vector<Json> wanted = read_lines(golden + kind + "/ids.jsonl");
+    ASSERT_EQ(texts.size(), wanted.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+        std::string text = texts[i].get<std::string>();
+        auto ids = wanted[i][0].get<std::vector<int32_t>>();
+        std::string decoded = wanted[i].size() > 1 ? wanted[i][1].get<std::string>() : text;
+        EXPECT_EQ(tokenizer->encode(text, true), ids) << kind << " " << dump_row(texts[i]);
+        EXPECT_EQ(tokenizer->decode(ids, false), decoded) << kind << " " << dump_row(texts[i]);
+    }
+}
+
+static std::string error_of(const std::function<void()>& act) {
+    try {
+        act();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "no error";
+}
+
+TEST(Tokenizer, SmolLM2GivesTheIdsOfTokenizers) { expect_golden("smollm2", "strings.jsonl"); }
+TEST(Tokenizer, Qwen2GivesTheIdsOfTokenizers) { expect_golden("qwen2", "strings.jsonl"); }
+TEST(Tokenizer, Llama3GivesTheIdsOfTokenizers) { expect_golden("llama3", "strings.jsonl"); }
+// lstrip, rstrip, single_word, normalized, unknown bytes, add_prefix_space, every Split behaviour
+TEST(Tokenizer, FlagsOfAddedTokensActAsInTokenizers) {
+    expect_golden("flags", "flag_strings.jsonl");
+}
+
+TEST(Tokenizer, BeginsPointIntoTheText) {
+    auto tokenizer = Tokenizer::load(golden + "smollm2");
+    std::vector<size_t> begins;
+    for (const Json& line : read_lines(golden + "strings.jsonl")) {
+        std::string text = line.get<std::string>();
+        auto ids = tokenizer->encode(text, false, &begins);
+        ASSERT_EQ(ids.size(), begins.size());
+        for (size_t i = 0; i < ids.size(); ++i) {
+            size_t end = i + 1 < ids.size() ? begins[i + 1] : text.size();
+            std::string token = tokenizer->decode({ids[i]}, false);
+            if (token.find("\uFFFD") == std::string::npos) { // a part of a character: no text
+                EXPECT_EQ(text.substr(begins[i], end - begins[i]), token);
+            }
+        }
+    }
+}
+
+TEST(Tokenizer, BeginsAreOfTheTextBeforeNormalization) {
+    auto tokenizer = Tokenizer::load(golden + "qwen2");
+    std::string text = "e\u0301<|im_end|>x"; // 3 bytes, 2 after composition
+    std::vector<size_t> begins;
+    auto ids = tokenizer->encode(text, false, &begins);
+    int end = tokenizer->id_of("<|im_end|>");
+    auto at = std::find(ids.begin(), ids.end(), end) - ids.begin();
+    ASSERT_LT(at + 1, (long)ids.size());
+    EXPECT_EQ(begins[at], 3u);
+    EXPECT_EQ(begins[at + 1], 3u + 10u);
+}
+
+TEST(Tokenizer, SpecialTokensAreAddedAndSkippedOnRequest) {
+    auto tokenizer = Tokenizer::load(golden + "llama3");
+    auto with = tokenizer->encode("hi<|eot_id|>", true),
+         without = tokenizer->encode("hi<|eot_id|>", false);
+    EXPECT_EQ(with[0], tokenizer->id_of("<|begin_of_text|>"));
+    EXPECT_EQ(with.size(), without.size() + 1);
+    EXPECT_EQ(tokenizer->decode(with, false), "<|begin_of_text|>hi<|eot_id|>");
+    EXPECT_EQ(tokenizer->decode(with, true), "hi");
+    EXPECT_EQ(tokenizer->token_of(with[0]), "<|begin_of_text|>");
+    EXPECT_EQ(tokenizer->id_of("no such token"), -1);
+    EXPECT_EQ(tokenizer->token_of(1 << 20), "");
+    EXPECT_EQ(tokenizer->decode({1 << 20}, false), "");
+}
+
+TEST(Tokenizer, IllFormedBytesAreReplaced) {
+    auto tokenizer = Tokenizer::load(golden + "smollm2");
+    EXPECT_EQ(tokenizer->encode("a\xFF\xE2\x82z", false),
+              tokenizer->encode("a\uFFFD\uFFFDz", false));
+    ASSERT_GE(tokenizer->id_of("Ã"), 0); // the first byte of é
+    EXPECT_EQ(tokenizer->decode({tokenizer->id_of("Ã")}, false), "\uFFFD");
+}
+
+TEST(Tokenizer, LongTextOfOneWordTakesNoQuadraticTime) {
+    auto tokenizer = Tokenizer::load(golden + "qwen2");
+    std::string text;
+    for (int i = 0; i < 50000; ++i) text += i % 2 ? "\u0301" : "\u0316"; // marks in reversed order
+    std::string letters(300000, 'a');
+    EXPECT_FALSE(tokenizer->encode(text, false).empty());
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(letters, false), false), letters);
+}
+
+TEST(Tokenizer, UnsupportedPartsAreRefusedByName) {
+    Json good = read_json(golden + "smollm2/tokenizer.json");
+    auto refusal = [&](const std::function<void(Json&)>& change) {
+        Json tree = good;
+        change(tree);
+        return error_of([&] { Tokenizer::parse(tree.dump(), "t.json"); });
+    };
+    auto names = [](const std::string& message, const char* word) {
+        EXPECT_NE(message.find(word), std::string::npos) << message;
+        EXPECT_NE(message.find("t.json"), std::string::npos) << message;
+    };
+    names(refusal([](Json& t) { t["normalizer"] = {{"type", "NFKC"}}; }), "NFKC");
+    names(refusal([](Json& t) { t["pre_tokenizer"] = {{"type", "Metaspace"}}; }), "Metaspace");
+    names(refusal([](Json& t) { t["pre_tokenizer"] = nullptr; }), "ByteLevel");
+    names(refusal([](Json& t) { t["model"]["type"] = "Unigram"; }), "Unigram");
+    names(refusal([](Json& t) { t["model"]["dropout"] = 0.5; }), "dropout");
+    names(refusal([](Json& t) { t["model"].erase("merges"); }), "merges");
+    names(refusal([](Json& t) {
+              t["model"]["merges"][3] = Json::array({"a", "no such"});
+          }),
+          "no such");
+    names(refusal([](Json& t) { t["model"]["merges"][3] = "a"; }), "merges[3]");
+    names(refusal([](Json& t) { t["model"]["vocab"]["x y"] = -1; }), "x y");
+    names(refusal([](Json& t) { t["model"]["vocab"]["x y"] = 2000000000; }), "x y");
+    names(refusal([](Json& t) { t["model"]["unk_token"] = "<u>"; }), "<u>");
+    names(refusal([](Json& t) { t["decoder"] = {{"type", "WordPiece"}}; }), "WordPiece");
+    names(refusal([](Json& t) {
+              t["post_processor"] = {{"type", "BertProcessing"}};
+          }),
+          "BertProcessing");
+    names(error_of([] { Tokenizer::parse("{\"model\": {", "t.json"); }), "not valid JSON");
+    names(error_of([] { Tokenizer::parse("[]", "t.json"); }), "object");
+    EXPECT_NE(error_of([] { Tokenizer::load("tests"); }).find("tokenizer.json"), std::string::npos);
+}
