@@ -16,15 +16,10 @@ extern const Command generate_command;
 extern const Command logprob_command;
 
 static const Command* const commands[] = {
-    &help_command, &convert_command, &tokenize_command, &check_command, &bench_command,
-    &help_command,
-    &info_command,
-    &convert_command,
-    &tokenize_command,
-    &sft_command,
-    &generate_command,
-    &logprob_command,
-    &check_command,
+    // clang-format off: a row each
+    &help_command,     &info_command, &convert_command, &tokenize_command, &logprob_command,
+    &generate_command, &sft_command,  &check_command,   &bench_command,
+    // clang-format on
 };
 
 static void print_usage(FILE* out) {
