@@ -16,9 +16,16 @@ extern const Command generate_command;
 extern const Command logprob_command;
 
 static const Command* const commands[] = {
-    // clang-format off: a row each
-    &help_command,     &info_command, &convert_command, &tokenize_command, &logprob_command,
-    &generate_command, &sft_command,  &check_command,   &bench_command,
+    // clang-format off
+    &help_command,
+    &info_command,
+    &convert_command,
+    &tokenize_command,
+    &logprob_command,
+    &generate_command,
+    &sft_command,
+    &check_command,
+    &bench_command,
     // clang-format on
 };
 
