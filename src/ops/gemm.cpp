@@ -77,7 +77,8 @@ template <class F> void guarded(const char* what, DType inputs, const F& piece) 
     try {
         piece();
     } catch (const dnnl::error& error) {
-        fail("oneDNN cannot %s in %s on this machine: %s", what, dtype_name(inputs), error.what());
+        fail("oneDNN cannot %s in %s on this machine: %s%s", what, dtype_name(inputs), error.what(),
+             inputs == DType::bf16 ? "; bf16 needs AVX-512: use compute.gemm=f32" : "");
     }
 }
 
