@@ -1,0 +1,43 @@
+#pragma once
+// Station "advantage": rewards -> A per token. A pipeline of four choices (AdvantageConfig):
+//
+//   1. R_i      reward, + overlong penalty, - beta sum_t k1_it (kl_in=reward, estimator outcome)
+//   2. R'_i   = (R_i - b) / (sigma + std_eps)          baseline b and std sigma over the prompt's completions
+//               (group_mean, leave_one_out) or the batch's (batch_mean, ema)
+//   3. outcome        A_it = R'_i
+//      reward_to_go   A_it = sum_{s >= t} gamma^(s-t) rho_is
+//      gae            delta_t = rho_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lambda A_{t+1},
+//                     ret_t = A_t + V_t,  V = value_old, 0 after the last token
+//      group_tokens   A_it = (R_it - mean) / (sigma + std_eps) over all tokens of the prompt,
+//                     R_it = R_i + credit_weight credit_it                     [CAPO, eq. 2]
+//      with rho_it  = [t last] R'_i - beta k1_it (kl_in=reward) + credit_weight credit_it
+//   4. whiten         (A - mean) / sqrt(var + whiten_eps) over all tokens;  clip: |A| <= clip
+//
+// A prompt with one completion, or whose R_i are all equal, has A = 0 exactly where b and sigma are the
+// prompt's and A is the outcome's, whitened or not; it is counted.
+
+#include "rl/algorithms.h"
+
+// Fills advantage, row_advantage, ret and the counts of the plan.
+void compute_advantages(Plan& plan, const Rollouts& rollouts, const AlgoConfig& algo);
+
+// Step 1 (rows).
+std::vector<double> shaped_rewards(const Rollouts& rollouts, const AlgoConfig& algo);
+
+// (x - mean) / (std + eps) of a set, exactly 0 if all are equal. std: none | unbiased | population.
+std::vector<double> normalise(std::span<const double> x, const std::string& std, double eps);
+// x_i - mean of the others; 0 for a set of one or of equals.
+std::vector<double> leave_one_out(std::span<const double> x);
+// GAE of one completion; writes A and ret (each of rho's length).
+void gae(std::span<double> advantage, std::span<double> ret, std::span<const double> rho,
+         std::span<const double> value_old, double gamma, double lambda);
+// In place over all tokens. unbiased: variance with n - 1.
+void whiten(std::span<double> advantage, bool unbiased, double eps);
+
+// Whether rewards differ: a prompt without this teaches nothing (DAPO's dynamic sampling).
+bool has_signal(std::span<const double> rewards);
+// baseline=ema: its value after this batch.
+double next_ema(const AlgoConfig& algo, const Rollouts& rollouts);
+
+// Row indices of each group.
+std::vector<std::vector<int>> rows_by_group(const Rollouts& rollouts);

@@ -1,0 +1,157 @@
+#include "rl/doctor.h"
+
+#include "rl/advantage.h"
+
+#include <algorithm>
+#include <cmath>
+
+const char* health_name(Health health) {
+    static const char* names[] = {"holds", "BROKEN", "not applicable", "note"};
+    return names[(int)health];
+}
+
+Verdict group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
+    const char* law = "group advantages sum to 0";
+    const AdvantageConfig& advantage = algo.advantage;
+    if ((advantage.baseline != "group_mean" && advantage.baseline != "leave_one_out") ||
+        advantage.estimator != "outcome" || advantage.whiten != "none" || advantage.clip > 0)
+        return {law, Health::not_applicable, "advantages are not relative to the prompt's mean"};
+    double worst = 0;
+    int worst_group = 0;
+    std::vector<std::vector<int>> groups = rows_by_group(r);
+    for (size_t g = 0; g < groups.size(); ++g) {
+        double sum = 0, size = 1;
+        for (int i : groups[g])
+            sum += plan.row_advantage[i], size += std::abs(plan.row_advantage[i]);
+        if (!(std::abs(sum) / size <= worst)) worst = std::abs(sum) / size, worst_group = (int)g;
+    }
+    if (worst <= 1e-9) return {law, Health::holds, format("largest sum %.1e", worst)};
+    return {law, Health::broken,
+            format("those of prompt %d sum to %.3g of their size", worst_group, worst)};
+}
+
+Verdict first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
+    const char* law = "first-pass ratio is 1";
+    if (!find_algorithm(algo.preset).uses_ratio)
+        return {law, Health::not_applicable, "the algorithm has no ratio"};
+    double worst = 0;
+    for (int64_t n = 0; n < r.tokens(); ++n) {
+        double gap = std::abs(r.logp[n] - r.logp_old[n]);
+        if (!(gap <= worst)) worst = gap;
+    }
+    if (worst == 0) return {law, Health::holds, "exactly, on every token"};
+    return {law, Health::broken,
+            format("logp and logp_old differ by up to %.3g nats before any update", worst)};
+}
+
+Verdict eos_has_weight(const Rollouts& r, const Plan& plan) {
+    const char* law = "EOS has weight";
+    if (r.finished.empty())
+        return {law, Health::not_applicable, "the rows do not say which completions finished"};
+    int finished = 0, without = 0, dropped_tokens = 0;
+    for (int i = 0; i < r.rows(); ++i) {
+        if (!plan.kept[i] || !r.finished[i] || r.length(i) == 0) continue;
+        int64_t eos = r.offset[i + 1] - 1;
+        ++finished;
+        without += !(plan.weight[eos] > 0);
+        dropped_tokens += !plan.token_kept[eos];
+    }
+    if (finished == 0) return {law, Health::not_applicable, "no finished completion trains"};
+    if (without == 0) return {law, Health::holds, format("in all %d completions", finished)};
+    if (dropped_tokens == without)
+        return {law, Health::not_applicable,
+                format("token selection dropped it in %d of %d completions", without, finished)};
+    return {law, Health::broken, format("it has none in %d of %d completions", without, finished)};
+}
+
+Verdict every_token_has_one_owner(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
+    const char* law = "every token has one owner";
+    auto broken = [&](std::string text) { return Verdict{law, Health::broken, std::move(text)}; };
+    size_t N = (size_t)r.tokens();
+    if (r.offset.front() != 0 || !std::is_sorted(r.offset.begin(), r.offset.end()))
+        return broken("the rows' offsets do not increase from 0");
+    if (plan.advantage.size() != N || plan.token_kept.size() != N || plan.weight.size() != N ||
+        plan.kept.size() != (size_t)r.rows())
+        return broken(format("%zu tokens, but %zu advantages, %zu kept flags, %zu weights", N,
+                             plan.advantage.size(), plan.token_kept.size(), plan.weight.size()));
+    double sum = 0;
+    bool any = false;
+    for (int i = 0; i < r.rows(); ++i)
+        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
+            if (plan.token_kept[n] && !plan.kept[i])
+                return broken(format("token %d of row %d is kept, its row is not",
+                                     (int)(n - r.offset[i]), i));
+            if ((plan.weight[n] != 0) != (plan.token_kept[n] != 0))
+                return broken(format("token %d of row %d is %s but its weight is %g",
+                                     (int)(n - r.offset[i]), i,
+                                     plan.token_kept[n] ? "kept" : "not kept", plan.weight[n]));
+            sum += plan.weight[n];
+            any |= plan.token_kept[n];
+        }
+    bool is_mean = algo.aggregation != "seq_mean_token_sum" &&
+                   algo.aggregation != "seq_mean_token_sum_norm";
+    // all_selected_tokens leaves out the weight of dropped tokens: at most 1
+    if (any && is_mean && !(sum <= 1 + 1e-9))
+        return broken(format("the weights of a mean sum to %.12g", sum));
+    return {law, Health::holds, format("%zu tokens, weights sum to %.6g", N, sum)};
+}
+
+Verdict loss_and_gradient_are_finite(const LossParts& parts, const BatchGrads& grads) {
+    const char* law = "loss and gradient are finite";
+    if (!std::isfinite(parts.total()))
+        return {law, Health::broken,
+                format("policy %g, kl %g, entropy %g, value %g", parts.policy, parts.kl,
+                       parts.entropy, parts.value)};
+    const std::pair<const char*, const std::vector<double>*> all[] = {
+        {"dlogp", &grads.dlogp}, {"dentropy", &grads.dentropy}, {"dvalue", &grads.dvalue}};
+    for (auto [name, d] : all)
+        for (size_t n = 0; n < d->size(); ++n)
+            if (!std::isfinite((*d)[n]))
+                return {law, Health::broken, format("%s of token %zu is %g", name, n, (*d)[n])};
+    return {law, Health::holds, format("loss %.6g", parts.total())};
+}
+
+Verdict zero_loss_explained(const Rollouts& r, const Plan& plan, const LossParts& parts,
+                            const BatchGrads& grads) {
+    const char* law = "zero loss explained";
+    double norm = 0, size = 0;
+    bool ratio_is_one = true;
+    int kept_rows = 0, nonzero_rows = 0;
+    for (int i = 0; i < r.rows(); ++i) {
+        kept_rows += plan.kept[i];
+        nonzero_rows += plan.kept[i] && plan.row_advantage[i] != 0;
+        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
+            norm += grads.dlogp[n] * grads.dlogp[n];
+            size += std::abs(plan.weight[n] * plan.advantage[n]);
+            if (plan.weight[n] != 0 && !r.logp_old.empty() && r.logp[n] != r.logp_old[n])
+                ratio_is_one = false;
+        }
+    }
+    norm = std::sqrt(norm);
+    if (kept_rows == 0)
+        return {law, Health::note, "no completion is kept: this step trains on nothing"};
+    if (parts.tokens == 0)
+        return {law, Health::note, "no token is kept: the policy term trains on nothing"};
+    if (size == 0)
+        return {law, Health::note,
+                format("all advantages are 0 (%d prompts with equal rewards, %d with one "
+                       "completion): no policy gradient",
+                       plan.equal_groups, plan.single_groups)};
+    if (std::abs(parts.policy) > 1e-6 * size)
+        return {law, Health::not_applicable, format("the policy term is %.6g", parts.policy)};
+    return {law, Health::note,
+            format("%sadvantages sum to 0; the gradient is alive (norm of dlogp %.3g, %d of %d "
+                   "completions with A != 0)",
+                   ratio_is_one ? "ratio is 1 and " : "", norm, nonzero_rows, kept_rows)};
+}
+
+std::vector<Verdict> examine(const Rollouts& rollouts, const Plan& plan, const AlgoConfig& algo,
+                             const LossParts& parts, const BatchGrads& grads, bool first_pass) {
+    std::vector<Verdict> verdicts = {group_advantages_sum_to_zero(rollouts, plan, algo)};
+    if (first_pass) verdicts.push_back(first_pass_ratio_is_one(rollouts, algo));
+    verdicts.push_back(eos_has_weight(rollouts, plan));
+    verdicts.push_back(every_token_has_one_owner(rollouts, plan, algo));
+    verdicts.push_back(loss_and_gradient_are_finite(parts, grads));
+    verdicts.push_back(zero_loss_explained(rollouts, plan, parts, grads));
+    return verdicts;
+}

@@ -1,0 +1,23 @@
+// REINFORCE++-baseline [Hu 2025, "REINFORCE++", section 3.3]: group mean as the baseline, the scale from the
+// whole batch.
+//
+//   A_it = whiten(R_i - mean(R) over the prompt) over all tokens of the batch
+//   L    = 1/(sum_j |o_j|) sum_i sum_t clipped_surrogate(r_it, A_it)
+//   dL/dlogp_it = -A_it r_it a_it / sum_j |o_j|
+//
+// A prompt whose rewards are all equal gets A = 0 after whitening, too: the shift of the mean would else
+// teach it something that its rewards do not say. It does count in the mean and variance.
+//
+// Departure from the paper: no KL by default (the paper has k2 in the loss: algo.kl=k2).
+#include "rl/policy_terms.h"
+
+static void preset(AlgoConfig& algo) { algo.advantage.whiten = "population"; }
+
+Algorithm reinforce_pp_baseline_row() {
+    return {"reinforce_pp_baseline",
+            "group mean as baseline, whitened over the batch",
+            preset,
+            token_surrogate_loss,
+            true,
+            false};
+}

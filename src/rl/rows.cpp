@@ -1,0 +1,93 @@
+#include "rl/rows.h"
+
+#include <map>
+
+namespace {
+// One optional array of the rows: read where it is, and remembered where it is not.
+struct Column {
+    const char* key;
+    std::vector<double> values; // (N) so far
+    std::string missing_at;     // first row without it; empty: all have it
+
+    void read(const Json& row, const std::string& where, size_t length) {
+        auto found = row.find(key);
+        if (found == row.end() || found->is_null()) {
+            if (missing_at.empty()) missing_at = where;
+            return;
+        }
+        std::vector<double> numbers = json_numbers(row, key, where);
+        CHECK(numbers.size() == length,
+              "%s: \"%s\" has %zu entries, but the completion has %zu tokens", where.c_str(), key,
+              numbers.size(), length);
+        values.insert(values.end(), numbers.begin(), numbers.end());
+    }
+    bool complete() const { return missing_at.empty(); }
+    void require(const std::string& reason) const {
+        CHECK(complete(), "%s: \"%s\" is missing; %s", missing_at.c_str(), key, reason.c_str());
+    }
+    std::vector<double> take() const { return complete() ? values : std::vector<double>{}; }
+};
+} // namespace
+
+static size_t completion_length(const Json& row, const std::string& where) {
+    if (row.contains("completion_ids")) return json_ids(row, "completion_ids", where).size();
+    const char* key = row.contains("logp_old") ? "logp_old" : "logp";
+    CHECK(row.contains(key), "%s: \"completion_ids\" is missing", where.c_str());
+    return json_numbers(row, key, where).size();
+}
+
+StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
+                             const SelectConfig& select) {
+    StoredRollouts stored;
+    Rollouts& r = stored.batch;
+    Column logp{"logp", {}, ""}, logp_old{"logp_old", {}, ""}, logp_ref{"logp_ref", {}, ""},
+        logp_sampled{"logp_sampled", {}, ""}, entropy{"entropy", {}, ""}, value{"value", {}, ""},
+        value_old{"value_old", {}, ""}, credit{"credit", {}, ""};
+    std::map<std::pair<int64_t, int64_t>, int> groups;
+    bool know_finish = true;
+    for_each_row(path, [&](const Json& row, const std::string& where) {
+        size_t length = completion_length(row, where);
+        r.offset.push_back(r.offset.back() + (int64_t)length);
+        std::pair<int64_t, int64_t> key{json_int_or(row, "step", 0, where),
+                                        json_int(row, "prompt_id", where)};
+        r.group.push_back(groups.try_emplace(key, (int)groups.size()).first->second);
+        r.reward.push_back(json_number(row, "reward", where));
+        std::string finish = json_string_or(row, "finish", "", where);
+        know_finish &= finish != "";
+        r.finished.push_back(finish == "stop");
+        for (Column* column :
+             {&logp, &logp_old, &logp_ref, &logp_sampled, &entropy, &value, &value_old})
+            column->read(row, where, length);
+        if (algo.advantage.credit_weight != 0) credit.read(row, where, length);
+        stored.source.push_back(row);
+        stored.where.push_back(where);
+    });
+    r.groups = (int)groups.size();
+    if (!know_finish) r.finished.clear();
+
+    const std::string preset = "algo.preset = " + algo.preset;
+    if (find_algorithm(algo.preset).uses_ratio)
+        logp_old.require(preset + " takes the ratio to it");
+    else if (algo.kl == "k3_ratio" || (algo.kl != "none" && algo.kl_in == "reward"))
+        logp_old.require("algo.kl = " + algo.kl + " needs it");
+    if (!logp_old.complete()) logp.require("so is logp_old; a row must have one of the two");
+    if (needs_reference(algo))
+        logp_ref.require("algo.kl = " + algo.kl +
+                         " needs the reference's log-probabilities; store them or set "
+                         "algo.kl=none");
+    if (needs_value(algo)) {
+        if (algo.value_coef != 0 || !value_old.complete())
+            value.require(preset + " needs the critic's values");
+    }
+    if (algo.entropy_coef != 0) entropy.require("algo.entropy_coef is not 0");
+    if (needs_entropy(select)) entropy.require("select.keep_tokens ranks tokens by entropy");
+    if (algo.advantage.credit_weight != 0)
+        credit.require("algo.advantage.credit_weight is not 0");
+
+    r.logp_old = logp_old.take();
+    r.logp_ref = logp_ref.take();
+    r.entropy = entropy.take();
+    r.value = value.take();
+    r.credit = credit.take();
+    return stored;
+}

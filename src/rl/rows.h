@@ -1,0 +1,16 @@
+#pragma once
+// Stored rollouts: one JSON object per completion, as a run writes them (rollouts/000010.jsonl) and the
+// commands loss, diff and explain read them.
+
+#include "rl/select.h"
+
+struct StoredRollouts {
+    Rollouts batch; // groups by (step, prompt_id), in the order of their first row
+    std::vector<Json> source;       // (rows) as read
+    std::vector<std::string> where; // (rows) "file:line"
+};
+
+// Reads and checks: every array has one entry per completion token, and what the configuration needs is
+// there. A missing logp means logp_old, a missing value_old means value. Errors name file, line and key.
+StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
+                             const SelectConfig& select);
