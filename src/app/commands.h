@@ -8,6 +8,7 @@ struct Command {
     const char* summary;
     int (*run)(const Args& args);   // exit status
     void (*fields)(Fields& fields); // for `help NAME`; static storage behind it
+    bool two_configs = false;       // takes CONFIG_A CONFIG_B
 };
 
 // Makes a row from a function that takes the command's filled configuration.

@@ -9,7 +9,9 @@ extern const Command help_command;
 extern const Command bench_command;
 extern const Command check_command;
 extern const Command convert_command;
+extern const Command diff_command;
 extern const Command info_command;
+extern const Command loss_command;
 extern const Command tokenize_command;
 extern const Command sft_command;
 extern const Command generate_command;
@@ -24,6 +26,8 @@ static const Command* const commands[] = {
     &logprob_command,
     &generate_command,
     &sft_command,
+    &loss_command,
+    &diff_command,
     &check_command,
     &bench_command,
     // clang-format on
@@ -75,6 +79,8 @@ static int run(int argc, char** argv) {
             args.overrides.push_back(word);
         else if (args.config_path.empty())
             args.config_path = word;
+        else if (row->two_configs && args.second_config_path.empty())
+            args.second_config_path = word;
         else
             fail("%s: \"%s\" is neither key=value nor the one configuration file (%s)", argv[1],
                  argv[i], args.config_path.c_str());

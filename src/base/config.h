@@ -78,6 +78,7 @@ private:
 struct Args {
     std::string config_path;            // empty: none
     std::vector<std::string> overrides; // "key.path=value"
+    std::string second_config_path{};   // of a command that compares two
 };
 
 // Fills the fields from the file and then from the overrides. An unknown key, a wrong type and a value

@@ -88,8 +88,8 @@ Verdict every_token_has_one_owner(const Rollouts& r, const Plan& plan, const Alg
             sum += plan.weight[n];
             any |= plan.token_kept[n];
         }
-    bool is_mean = algo.aggregation != "seq_mean_token_sum" &&
-                   algo.aggregation != "seq_mean_token_sum_norm";
+    bool is_mean =
+        algo.aggregation != "seq_mean_token_sum" && algo.aggregation != "seq_mean_token_sum_norm";
     // all_selected_tokens leaves out the weight of dropped tokens: at most 1
     if (any && is_mean && !(sum <= 1 + 1e-9))
         return broken(format("the weights of a mean sum to %.12g", sum));

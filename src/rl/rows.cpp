@@ -3,21 +3,23 @@
 #include <map>
 
 namespace {
-// One optional array of the rows: read where it is, and remembered where it is not.
+// One array of the rows: read where it is, and remembered where it is not.
 struct Column {
     const char* key;
-    std::vector<double> values; // (N) so far
-    std::string missing_at;     // first row without it; empty: all have it
+    const char* stand_in = nullptr; // key that serves where this one is missing
+    std::vector<double> values{};   // (N) so far
+    std::string missing_at{};       // first row without it; empty: all have it
 
     void read(const Json& row, const std::string& where, size_t length) {
-        auto found = row.find(key);
-        if (found == row.end() || found->is_null()) {
+        auto has = [&](const char* name) { return row.contains(name) && !row[name].is_null(); };
+        const char* name = has(key) || !stand_in ? key : stand_in;
+        if (!has(name)) {
             if (missing_at.empty()) missing_at = where;
             return;
         }
-        std::vector<double> numbers = json_numbers(row, key, where);
+        std::vector<double> numbers = json_numbers(row, name, where);
         CHECK(numbers.size() == length,
-              "%s: \"%s\" has %zu entries, but the completion has %zu tokens", where.c_str(), key,
+              "%s: \"%s\" has %zu entries, but the completion has %zu tokens", where.c_str(), name,
               numbers.size(), length);
         values.insert(values.end(), numbers.begin(), numbers.end());
     }
@@ -25,7 +27,7 @@ struct Column {
     void require(const std::string& reason) const {
         CHECK(complete(), "%s: \"%s\" is missing; %s", missing_at.c_str(), key, reason.c_str());
     }
-    std::vector<double> take() const { return complete() ? values : std::vector<double>{}; }
+    std::vector<double> take() { return complete() ? std::move(values) : std::vector<double>{}; }
 };
 } // namespace
 
@@ -40,9 +42,9 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
                              const SelectConfig& select) {
     StoredRollouts stored;
     Rollouts& r = stored.batch;
-    Column logp{"logp", {}, ""}, logp_old{"logp_old", {}, ""}, logp_ref{"logp_ref", {}, ""},
-        logp_sampled{"logp_sampled", {}, ""}, entropy{"entropy", {}, ""}, value{"value", {}, ""},
-        value_old{"value_old", {}, ""}, credit{"credit", {}, ""};
+    Column logp{"logp", "logp_old"}, logp_old{"logp_old"}, logp_ref{"logp_ref"},
+        logp_sampled{"logp_sampled"}, entropy{"entropy"}, value{"value"},
+        value_old{"value_old", "value"}, credit{"credit"};
     std::map<std::pair<int64_t, int64_t>, int> groups;
     bool know_finish = true;
     for_each_row(path, [&](const Json& row, const std::string& where) {
@@ -70,24 +72,23 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
         logp_old.require(preset + " takes the ratio to it");
     else if (algo.kl == "k3_ratio" || (algo.kl != "none" && algo.kl_in == "reward"))
         logp_old.require("algo.kl = " + algo.kl + " needs it");
-    if (!logp_old.complete()) logp.require("so is logp_old; a row must have one of the two");
+    logp.require("so is \"logp_old\"; a row must have one of the two");
     if (needs_reference(algo))
         logp_ref.require("algo.kl = " + algo.kl +
                          " needs the reference's log-probabilities; store them or set "
                          "algo.kl=none");
-    if (needs_value(algo)) {
-        if (algo.value_coef != 0 || !value_old.complete())
-            value.require(preset + " needs the critic's values");
-    }
+    if (needs_value(algo)) value_old.require(preset + " needs the critic's values");
+    if (algo.value_coef != 0) value.require(preset + " trains the critic");
     if (algo.entropy_coef != 0) entropy.require("algo.entropy_coef is not 0");
     if (needs_entropy(select)) entropy.require("select.keep_tokens ranks tokens by entropy");
-    if (algo.advantage.credit_weight != 0)
-        credit.require("algo.advantage.credit_weight is not 0");
+    if (algo.advantage.credit_weight != 0) credit.require("algo.advantage.credit_weight is not 0");
 
+    r.logp = logp.take();
     r.logp_old = logp_old.take();
     r.logp_ref = logp_ref.take();
     r.entropy = entropy.take();
     r.value = value.take();
+    r.value_old = value_old.take();
     r.credit = credit.take();
     return stored;
 }

@@ -5,7 +5,7 @@
 #include "rl/select.h"
 
 struct StoredRollouts {
-    Rollouts batch; // groups by (step, prompt_id), in the order of their first row
+    Rollouts batch;                 // groups by (step, prompt_id), in the order of their first row
     std::vector<Json> source;       // (rows) as read
     std::vector<std::string> where; // (rows) "file:line"
 };

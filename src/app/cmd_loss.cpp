@@ -1,0 +1,57 @@
+// rlhf loss CONFIG rollouts=F out=F: what an algorithm makes of stored numbers. One output row per
+// completion; standard error ends in one JSON object with the loss.
+
+#include "app/commands.h"
+#include "app/stored_update.h"
+#include "base/file.h"
+#include "rl/doctor.h"
+
+static Json numbers(const std::vector<double>& array, const Rollouts& r, int row) {
+    Json list = Json::array();
+    for (double x : row_of(array, r, row)) list.push_back(x + 0.0); // no -0
+    return list;
+}
+
+// What identifies the row travels on; the arrays that went in do not.
+static Json output_row(const StoredUpdate& update, int i) {
+    static const char* left_behind[] = {"prompt_ids", "completion_ids", "text",     "logp",
+                                        "logp_old",   "logp_sampled",   "logp_ref", "entropy",
+                                        "value",      "value_old",      "credit",   "advantage",
+                                        "kept",       "token_kept",     "weight"};
+    const Rollouts& r = update.stored.batch;
+    Json row = update.stored.source[i];
+    for (const char* key : left_behind) row.erase(key);
+    row["advantage"] = numbers(update.plan.advantage, r, i);
+    row["kept"] = update.plan.kept[i] != 0;
+    Json token_kept = Json::array();
+    for (uint8_t kept : row_of(update.plan.token_kept, r, i)) token_kept.push_back(kept);
+    row["token_kept"] = token_kept;
+    row["weight"] = numbers(update.plan.weight, r, i);
+    row["dlogp"] = numbers(update.grads.dlogp, r, i);
+    row["dvalue"] = numbers(update.grads.dvalue, r, i);
+    row["dentropy"] = numbers(update.grads.dentropy, r, i);
+    return row;
+}
+
+static int loss(UpdateConfig& config, const Args& args) {
+    resolve_update(config, args);
+    StoredUpdate update = stored_update(config);
+    const Rollouts& r = update.stored.batch;
+
+    AtomicFile out(config.out);
+    for (int i = 0; i < r.rows(); ++i) out.write(dump_row(output_row(update, i)) + "\n");
+    out.commit();
+
+    // Stored numbers may be of any pass: whether the ratio is 1 is a finding here, not a law.
+    for (const Verdict& verdict :
+         examine(r, update.plan, config.algo, update.parts, update.grads, false))
+        if (verdict.health == Health::broken || verdict.health == Health::note)
+            std::fprintf(stderr, "%s: %s: %s\n", health_name(verdict.health), verdict.law,
+                         verdict.text.c_str());
+    std::fprintf(stderr, "%s\n", dump_row(update_summary(update)).c_str());
+    return 0;
+}
+
+extern const Command loss_command;
+const Command loss_command = command<UpdateConfig, loss>(
+    "loss", "advantages, selection, loss and gradients of stored rollouts, without a network");
