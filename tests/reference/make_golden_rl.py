@@ -25,7 +25,7 @@ OUT = os.path.join(os.path.dirname(__file__), "..", "golden", "rl")
 
 def make_rows():
     rng = random.Random(20)
-    rewards = {3: [1, 0, 0, 1], 7: [1, 1, 1], 8: [0.5], 11: [0, -0.5, 0.25, 1.5, 2.0]}
+    rewards = {3: [1, 0, 0.25, 0.875], 7: [1, 1, 1], 8: [0.5], 11: [0, -0.5, 0.25, 1.5, 2.0]}
     noise = lambda x, s: [round(v + rng.gauss(0, s), 6) for v in x]
     rows = []
     for prompt, values in rewards.items():

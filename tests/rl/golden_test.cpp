@@ -2,23 +2,30 @@
 // `rlhf loss`: a configuration, stored rows, a preset that fills what the configuration leaves open.
 
 #include "app/stored_update.h"
-#include "base/file.h"
 #include "rl/dpo.h"
 #include "testing.h"
-
-#include <unistd.h>
 
 static const char* const rows_path = "tests/golden/rl/rows.jsonl";
 static const char* const cases_path = "tests/golden/rl/cases.json";
 
+// A configuration as key=value words.
+static void add_overrides(std::vector<std::string>& words, const Json& object,
+                          const std::string& prefix) {
+    for (auto& [key, value] : object.items())
+        if (value.is_object())
+            add_overrides(words, value, prefix + key + ".");
+        else
+            words.push_back(prefix + key + "=" +
+                            (value.is_string() ? value.get<std::string>() : dump_row(value)));
+}
+
 static StoredUpdate update_of(const Json& config) {
-    std::string path = format("/tmp/rlhf_golden_%d.json", (int)getpid());
-    write_file(path, dump_row(config));
-    Args args{path, {std::string("rollouts=") + rows_path}};
+    Args args;
+    args.overrides = {std::string("rollouts=") + rows_path};
+    add_overrides(args.overrides, config, "");
     UpdateConfig update_config;
     load_config(update_config, args);
     resolve_update(update_config, args);
-    unlink(path.c_str());
     return stored_update(update_config);
 }
 
