@@ -11,11 +11,10 @@
 namespace cpu {
 namespace {
 
-constexpr int rows_at_once = 48; // query rows worked on together: their state stays in the L1 cache
+constexpr int rows_at_once = 48;   // query rows worked on together: their state fits the L1 cache
 constexpr int forward_rows = 128;  // positions per task of forward
 constexpr int backward_rows = 512; // positions per task of backward, at least
-constexpr int backward_parts =
-    4; // tasks per sequence and head at most: memory stays linear in length
+constexpr int backward_parts = 4; // tasks per sequence and head at most: memory is linear in length
 
 struct Sequence {
     int begin, rows;    // own rows in the batch
@@ -125,7 +124,7 @@ Plan& make_plan(const char* op, const Tensor& qkv, const Ragged& ragged, int H, 
     return plan;
 }
 
-// Rows 0 .. rows_at_once-1 of a block of positions: as many positions as make that many query rows.
+// Positions worked on together: those whose heads make about rows_at_once query rows.
 int positions_at_once(const Plan& plan) { return std::max(1, rows_at_once / plan.group); }
 
 // ---- packing ------------------------------------------------------------------------------------
@@ -222,17 +221,13 @@ void attention_forward(Tensor y_, Tensor lse_, Tensor qkv_, const Ragged& ragged
     const T* qkv = arg<T>(op, "qkv", qkv_, {N, plan.width});
     make_tasks(plan, [](const Sequence&) { return forward_rows; });
 
-    Packed<T> packed;
     const int threads = plan.threads, rows = positions_at_once(plan) * plan.group;
-    auto layout = [&](Carver& memory, QueryRows<T>& own, int thread) {
-        packed.layout(memory, plan, false);
-        for (int t = 0; t <= thread; ++t) own.layout(memory, rows, plan.D);
-    };
+    Packed<T> packed;
     Carver count;
+    packed.layout(count, plan, false);
     QueryRows<T> counted;
-    layout(count, counted, threads - 1);
-    const uintptr_t memory = (uintptr_t)scratch(Slot::attention, count.at);
-    Carver carver{memory};
+    for (int t = 0; t < threads; ++t) counted.layout(count, rows, plan.D);
+    Carver carver{(uintptr_t)scratch(Slot::attention, count.at)};
     packed.layout(carver, plan, false);
     pack(packed, plan, qkv);
 #pragma omp parallel num_threads(threads)

@@ -26,6 +26,7 @@ constexpr int vec_bytes = 32;
 typedef float VecF32 __attribute__((vector_size(vec_bytes)));
 typedef double VecF64 __attribute__((vector_size(vec_bytes)));
 typedef int32_t VecI32 __attribute__((vector_size(vec_bytes)));
+typedef uint32_t VecU32 __attribute__((vector_size(vec_bytes)));
 typedef int64_t VecI64 __attribute__((vector_size(vec_bytes)));
 
 template <class T> struct VecOf;
@@ -115,7 +116,7 @@ inline VecF32 exp(VecF32 x) {
     p = fma(p, r, broadcast(0x1.fffffcp-2f));
     p = fma(p, r, broadcast(1.0f));
     p = fma(p, r, broadcast(1.0f));
-    VecF32 y = (VecF32)((VecI32)p + ((VecI32)shifted << 23));
+    VecF32 y = (VecF32)((VecU32)p + ((VecU32)shifted << 23));
     y = x < broadcast(-87.33f) ? VecF32{} : y;
     return x <= broadcast(88.72f) ? y : x + broadcast(std::numeric_limits<float>::infinity());
 }
