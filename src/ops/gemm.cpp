@@ -41,12 +41,13 @@ dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc&
 // The library's choice of a blocked form. Asked for 64 rows, so that it is one form for all.
 const memory::desc& packed_desc(int64_t O, int64_t C, DType inputs) {
     static std::map<std::tuple<int64_t, int64_t, DType>, memory::desc> known;
-    auto [at, is_new] = known.try_emplace({O, C, inputs});
-    if (is_new) {
+    auto at = known.find({O, C, inputs});
+    if (at == known.end()) {
         memory::data_type type = library_type(inputs);
-        at->second = describe({{64, C}, type, Tag::ab}, {{C, O}, type, Tag::any},
-                              {{64, O}, memory::data_type::f32, Tag::ab}, false)
-                         .weights_desc();
+        memory::desc packed = describe({{64, C}, type, Tag::ab}, {{C, O}, type, Tag::any},
+                                       {{64, O}, memory::data_type::f32, Tag::ab}, false)
+                                  .weights_desc(); // throws where the machine cannot
+        at = known.emplace(std::tuple(O, C, inputs), packed).first;
     }
     return at->second;
 }
