@@ -1,0 +1,178 @@
+// rlhf eval: how often a policy answers a task's problems rightly.
+
+#include "app/commands.h"
+#include "app/sample_settings.h"
+#include "app/task_rows.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "model/hf.h"
+#include "task/metrics.h"
+#include "train/settings.h"
+
+#include <algorithm>
+#include <cstdio>
+
+struct TemplateSettings {
+    std::string template_name = "none";
+    void visit(Fields& v) {
+        v.choice("template", template_name, {"none", "chat"},
+                 "chat asks by the model's chat template; none: the prompt as it is");
+    }
+};
+
+struct EvalConfig {
+    ModelSettings model;
+    ComputeSettings compute;
+    TaskConfig task;
+    TemplateSettings data;
+    SampleSettings sample;
+    int problems = 0;
+    std::string out, format = "text";
+
+    void visit(Fields& v) {
+        v.object("model", model, "the policy");
+        v.object("compute", compute, "");
+        v.object("task", task, "");
+        v.object("data", data, "");
+        v.object("sample", sample, "");
+        v.field("problems", problems, 0, 1e9,
+                "P: problems of the task that are asked; 0: all (500 of the endless arithmetic)");
+        v.field("out", out, "file of rows with every completion; -: standard output");
+        v.choice("format", format, {"text", "json"}, "of the result");
+    }
+};
+
+// The rows of a file are all asked, unless a part is named as held out.
+static Task task_to_ask(TaskConfig config) {
+    if (config.eval_data.empty() && config.eval_share == 0)
+        std::swap(config.eval_data, config.data);
+    return make_task(config);
+}
+
+struct Answers { // of one problem
+    std::vector<std::string> votes;
+    std::vector<bool> right;
+    int count() const { return (int)std::count(right.begin(), right.end(), true); }
+};
+
+// pass@k and maj@k for k = 1, 2, 4, .. and n.
+static Json estimates(const std::vector<Answers>& answers, int n) {
+    Json result = Json::object();
+    std::vector<double> values(answers.size());
+    auto put = [&](const char* name, int k) {
+        Estimate e = mean_over_prompts(values, n);
+        result[format("%s@%d", name, k)] = {{"value", e.value}, {"low", e.low}, {"high", e.high}};
+    };
+    std::vector<int> ks;
+    for (int k = 1; k < n; k *= 2) ks.push_back(k);
+    ks.push_back(n);
+    for (int k : ks) {
+        for (size_t p = 0; p < answers.size(); ++p) values[p] = pass_at_k(n, answers[p].count(), k);
+        put("pass", k);
+    }
+    for (int k : ks) {
+        for (size_t p = 0; p < answers.size(); ++p)
+            values[p] = majority_at_k(answers[p].votes, answers[p].right, k);
+        if (k > 1) put("maj", k); // maj@1 is pass@1
+    }
+    return result;
+}
+
+static void print_result(FILE* out, const Json& result) {
+    for (auto& [name, value] : result.items()) {
+        if (value.is_object())
+            std::fprintf(out, "%-16s %.4f   [%.4f, %.4f]\n", name.c_str(),
+                         value["value"].get<double>(), value["low"].get<double>(),
+                         value["high"].get<double>());
+        else
+            std::fprintf(out, "%-16s %s\n", name.c_str(),
+                         value.is_number_float() ? format("%.4g", value.get<double>()).c_str()
+                         : value.is_string()     ? value.get<std::string>().c_str()
+                                                 : value.dump().c_str());
+    }
+}
+
+static int cmd_eval(EvalConfig& config, const Args&) {
+    const SampleConfig& sample = config.sample.sample;
+    ComputeConfig compute = apply_compute(config.compute);
+    Task task = task_to_ask(config.task);
+    std::unique_ptr<Model> model = load_model(config.model.path, compute, true);
+    std::unique_ptr<Tokenizer> tokenizer = Tokenizer::load(model->source);
+    RowOptions options;
+    options.tokenizer = tokenizer.get();
+    options.chat_directory = model->source;
+    options.template_name = config.data.template_name;
+    options.vocabulary = model->config.V;
+    options.max_length = model->config.max_positions;
+
+    int64_t count = task.count(Split::eval);
+    if (config.problems) count = std::min<int64_t>(count, config.problems);
+    if (count == INT64_MAX) count = 500;
+    std::vector<Problem> problems;
+    std::vector<Row> rows;
+    std::vector<std::vector<int32_t>> prompts;
+    for (int64_t i = 0; i < count; ++i) {
+        problems.push_back(task.problem(Split::eval, i));
+        rows.push_back(problem_prompt(problems.back(), options));
+        prompts.push_back(rows.back().ids);
+    }
+
+    std::vector<Completion> completions;
+    {
+        Progress progress("eval", "completions", count * sample.n);
+        int64_t done = 0;
+        completions = generate(*model, prompts, sample, 0, nullptr,
+                               [&](const Completion&) { progress.update(++done); });
+    }
+
+    std::unique_ptr<AtomicFile> out;
+    if (!config.out.empty()) out = std::make_unique<AtomicFile>(config.out);
+    std::vector<Answers> answers(count);
+    double tokens = 0, finished = 0, steps = 0, steps_right = 0;
+    for (const Completion& completion : completions) {
+        const Problem& problem = problems[completion.prompt];
+        std::string text = tokenizer->decode(completion.ids, true);
+        Verdict verdict = task.verify(problem, completion.ids, text);
+        answers[completion.prompt].votes.push_back(verdict.answer);
+        answers[completion.prompt].right.push_back(verdict.reward > 0);
+        tokens += (double)completion.ids.size();
+        finished += completion.finished;
+        if (task.verify_steps)
+            for (const StepVerdict& step : task.verify_steps(problem, completion.ids))
+                ++steps, steps_right += step.right;
+        if (!out) continue;
+        Json row = other_keys(rows[completion.prompt]);
+        row["prompt_id"] = completion.prompt;
+        row["sample"] = completion.sample;
+        row["prompt"] = problem.prompt;
+        row["prompt_ids"] = prompts[completion.prompt];
+        row["completion_ids"] = completion.ids;
+        row["logp"] = Json::array();
+        for (auto logp : completion.logp) row["logp"].push_back(number_f32((float)logp));
+        row["text"] = text;
+        row["finish"] = completion.finished ? "stop" : "length";
+        row["gold"] = problem.answer;
+        row["reward"] = verdict.reward;
+        row["reason"] = verdict.reason;
+        out->write(dump_row(row) + "\n");
+    }
+    if (out) out->commit();
+
+    double all = (double)completions.size();
+    Json result = {{"task", task.name}, {"prompts", count}, {"samples", sample.n}};
+    result["temperature"] = sample.temperature;
+    result.update(estimates(answers, sample.n));
+    result["finished_share"] = finished / all;
+    result["mean_tokens"] = tokens / all;
+    if (steps > 0) result["steps_right_share"] = steps_right / steps;
+    FILE* to = config.out == "-" ? stderr : stdout; // nothing but rows where rows go
+    if (config.format == "json")
+        std::fprintf(to, "%s\n", result.dump().c_str());
+    else
+        print_result(to, result);
+    return 0;
+}
+
+extern const Command eval_command;
+const Command eval_command = command<EvalConfig, cmd_eval>(
+    "eval", "answer a task's problems: pass@k, maj@k with 95 % intervals");

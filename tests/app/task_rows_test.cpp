@@ -1,0 +1,58 @@
+#include "app/task_rows.h"
+#include "base/file.h"
+
+#include "testing.h"
+
+static Task gsm8k() {
+    TaskConfig config;
+    config.name = "gsm8k";
+    config.data = "tests/golden/gsm8k/rows.jsonl";
+    config.shuffle = false;
+    return make_task(config);
+}
+
+// The ids that the task makes and those that its tokenizer.json gives for the same text.
+TEST(TaskRows, TheBuiltInTokenizerSpellsWhatTheTaskMakes) {
+    auto tokenizer = Tokenizer::parse(arithmetic::tokenizer_json(), "built-in tokenizer");
+    EXPECT_EQ(tokenizer->vocabulary(), arithmetic::vocabulary);
+    TaskConfig config;
+    config.name = "arithmetic";
+    config.arithmetic.base = 10, config.arithmetic.digits = 3;
+    Task task = make_task(config);
+    for (int i = 0; i < 20; ++i) {
+        Problem problem = task.problem(Split::train, i);
+        EXPECT_EQ(tokenizer->encode(problem.prompt, true), problem.prompt_ids);
+        EXPECT_EQ(tokenizer->decode(problem.prompt_ids, true), problem.prompt);
+        EXPECT_EQ(tokenizer->encode(problem.demonstration + "<eos>", false),
+                  problem.demonstration_ids);
+        EXPECT_EQ(tokenizer->decode(problem.demonstration_ids, true), problem.demonstration);
+    }
+    EXPECT_EQ(tokenizer->id_of("<pad>"), arithmetic::pad);
+}
+
+TEST(TaskRows, ArithmeticRowsAreTheIdsOfTheTask) {
+    TaskConfig config;
+    config.name = "arithmetic";
+    Problem problem = make_task(config).problem(Split::train, 5);
+    RowOptions options;
+    EXPECT_EQ(problem_prompt(problem, options).ids, problem.prompt_ids);
+    Row row = problem_demonstration(problem, options);
+    EXPECT_EQ(row.first, (int)problem.prompt_ids.size());
+    EXPECT_EQ(row.ids.size(), problem.prompt_ids.size() + problem.demonstration_ids.size());
+    EXPECT_EQ(row.ids.back(), arithmetic::eos);
+}
+
+TEST(TaskRows, Gsm8kRowsAskTheQuestionAndTrainOnTheCleanAnswer) {
+    // Any tokenizer that spells bytes would do; the arithmetic one drops letters and keeps digits.
+    auto tokenizer = Tokenizer::parse(arithmetic::tokenizer_json(), "built-in tokenizer");
+    RowOptions options;
+    options.tokenizer = tokenizer.get();
+    options.eos = arithmetic::eos;
+    Problem problem = gsm8k().problem(Split::train, 0);
+    Row prompt = problem_prompt(problem, options), row = problem_demonstration(problem, options);
+    EXPECT_EQ(tokenizer->decode(prompt.ids, true), "162"); // "16 eggs .. $2"
+    EXPECT_EQ(row.first, (int)prompt.ids.size());
+    std::vector<int32_t> answer(row.ids.begin() + row.first, row.ids.end());
+    // 16 - 3 - 4 = 9 .. 9 * 2 = $18 .. #### 18, no <<16-3-4=9>>
+    EXPECT_EQ(tokenizer->decode(answer, false), "16-3-49921818<eos>");
+}
