@@ -1,13 +1,12 @@
 // rlhf eval: how often a policy answers a task's problems rightly.
 
 #include "app/commands.h"
-#include "app/sample_settings.h"
-#include "app/task_rows.h"
+#include "app/inputs.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/hf.h"
+#include "rollout/generate.h"
 #include "task/metrics.h"
-#include "train/settings.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -25,16 +24,18 @@ struct EvalConfig {
     ComputeSettings compute;
     TaskConfig task;
     TemplateSettings data;
-    SampleSettings sample;
+    ChatConfig chat;
+    SampleConfig sample;
     int problems = 0;
     std::string out, format = "text";
 
     void visit(Fields& v) {
         v.object("model", model, "the policy");
-        v.object("compute", compute, "");
-        v.object("task", task, "");
-        v.object("data", data, "");
-        v.object("sample", sample, "");
+        v.object("compute", compute, "the machine");
+        v.object("task", task, "what is asked");
+        v.object("data", data, "how a problem becomes a prompt");
+        v.object("chat", chat, "conversations");
+        v.object("sample", sample, "how tokens are drawn");
         v.field("problems", problems, 0, 1e9,
                 "P: problems of the task that are asked; 0: all (500 of the endless arithmetic)");
         v.field("out", out, "file of rows with every completion; -: standard output");
@@ -47,6 +48,10 @@ static Task task_to_ask(TaskConfig config) {
     if (config.eval_data.empty() && config.eval_share == 0)
         std::swap(config.eval_data, config.data);
     return make_task(config);
+}
+
+static std::string text_of(const Inputs& inputs, const Completion& completion) {
+    return inputs.tokenizer ? inputs.tokenizer->decode(completion.ids, true) : "";
 }
 
 struct Answers { // of one problem
@@ -93,17 +98,14 @@ static void print_result(FILE* out, const Json& result) {
 }
 
 static int cmd_eval(EvalConfig& config, const Args&) {
-    const SampleConfig& sample = config.sample.sample;
+    const SampleConfig& sample = config.sample;
     ComputeConfig compute = apply_compute(config.compute);
     Task task = task_to_ask(config.task);
     std::unique_ptr<Model> model = load_model(config.model.path, compute, true);
-    std::unique_ptr<Tokenizer> tokenizer = Tokenizer::load(model->source);
-    RowOptions options;
-    options.tokenizer = tokenizer.get();
-    options.chat_directory = model->source;
-    options.template_name = config.data.template_name;
-    options.vocabulary = model->config.V;
-    options.max_length = model->config.max_positions;
+    CHECK(model->config.head == Head::lm, "%s is a reward model and cannot answer",
+          model->source.c_str());
+    Inputs inputs =
+        open_inputs(model->source, model->config, config.data.template_name, true, config.chat);
 
     int64_t count = task.count(Split::eval);
     if (config.problems) count = std::min<int64_t>(count, config.problems);
@@ -113,7 +115,7 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     std::vector<std::vector<int32_t>> prompts;
     for (int64_t i = 0; i < count; ++i) {
         problems.push_back(task.problem(Split::eval, i));
-        rows.push_back(problem_prompt(problems.back(), options));
+        rows.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt));
         prompts.push_back(rows.back().ids);
     }
 
@@ -131,7 +133,7 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     double tokens = 0, finished = 0, steps = 0, steps_right = 0;
     for (const Completion& completion : completions) {
         const Problem& problem = problems[completion.prompt];
-        std::string text = tokenizer->decode(completion.ids, true);
+        std::string text = text_of(inputs, completion);
         Verdict verdict = task.verify(problem, completion.ids, text);
         answers[completion.prompt].votes.push_back(verdict.answer);
         answers[completion.prompt].right.push_back(verdict.reward > 0);

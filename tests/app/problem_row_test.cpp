@@ -1,5 +1,4 @@
-#include "app/task_rows.h"
-#include "base/file.h"
+#include "app/inputs.h"
 
 #include "testing.h"
 
@@ -12,7 +11,7 @@ static Task gsm8k() {
 }
 
 // The ids that the task makes and those that its tokenizer.json gives for the same text.
-TEST(TaskRows, TheBuiltInTokenizerSpellsWhatTheTaskMakes) {
+TEST(ProblemRow, TheBuiltInTokenizerSpellsWhatTheTaskMakes) {
     auto tokenizer = Tokenizer::parse(arithmetic::tokenizer_json(), "built-in tokenizer");
     EXPECT_EQ(tokenizer->vocabulary(), arithmetic::vocabulary);
     TaskConfig config;
@@ -30,29 +29,31 @@ TEST(TaskRows, TheBuiltInTokenizerSpellsWhatTheTaskMakes) {
     EXPECT_EQ(tokenizer->id_of("<pad>"), arithmetic::pad);
 }
 
-TEST(TaskRows, ArithmeticRowsAreTheIdsOfTheTask) {
+TEST(ProblemRow, ArithmeticRowsAreTheIdsOfTheTask) {
     TaskConfig config;
     config.name = "arithmetic";
     Problem problem = make_task(config).problem(Split::train, 5);
     RowOptions options;
-    EXPECT_EQ(problem_prompt(problem, options).ids, problem.prompt_ids);
-    Row row = problem_demonstration(problem, options);
+    EXPECT_EQ(problem_row(problem, options, RowNeed::prompt).ids, problem.prompt_ids);
+    Row row = problem_row(problem, options, RowNeed::completion);
     EXPECT_EQ(row.first, (int)problem.prompt_ids.size());
     EXPECT_EQ(row.ids.size(), problem.prompt_ids.size() + problem.demonstration_ids.size());
     EXPECT_EQ(row.ids.back(), arithmetic::eos);
 }
 
-TEST(TaskRows, Gsm8kRowsAskTheQuestionAndTrainOnTheCleanAnswer) {
-    // Any tokenizer that spells bytes would do; the arithmetic one drops letters and keeps digits.
+TEST(ProblemRow, Gsm8kAsksTheQuestionAndTrainsOnTheCleanAnswer) {
+    // The arithmetic tokenizer drops letters and keeps digits.
     auto tokenizer = Tokenizer::parse(arithmetic::tokenizer_json(), "built-in tokenizer");
     RowOptions options;
     options.tokenizer = tokenizer.get();
     options.eos = arithmetic::eos;
     Problem problem = gsm8k().problem(Split::train, 0);
-    Row prompt = problem_prompt(problem, options), row = problem_demonstration(problem, options);
+    Row prompt = problem_row(problem, options, RowNeed::prompt);
+    Row row = problem_row(problem, options, RowNeed::completion);
     EXPECT_EQ(tokenizer->decode(prompt.ids, true), "162"); // "16 eggs .. $2"
     EXPECT_EQ(row.first, (int)prompt.ids.size());
     std::vector<int32_t> answer(row.ids.begin() + row.first, row.ids.end());
     // 16 - 3 - 4 = 9 .. 9 * 2 = $18 .. #### 18, no <<16-3-4=9>>
-    EXPECT_EQ(tokenizer->decode(answer, false), "16-3-49921818<eos>");
+    EXPECT_EQ(tokenizer->decode(answer, false), "16-3-499218"
+                                                "18<eos>");
 }
