@@ -50,10 +50,6 @@ static Task task_to_ask(TaskConfig config) {
     return make_task(config);
 }
 
-static std::string text_of(const Inputs& inputs, const Completion& completion) {
-    return inputs.tokenizer ? inputs.tokenizer->decode(completion.ids, true) : "";
-}
-
 struct Answers { // of one problem
     std::vector<std::string> votes;
     std::vector<bool> right;
@@ -133,7 +129,7 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     double tokens = 0, finished = 0, steps = 0, steps_right = 0;
     for (const Completion& completion : completions) {
         const Problem& problem = problems[completion.prompt];
-        std::string text = text_of(inputs, completion);
+        std::string text = inputs.text(completion.ids);
         Verdict verdict = task.verify(problem, completion.ids, text);
         answers[completion.prompt].votes.push_back(verdict.answer);
         answers[completion.prompt].right.push_back(verdict.reward > 0);

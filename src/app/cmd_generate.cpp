@@ -28,17 +28,13 @@ struct GenerateConfig {
     }
 };
 
-std::string text_of(const Inputs& inputs, const Completion& completion) {
-    return inputs.tokenizer ? inputs.tokenizer->decode(completion.ids, true) : "";
-}
-
 Json output_row(const Row& row, const Completion& completion, const Inputs& inputs) {
     Json line = other_keys(row);
     line["prompt_ids"] = row.ids;
     line["completion_ids"] = completion.ids;
     Json& logp = line["logp"] = Json::array();
     for (float value : completion.logp) logp.push_back(number_f32(value));
-    line["text"] = text_of(inputs, completion);
+    line["text"] = inputs.text(completion.ids);
     line["finish"] = completion.finished ? "stop" : "length";
     return line;
 }
@@ -73,7 +69,7 @@ static int generate_text(GenerateConfig& config, const Args& args) {
 
     if (one) {
         for (const Completion& completion : generate(*model, prompts, config.sample))
-            std::printf("%s\n", text_of(inputs, completion).c_str());
+            std::printf("%s\n", inputs.text(completion.ids).c_str());
         return 0;
     }
     AtomicFile out(config.out);

@@ -17,6 +17,10 @@ struct RowsSettings {
 struct Inputs {
     std::unique_ptr<Tokenizer> tokenizer;
     RowOptions options;
+    // Without special tokens; "" without a tokenizer.
+    std::string text(const std::vector<int32_t>& ids) const {
+        return tokenizer ? tokenizer->decode(ids, true) : "";
+    }
 };
 Inputs open_inputs(const std::string& directory, const ModelConfig& model,
                    const std::string& template_name, bool add_eos, const ChatConfig& chat);

@@ -10,6 +10,7 @@ extern const Command bench_command;
 extern const Command check_command;
 extern const Command convert_command;
 extern const Command diff_command;
+extern const Command eval_command;
 extern const Command info_command;
 extern const Command loss_command;
 extern const Command tokenize_command;
@@ -26,6 +27,7 @@ static const Command* const commands[] = {
     &logprob_command,
     &generate_command,
     &sft_command,
+    &eval_command,
     &loss_command,
     &diff_command,
     &check_command,

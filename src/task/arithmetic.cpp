@@ -221,9 +221,10 @@ Task arithmetic_task(const TaskConfig& task_config) {
         bool train = split == Split::train;
         if (train && config.problems) i %= config.problems;
         Rng rng(seed, 2 * (uint64_t)i + (train ? 0 : 1));
-        int steps = train && i < config.one_step_problems
-                        ? 1
-                        : config.steps_min + rng.below(config.steps_max - config.steps_min + 1);
+        bool easy = train && i < config.curriculum_problems;
+        int fewest = easy ? 1 : config.steps_min;
+        int most = easy ? config.curriculum_steps : config.steps_max;
+        int steps = fewest + rng.below(most - fewest + 1);
         Problem problem;
         Chain chain;
         do {

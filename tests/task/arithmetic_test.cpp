@@ -148,22 +148,20 @@ TEST(Arithmetic, ProblemsDependOnSeedAndIndexAlone) {
               b.problem(Split::train, 7).prompt_ids);
 }
 
-TEST(Arithmetic, CurriculumStartsWithOneStepAndThenMixesLengths) {
+TEST(Arithmetic, CurriculumStartsShortAndThenMixesLengths) {
     TaskConfig config = small_config();
-    config.arithmetic.one_step_problems = 100;
-    config.arithmetic.steps_min = 2;
+    config.arithmetic.curriculum_problems = 400;
+    config.arithmetic.steps_min = 3, config.arithmetic.steps_max = 5;
     Task task = make_task(config);
-    std::vector<int> seen(6);
-    for (int i = 0; i < 1000; ++i) {
+    std::vector<int> early(7), late(7);
+    for (int i = 0; i < 1300; ++i) {
         int steps = ((int)task.problem(Split::train, i).prompt_ids.size() - 4) / 3;
-        if (i < 100)
-            ASSERT_EQ(steps, 1);
-        else
-            ++seen[steps];
-        EXPECT_GE(task.problem(Split::eval, i).prompt_ids.size(), 10u); // no curriculum in eval
+        ++(i < 400 ? early : late)[steps];
+        EXPECT_GE(task.problem(Split::eval, i).prompt_ids.size(), 13u); // no curriculum in eval
     }
-    EXPECT_EQ(seen[1], 0);
-    for (int steps : {2, 3, 4}) EXPECT_NEAR(seen[steps], 300, 60);
+    for (int steps : {1, 2}) EXPECT_NEAR(early[steps], 200, 40);
+    for (int steps : {3, 4, 5}) EXPECT_NEAR(late[steps], 300, 60);
+    EXPECT_EQ(early[1] + early[2] + late[3] + late[4] + late[5], 1300);
 }
 
 // Rates of each fault among the steps where it can happen, against the configuration. 4 sigma.
