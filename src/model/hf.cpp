@@ -112,7 +112,7 @@ static const StoredTensor& find_stored(const SafetensorsDirectory& stored, const
 void read_weights(Model& model, const std::string& directory, const uint64_t* new_head_seed) {
     SafetensorsDirectory stored(directory);
     check_unexpected(stored, model.params, model.config, directory);
-    const int64_t chunk = 1 << 20;
+    const int64_t chunk = 1 << 16; // stays in the cache between conversion and upload
     std::vector<float> values(chunk);
     for (const Param& param : model.params.list) {
         bool is_head = param.name == "score.weight" || param.name == "score.bias";

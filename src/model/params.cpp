@@ -136,7 +136,6 @@ void init_params(const Params& params, const ModelConfig& config, const Ops& ops
 template <class T, class F>
 static void upload_as(const Ops& ops, Tensor part, const float* values, int64_t count, F convert) {
     std::vector<T> staging(count);
-#pragma omp parallel for schedule(static) if (count > 1 << 14)
     for (int64_t i = 0; i < count; ++i) staging[i] = convert(values[i]);
     ops.upload(part, staging.data());
 }
@@ -165,7 +164,6 @@ template <class T, class F>
 static void download_as(const Ops& ops, float* values, Tensor part, int64_t count, F convert) {
     std::vector<T> staging(count);
     ops.download(staging.data(), part);
-#pragma omp parallel for schedule(static) if (count > 1 << 14)
     for (int64_t i = 0; i < count; ++i) values[i] = convert(staging[i]);
 }
 

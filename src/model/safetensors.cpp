@@ -174,7 +174,6 @@ SafetensorsDirectory::SafetensorsDirectory(const std::string& directory) {
 template <class T, class F>
 static bool convert_finite(const uint8_t* from, int64_t count, float* values, F convert) {
     uint32_t bad = 0;
-#pragma omp parallel for schedule(static) reduction(| : bad) if (count > 1 << 14)
     for (int64_t i = 0; i < count; ++i) {
         T word;
         std::memcpy(&word, from + i * sizeof(T), sizeof(T));
@@ -224,7 +223,6 @@ static bool store_values(const float* values, int64_t count, DType dtype, void* 
     uint32_t bad = 0;
     auto round_to = [&](auto convert, uint16_t exponent) {
         uint16_t* words = static_cast<uint16_t*>(out);
-#pragma omp parallel for schedule(static) reduction(| : bad) if (count > 1 << 14)
         for (int64_t i = 0; i < count; ++i) {
             words[i] = convert(values[i]);
             bad |= (words[i] & exponent) == exponent;
@@ -235,7 +233,6 @@ static bool store_values(const float* values, int64_t count, DType dtype, void* 
     else if (dtype == DType::f16)
         round_to(float_to_f16, 0x7C00);
     else {
-#pragma omp parallel for schedule(static) reduction(| : bad) if (count > 1 << 14)
         for (int64_t i = 0; i < count; ++i)
             bad |= (std::bit_cast<uint32_t>(values[i]) & 0x7F800000) == 0x7F800000;
         std::memcpy(out, values, count * sizeof(float));

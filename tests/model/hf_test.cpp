@@ -334,3 +334,35 @@ TEST(ModelDirectory, ARunDirectoryMeansItsNewestCompleteCheckpoint) {
     EXPECT_MESSAGE(model_directory(run + "/nowhere"), "does not exist");
     EXPECT_MESSAGE(model_directory(run + "/config.json"), "is a file");
 }
+
+TEST(ModelDirectory, WeightsThatDoNotBelongToTheConfigurationAreRefusedByName) {
+    std::string directory = fresh_directory("mismatch");
+    auto model = tiny_model(tiny_config("llama"), 11);
+    write_model(*model, directory, "f32");
+    auto read_with = [&](const std::function<void(ModelConfig&)>& change) {
+        ModelConfig config = tiny_config("llama");
+        change(config);
+        read_weights(*tiny_model(config, 0), directory);
+    };
+    EXPECT_MESSAGE(read_with([](ModelConfig& m) { m.L = 3; }),
+                   "layers.2.self_attn.q_proj.weight is missing");
+    EXPECT_MESSAGE(read_with([](ModelConfig& m) { m.L = 1; }),
+                   "layers.1.input_layernorm.weight is no part");
+    EXPECT_MESSAGE(read_with([](ModelConfig& m) { m.F = 21; }),
+                   "gate_proj.weight has shape (20, 12)");
+    EXPECT_EQ(message_of([&] { read_with([](ModelConfig& m) { m.tied_embeddings = true; }); }),
+              "no error");
+
+    std::string path = directory + "/model.safetensors", file = read_file(path);
+    write_file(path, file.substr(0, file.size() - 100));
+    EXPECT_MESSAGE(read_with([](ModelConfig&) {}), "model.safetensors");
+    remove_tree(path);
+    EXPECT_MESSAGE(read_with([](ModelConfig&) {}), "holds neither model.safetensors");
+}
+
+TEST(ModelDirectory, WhatIsPlannedForAPassIsWhatItTakes) {
+    auto model = make_model(tiny_config("qwen3"), {}, false);
+    for (bool with_backward : {false, true})
+        EXPECT_EQ(pass_bytes(*model, 33, 5, with_backward),
+                  Pass(*model, 33, 5, with_backward).arena.capacity);
+}

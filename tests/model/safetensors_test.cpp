@@ -4,7 +4,9 @@
 #include "model/safetensors.h"
 #include "testing.h"
 
+#include <csignal>
 #include <cstring>
+#include <sys/resource.h>
 
 namespace {
 std::string fresh_directory(const std::string& name) {
@@ -173,4 +175,23 @@ TEST(Safetensors, ValuesThatAreNotFiniteAreRefusedAndNothingAppears) {
         parse_safetensors((const uint8_t*)file.data(), file.size(), "F");
     EXPECT_EQ(element(tensors[0], 0), 0);
     EXPECT_NE(message_of([&] { element(tensors[0], 1); }).find("tensor a"), std::string::npos);
+}
+
+// A limit on the size of files stands for a full disk: the write fails half-way.
+TEST(Safetensors, AFullDiskIsAnErrorAndLeavesTheOldFile) {
+    std::string directory = fresh_directory("full"), path = directory + "/model.safetensors";
+    write_safetensors(directory, {constant("a", 2, 2, 0)});
+    std::string before = read_file(path);
+    rlimit old;
+    getrlimit(RLIMIT_FSIZE, &old);
+    rlimit small = {65536, old.rlim_max};
+    std::signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    std::string message =
+        message_of([&] { write_safetensors(directory, {constant("a", 200, 200, 0)}); });
+    setrlimit(RLIMIT_FSIZE, &old);
+    std::signal(SIGXFSZ, SIG_DFL);
+    EXPECT_NE(message.find("cannot write " + path), std::string::npos) << message;
+    EXPECT_EQ(read_file(path), before);
+    EXPECT_EQ(list_directory(directory).size(), 1u);
 }
