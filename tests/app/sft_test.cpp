@@ -238,7 +238,7 @@ TEST(Sft, ResumeRefusesAnotherModelOtherDataAndAnotherConfiguration) {
     write_rows(at("rows.jsonl"), 12, 2);
     expect_refusal(rlhf(words), {"rows.jsonl", "000006"});
     write_rows(at("rows.jsonl"), 12, 1);
-    // a checkpoint of another shape under the run's name
+    // without its marker the directory is no checkpoint: the run starts again
     remove_tree(at("run/checkpoints/000006/trainer_state.json"));
     EXPECT_EQ(rlhf(words).status, 0);
     EXPECT_EQ(rows_of(at("run/metrics.jsonl")).size(), 8u);
