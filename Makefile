@@ -52,17 +52,19 @@ demo: deps
 	$(BUILD)/rlhf sft configs/demo.json run.dir=checkpoints/demo
 	$(BUILD)/rlhf generate model.path=checkpoints/demo prompt="+52>71" sample.temperature=0
 
-# The tests of the command line run the binary that RLHF names.
+# The tests of the command line run the binary that RLHF names. Waiting threads sleep: on a machine that
+# does other things, too, threads that spin make tiny tests slow.
+TEST_ENV := OMP_WAIT_POLICY=passive
 test: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
 	@tests/layers.sh
-	@RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
+	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
 
 # Suites that take long have names that end in Slow.
 check:
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
 	@tests/layers.sh
-	@RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
 
 layers:
 	@tests/layers.sh
@@ -78,7 +80,7 @@ format-check:
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan:
 	@$(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)" build-asan/rlhf build-asan/unit_tests
-	@RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+	@$(TEST_ENV) RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
 
 # Each tests/fuzz/NAME_fuzz.cpp feeds one parser with libFuzzer's bytes for FUZZ_SECONDS. It needs clang.
 FUZZ_SECONDS ?= 30
