@@ -23,10 +23,10 @@ struct Bpe {
         int32_t rank, id;
     };
     std::unordered_map<std::string, int32_t> vocabulary; // token, as in the file, to id
-    std::unordered_map<std::string, int32_t> words;      // the same by the bytes it stands for
-    std::array<int32_t, 256> byte_id;                    // -1: the vocabulary lacks the byte
-    std::unordered_map<uint64_t, Merge> merges;          // pair_key to rank and new id
-    bool ignore_merges = false;                          // a word that is a token needs no merging
+    std::unordered_map<std::string, int32_t> words; // by the bytes it stands for, if ignore_merges
+    std::array<int32_t, 256> byte_id;               // -1: the vocabulary lacks the byte
+    std::unordered_map<uint64_t, Merge> merges;     // pair_key to rank and new id
+    bool ignore_merges = false;                     // a word that is a token needs no merging
     int32_t unknown = -1; // stands for bytes without a token; -1: they vanish
     bool fuse_unknown = false;
 

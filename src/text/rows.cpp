@@ -186,7 +186,7 @@ struct RowReader {
         for (int t = 0; t < length; ++t)
             if (t < row.first || (row.is_prompt && !from_template)) row.mask[t] = 0;
         bool trained = std::find(row.mask.begin(), row.mask.end(), 1) != row.mask.end();
-        CHECK(need != RowNeed::completion || trained || (!row.is_prompt && length == 1),
+        CHECK(need != RowNeed::completion || trained || !row.is_prompt,
               "%s: the row has no completion: nothing in it can be trained or scored",
               where.c_str());
         if (has(json, "answer"))

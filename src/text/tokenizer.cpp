@@ -268,8 +268,10 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special
 int Tokenizer::vocabulary() const { return parts->vocabulary; }
 
 int Tokenizer::id_of(const std::string& token) const {
-    auto found = parts->id_by_token.find(token);
-    return found == parts->id_by_token.end() ? -1 : found->second;
+    auto added = parts->added_ids.find(token);
+    if (added != parts->added_ids.end()) return added->second;
+    auto found = parts->bpe.vocabulary.find(token);
+    return found == parts->bpe.vocabulary.end() ? -1 : found->second;
 }
 
 std::string Tokenizer::token_of(int32_t id) const {

@@ -98,20 +98,20 @@ static void read_pre_tokenizer(const Json& part, const std::string& where, Token
     CHECK(complete(), "%s: the pre-tokenizer has no ByteLevel. %s", where.c_str(), known_parts);
 }
 
-static std::string checked_token(const Bpe& bpe, const std::string& token,
-                                 const std::string& where) {
-    CHECK(bpe.vocabulary.count(token),
+static int32_t id_in_vocabulary(const Bpe& bpe, const std::string& token,
+                                const std::string& where) {
+    auto found = bpe.vocabulary.find(token);
+    CHECK(found != bpe.vocabulary.end(),
           "%s: a merge names the token \"%s\", which is not in the vocabulary", where.c_str(),
           token.c_str());
-    return token;
+    return found->second;
 }
 
 static void add_merge(Bpe& bpe, const std::string& left, const std::string& right, int32_t rank,
                       const std::string& where) {
-    int32_t left_id = bpe.vocabulary[checked_token(bpe, left, where)];
-    int32_t right_id = bpe.vocabulary[checked_token(bpe, right, where)];
-    int32_t id = bpe.vocabulary[checked_token(bpe, left + right, where)];
-    bpe.merges[pair_key(left_id, right_id)] = {rank, id};
+    int32_t left_id = id_in_vocabulary(bpe, left, where);
+    int32_t right_id = id_in_vocabulary(bpe, right, where);
+    bpe.merges[pair_key(left_id, right_id)] = {rank, id_in_vocabulary(bpe, left + right, where)};
 }
 
 // "a b", or the newer ["a", "b"], which allows for spaces in tokens.
@@ -141,8 +141,7 @@ static void read_vocabulary(const nlohmann::json& vocabulary, const std::string&
     CHECK(vocabulary.is_object(), "%s: model.vocab must be an object of tokens and ids",
           where.c_str());
     Bpe& bpe = parts.bpe;
-    bpe.vocabulary.reserve(vocabulary.size()), bpe.words.reserve(vocabulary.size());
-    std::string bytes;
+    bpe.vocabulary.reserve(vocabulary.size()), parts.token_by_id.reserve(vocabulary.size());
     for (auto& [token, value] : vocabulary.items()) {
         int64_t id = value.is_number_integer() ? value.get<int64_t>() : -1;
         CHECK(id >= 0 && id < most, "%s: the id of token \"%s\" must be an integer in 0 .. %lld",
@@ -150,11 +149,12 @@ static void read_vocabulary(const nlohmann::json& vocabulary, const std::string&
         bpe.vocabulary[token] = (int32_t)id;
         parts.token_by_id[(int32_t)id] = token;
         parts.vocabulary = std::max(parts.vocabulary, (int)id + 1);
-        if (alphabet_to_bytes(token, bytes)) bpe.words[bytes] = (int32_t)id;
     }
     for (int b = 0; b < 256; ++b) {
-        auto found = bpe.words.find(std::string(1, (char)b));
-        bpe.byte_id[b] = found == bpe.words.end() ? -1 : found->second;
+        std::string letter;
+        append_utf8(letter, byte_alphabet()[b]);
+        auto found = bpe.vocabulary.find(letter);
+        bpe.byte_id[b] = found == bpe.vocabulary.end() ? -1 : found->second;
     }
 }
 
@@ -169,6 +169,10 @@ static void read_model(nlohmann::json& model, const std::string& where, Tokenize
     read_vocabulary(vocabulary, where, parts);
     read_merges(merges, where, bpe);
     bpe.ignore_merges = json_bool_or(small, "ignore_merges", false, where);
+    std::string bytes;
+    if (bpe.ignore_merges)
+        for (auto& [token, id] : bpe.vocabulary)
+            if (alphabet_to_bytes(token, bytes)) bpe.words[bytes] = id;
     bpe.fuse_unknown = json_bool_or(small, "fuse_unk", false, where);
     std::string unknown = json_string_or(small, "unk_token", "", where);
     if (!unknown.empty()) {
@@ -204,16 +208,16 @@ static void read_added_tokens(const Json& list, const std::string& where, Tokeni
         token.right_strip = json_bool_or(item, "rstrip", false, where);
         token.single_word = json_bool_or(item, "single_word", false, where);
         if (token.content.empty()) continue;
-        auto known = parts.id_by_token.find(token.content);
+        auto known = parts.added_ids.find(token.content);
         auto in_vocabulary = parts.bpe.vocabulary.find(token.content);
-        if (known != parts.id_by_token.end())
+        if (known != parts.added_ids.end())
             token.id = known->second;
         else if (in_vocabulary != parts.bpe.vocabulary.end())
             token.id = in_vocabulary->second;
         else
             token.id = most_added >= size ? most_added + 1 : size;
         most_added = std::max(most_added, token.id);
-        parts.id_by_token[token.content] = token.id;
+        parts.added_ids[token.content] = token.id;
         parts.token_by_id[token.id] = token.content;
         parts.vocabulary = std::max(parts.vocabulary, token.id + 1);
         int index = (int)parts.added.size();
@@ -281,7 +285,6 @@ std::unique_ptr<TokenizerParts> read_tokenizer(const std::string& tokenizer_json
     read_pre_tokenizer(child(rest, "pre_tokenizer"), where, *parts);
     read_model(model, where, *parts);
     read_added_tokens(child(rest, "added_tokens"), where, *parts);
-    for (auto& [token, id] : parts->bpe.vocabulary) parts->id_by_token.emplace(token, id);
     read_post_processor(child(rest, "post_processor"), where, *parts);
     read_decoder(child(rest, "decoder"), where, *parts);
     return parts;

@@ -43,9 +43,9 @@ struct TokenizerParts {
     std::vector<int32_t> prefix, suffix; // ids that the post-processor puts around a text
     bool byte_level_decoder = false;     // else tokens are joined by spaces
     std::unordered_map<int32_t, std::string> token_by_id;
-    std::unordered_map<std::string, int32_t> id_by_token;
-    std::unordered_map<int32_t, bool> special_by_id; // only ids of special tokens
-    int vocabulary = 0;                              // largest id + 1
+    std::unordered_map<std::string, int32_t> added_ids; // of added tokens by content
+    std::unordered_map<int32_t, bool> special_by_id;    // only ids of special tokens
+    int vocabulary = 0;                                 // largest id + 1
 };
 
 std::unique_ptr<TokenizerParts> read_tokenizer(const std::string& tokenizer_json,
