@@ -10,6 +10,9 @@ const char* health_name(Health health) {
     return names[(int)health];
 }
 
+// NaN is worse than any number.
+static bool worse(double than, double x) { return !std::isnan(than) && !(x <= than); }
+
 Verdict group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
     const char* law = "group advantages sum to 0";
     const AdvantageConfig& advantage = algo.advantage;
@@ -23,7 +26,7 @@ Verdict group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const 
         double sum = 0, size = 1;
         for (int i : groups[g])
             sum += plan.row_advantage[i], size += std::abs(plan.row_advantage[i]);
-        if (!(std::abs(sum) / size <= worst)) worst = std::abs(sum) / size, worst_group = (int)g;
+        if (worse(worst, std::abs(sum) / size)) worst = std::abs(sum) / size, worst_group = (int)g;
     }
     if (worst <= 1e-9) return {law, Health::holds, format("largest sum %.1e", worst)};
     return {law, Health::broken,
@@ -37,7 +40,7 @@ Verdict first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
     double worst = 0;
     for (int64_t n = 0; n < r.tokens(); ++n) {
         double gap = std::abs(r.logp[n] - r.logp_old[n]);
-        if (!(gap <= worst)) worst = gap;
+        if (worse(worst, gap)) worst = gap;
     }
     if (worst == 0) return {law, Health::holds, "exactly, on every token"};
     return {law, Health::broken,

@@ -1,0 +1,108 @@
+// The doctor on a healthy batch, and on one sick in each way: every law must be able to break.
+
+#include "rl/advantage.h"
+#include "rl/doctor.h"
+#include "rl/select.h"
+#include "testing.h"
+
+namespace {
+struct Patient {
+    Rollouts r;
+    AlgoConfig algo = preset_algorithm("grpo");
+    Plan plan;
+    LossParts parts;
+    BatchGrads grads;
+
+    explicit Patient(const std::vector<double>& rewards = {1, 0, 1, 1, 0, 0}) {
+        for (int i = 0; i < (int)rewards.size(); ++i) {
+            r.group.push_back(i / 3);
+            r.reward.push_back(rewards[i]);
+            r.finished.push_back(1);
+            r.offset.push_back(r.offset.back() + 2 + i % 2);
+        }
+        r.groups = (int)rewards.size() / 3;
+        for (int64_t n = 0; n < r.tokens(); ++n) r.logp.push_back(-0.1 * (double)n);
+        r.logp_old = r.logp;
+        update();
+    }
+    void update(const SelectConfig& select = SelectConfig()) {
+        compute_advantages(plan, r, algo);
+        select_and_weigh(plan, r, algo, select);
+        parts = batch_loss(r, plan, algo, grads);
+    }
+    Health health(const char* law) const {
+        for (const Verdict& verdict : examine(r, plan, algo, parts, grads, true))
+            if (std::string(verdict.law) == law) return verdict.health;
+        ADD_FAILURE() << "no law named " << law;
+        return Health::note;
+    }
+};
+} // namespace
+
+TEST(Doctor, HealthyBatch) {
+    Patient patient;
+    for (const Verdict& verdict :
+         examine(patient.r, patient.plan, patient.algo, patient.parts, patient.grads, true))
+        EXPECT_TRUE(verdict.health == Health::holds || verdict.health == Health::note)
+            << verdict.law << ": " << verdict.text;
+}
+
+TEST(Doctor, ZeroLossIsExplained) {
+    Patient patient;
+    EXPECT_NEAR(patient.parts.policy, 0, 1e-12); // on-policy, advantages sum to 0
+    Verdict verdict = zero_loss_explained(patient.r, patient.plan, patient.parts, patient.grads);
+    EXPECT_EQ(verdict.text.find("ratio is 1 and advantages sum to 0; the gradient is alive"), 0u)
+        << verdict.text;
+    Patient equal({1, 1, 1, 0, 0, 0});
+    verdict = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
+    EXPECT_NE(verdict.text.find("2 prompts with equal rewards"), std::string::npos) << verdict.text;
+    SelectConfig drop;
+    drop.drop_zero = true;
+    equal.update(drop);
+    verdict = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
+    EXPECT_NE(verdict.text.find("trains on nothing"), std::string::npos) << verdict.text;
+}
+
+TEST(Doctor, AnAdvantageOfAnotherCompletion) {
+    Patient patient;
+    patient.plan.row_advantage[0] = patient.plan.row_advantage[1];
+    EXPECT_EQ(patient.health("group advantages sum to 0"), Health::broken);
+}
+
+TEST(Doctor, RatioBeforeTheFirstUpdate) {
+    Patient patient;
+    patient.r.logp[3] += 1e-12;
+    EXPECT_EQ(patient.health("first-pass ratio is 1"), Health::broken);
+    patient.r.logp[3] = NAN;
+    EXPECT_EQ(patient.health("first-pass ratio is 1"), Health::broken);
+}
+
+TEST(Doctor, EosWithoutWeight) {
+    Patient patient;
+    for (int i = 0; i < patient.r.rows(); ++i) patient.plan.weight[patient.r.offset[i + 1] - 1] = 0;
+    EXPECT_EQ(patient.health("EOS has weight"), Health::broken);
+}
+
+TEST(Doctor, TokensOwnedTwiceOrNever) {
+    Patient patient;
+    patient.plan.weight[4] = 0;
+    EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
+    patient = Patient();
+    patient.plan.kept[1] = 0;
+    EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
+    patient = Patient();
+    for (double& w : patient.plan.weight) w *= 2; // as if each micro-batch had its own denominator
+    EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
+    patient = Patient();
+    patient.plan.advantage.pop_back();
+    EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
+}
+
+TEST(Doctor, NotFinite) {
+    Patient patient;
+    patient.grads.dlogp[2] = INFINITY;
+    EXPECT_EQ(patient.health("loss and gradient are finite"), Health::broken);
+    patient = Patient();
+    patient.parts.kl = NAN;
+    EXPECT_EQ(patient.health("loss and gradient are finite"), Health::broken);
+}
