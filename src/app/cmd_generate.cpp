@@ -68,8 +68,10 @@ static int generate_text(GenerateConfig& config, const Args& args) {
     }
 
     if (one) {
+        AtomicFile out("-"); // its writes are checked
         for (const Completion& completion : generate(*model, prompts, config.sample))
-            std::printf("%s\n", inputs.text(completion.ids).c_str());
+            out.write(inputs.text(completion.ids) + "\n");
+        out.commit();
         return 0;
     }
     AtomicFile out(config.out);

@@ -90,6 +90,14 @@ static void sync_path(const std::string& path) {
     CHECK(synced, "cannot write %s: %s", path.c_str(), std::strerror(error));
 }
 
+static void sync_tree(const std::string& directory) {
+    for (const std::string& name : list_directory(directory)) {
+        std::string path = join_path(directory, name);
+        is_directory(path) ? sync_tree(path) : sync_path(path);
+    }
+    sync_path(directory);
+}
+
 static std::string parent_of(const std::string& path) {
     std::string parent = fs::path(path).parent_path().string();
     return parent.empty() ? "." : parent;
@@ -149,8 +157,7 @@ AtomicDirectory::~AtomicDirectory() {
 }
 
 void AtomicDirectory::commit() {
-    for (const std::string& name : list_directory(temporary)) sync_path(join_path(temporary, name));
-    sync_path(temporary);
+    sync_tree(temporary);
     std::string old = path + ".old";
     if (file_exists(path)) {
         remove_tree(old);
