@@ -6,12 +6,6 @@
 #include "base/file.h"
 #include "rl/doctor.h"
 
-static Json numbers(const std::vector<double>& array, const Rollouts& r, int row) {
-    Json list = Json::array();
-    for (double x : row_of(array, r, row)) list.push_back(x + 0.0); // no -0
-    return list;
-}
-
 // What identifies the row travels on; the arrays that went in do not.
 static Json output_row(const StoredUpdate& update, int i) {
     static const char* left_behind[] = {"prompt_ids", "completion_ids", "text",     "logp",
@@ -21,15 +15,10 @@ static Json output_row(const StoredUpdate& update, int i) {
     const Rollouts& r = update.stored.batch;
     Json row = update.stored.source[i];
     for (const char* key : left_behind) row.erase(key);
-    row["advantage"] = numbers(update.plan.advantage, r, i);
-    row["kept"] = update.plan.kept[i] != 0;
-    Json token_kept = Json::array();
-    for (uint8_t kept : row_of(update.plan.token_kept, r, i)) token_kept.push_back(kept);
-    row["token_kept"] = token_kept;
-    row["weight"] = numbers(update.plan.weight, r, i);
-    row["dlogp"] = numbers(update.grads.dlogp, r, i);
-    row["dvalue"] = numbers(update.grads.dvalue, r, i);
-    row["dentropy"] = numbers(update.grads.dentropy, r, i);
+    put_plan(row, r, update.plan, i);
+    row["dlogp"] = json_list(update.grads.dlogp, r, i);
+    row["dvalue"] = json_list(update.grads.dvalue, r, i);
+    row["dentropy"] = json_list(update.grads.dentropy, r, i);
     return row;
 }
 

@@ -83,6 +83,9 @@ void resolve_algorithm(AlgoConfig& algo, const Args& args) {
     CHECK(algo.kl != "none" || !names_key(args, "algo.kl_coef") || algo.kl_coef == 0,
           "algo.kl_coef = %g has no effect with algo.kl = none; set algo.kl, for instance to k3",
           algo.kl_coef);
+    CHECK(algo.kl == "none" || !names_key(args, "algo.kl") || algo.kl_coef != 0 ||
+              names_key(args, "algo.kl_coef"),
+          "algo.kl = %s has no weight; set algo.kl_coef, for instance to 0.04", algo.kl.c_str());
     check_algorithm(algo);
 }
 

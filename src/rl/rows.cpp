@@ -92,3 +92,28 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
     r.credit = credit.take();
     return stored;
 }
+
+Json json_list(const std::vector<double>& array, const Rollouts& r, int i) {
+    Json list = Json::array();
+    for (double x : row_of(array, r, i)) list.push_back(x + 0.0); // no -0
+    return list;
+}
+
+void put_rollout(Json& row, const Rollouts& r, int i) {
+    const std::pair<const char*, const std::vector<double>*> arrays[] = {
+        {"logp_old", &r.logp_old}, {"logp", &r.logp},   {"logp_ref", &r.logp_ref},
+        {"entropy", &r.entropy},   {"value", &r.value}, {"value_old", &r.value_old},
+        {"credit", &r.credit}};
+    for (auto [key, array] : arrays)
+        if (!array->empty()) row[key] = json_list(*array, r, i);
+    row["reward"] = r.reward[i];
+}
+
+void put_plan(Json& row, const Rollouts& r, const Plan& plan, int i) {
+    row["advantage"] = json_list(plan.advantage, r, i);
+    row["kept"] = plan.kept[i] != 0;
+    Json token_kept = Json::array();
+    for (uint8_t kept : row_of(plan.token_kept, r, i)) token_kept.push_back(kept);
+    row["token_kept"] = token_kept;
+    row["weight"] = json_list(plan.weight, r, i);
+}

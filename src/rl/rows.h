@@ -14,3 +14,10 @@ struct StoredRollouts {
 // there. A missing logp means logp_old, a missing value_old means value. Errors name file, line and key.
 StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
                              const SelectConfig& select);
+
+// Writes row i's numbers into a row: logp_old, reward, ... as far as the batch has them, and
+// advantage, kept, token_kept, weight.
+void put_rollout(Json& row, const Rollouts& rollouts, int i);
+void put_plan(Json& row, const Rollouts& rollouts, const Plan& plan, int i);
+// The part of a (N) array that belongs to row i, as a JSON list.
+Json json_list(const std::vector<double>& array, const Rollouts& rollouts, int i);

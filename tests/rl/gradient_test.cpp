@@ -135,7 +135,11 @@ TEST(Gradient, BothSidesOfEveryBranchOfTheSurrogate) {
     }
 }
 
-TEST(Gradient, TheBoundaryItselfIsAlive) {
+TEST(Gradient, TheBoundaryItselfIsAliveAndTheNextNumberIsNot) {
+    EXPECT_TRUE(clipped_surrogate(std::nextafter(1 + 0.3, 2), 1, 0.2, 0.3, 0).clipped);
+    EXPECT_TRUE(clipped_surrogate(std::nextafter(1 - 0.2, 0), -1, 0.2, 0.3, 0).clipped);
+    EXPECT_TRUE(clipped_surrogate(std::nextafter(1.5, 2), -1, 0.2, 0.3, 1.5).clipped);
+    EXPECT_EQ(value_term(0.75 + 1e-9, 0.5, 3, 0.25).dvalue, 0);
     EXPECT_EQ(clipped_surrogate(1 + 0.3, 1, 0.2, 0.3, 0).dlogp, -1.3);
     EXPECT_EQ(clipped_surrogate(1 - 0.2, -1, 0.2, 0.3, 0).dlogp, 0.8);
     EXPECT_EQ(clipped_surrogate(1.5, -1, 0.2, 0.3, 1.5).dlogp, 1.5);

@@ -118,8 +118,10 @@ TEST(AlgorithmConfig, PresetFillsAndGivenFieldsWin) {
 TEST(AlgorithmConfig, WhatCannotBeIsSaid) {
     EXPECT_NAMES(error_of({good}, {"algo.preset=dr_grpo"}), "algo.max_length_norm");
     EXPECT_NAMES(error_of({good}, {"algo.preset=grop"}), "grpo");
-    EXPECT_NAMES(error_of({good}, {"algo.kl=k3", "algo.kl_in=reward"}), "only k1");
+    EXPECT_NAMES(error_of({good}, {"algo.kl=k3", "algo.kl_coef=1", "algo.kl_in=reward"}),
+                 "only k1");
     EXPECT_NAMES(error_of({good}, {"algo.kl_coef=0.1"}), "algo.kl_coef", "algo.kl");
+    EXPECT_NAMES(error_of({good}, {"algo.kl=k3"}), "algo.kl_coef");
     EXPECT_NAMES(error_of({good}, {"algo.dual_clip=0.5"}), "algo.dual_clip");
     EXPECT_NAMES(error_of({good}, {"algo.value_coef=1"}), "gae");
     EXPECT_NAMES(error_of({good}, {"algo.advantage.credit_weight=1"}), "credit_weight");
