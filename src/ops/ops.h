@@ -159,11 +159,12 @@ struct Ops {
     // Draws a token per row by inverting the CDF at uniform_b in (0, 1), over the tokens left by top-k,
     // then top-p, then min-p (all measured on the tempered distribution, as transformers does);
     // temperature 0 takes the first largest. logp: of the tempered distribution before the cuts, and of
-    // the untempered one when greedy; the bits of token_logprob_forward.
-    //   token: (B) i32   logp: (B)   logits: (B, V), overwritten   uniform: (B)
+    // the untempered one when greedy; entropy (may be empty): of the same. The bits of
+    // token_logprob_forward.
+    //   token: (B) i32   logp, entropy: (B)   logits: (B, V), overwritten   uniform: (B)
     //   barred: (E) i32, ids that may not be drawn where bar: (B) i32 is 1; both may be empty
-    void (*sample)(Tensor token, Tensor logp, Tensor logits, Tensor uniform, Tensor barred,
-                   Tensor bar, const SampleOptions& options);
+    void (*sample)(Tensor token, Tensor logp, Tensor entropy, Tensor logits, Tensor uniform,
+                   Tensor barred, Tensor bar, const SampleOptions& options);
 
     // ---- optimiser -----------------------------------------------------------------------------
     // AdamW [Loshchilov & Hutter 2019, algorithm 2], step t counted from 1, g scaled by grad_scale:

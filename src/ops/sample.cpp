@@ -162,12 +162,13 @@ template <class T> struct Cutter {
 };
 
 template <class T>
-static void sample(Tensor token, Tensor logp, Tensor logits, Tensor uniform, Tensor barred,
-                   Tensor bar, const SampleOptions& options) {
+static void sample(Tensor token, Tensor logp, Tensor entropy, Tensor logits, Tensor uniform,
+                   Tensor barred, Tensor bar, const SampleOptions& options) {
     const char* op = "sample";
     int64_t B = logits.shape[0], V = logits.shape[1];
     int32_t* token_b = arg<int32_t>(op, "token", token, {B});
     T* logp_b = arg<T>(op, "logp", logp, {B});
+    T* entropy_b = optional_arg<T>(op, "entropy", entropy, {B});
     T* z = arg<T>(op, "logits", logits, {B, V});
     const T* uniform_b = arg<T>(op, "uniform", uniform, {B});
     const int32_t* bar_b = optional_arg<int32_t>(op, "bar", bar, {B});
@@ -183,7 +184,8 @@ static void sample(Tensor token, Tensor logp, Tensor logits, Tensor uniform, Ten
 #pragma omp parallel for schedule(dynamic) if (B * V > 1 << 14)
     for (int64_t b = 0; b < B; ++b) {
         T* zb = z + b * V;
-        RowSoftmax<T> row = row_softmax(zb, V, inverse);
+        RowSoftmax<T> row = row_softmax(zb, V, inverse, entropy_b != nullptr);
+        if (entropy_b) entropy_b[b] = row.entropy();
         // A barred token keeps its logit for its share of the distribution, but cannot be drawn.
         const bool bars = bar_b && bar_b[b] == 1;
         T largest = row.largest;

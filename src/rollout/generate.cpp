@@ -85,7 +85,8 @@ struct Engine {
         branch = take("branch", m.C), hidden = take("hidden", m.C);
         prompt_hidden = arena.take("prompt_hidden", dtype, {batch + 1, m.C});
         row_y = take("row_y", m.C), row_s = take_rows("row_s");
-        logits = take("logits", m.V), logp = take_rows("logp"), uniform = take_rows("uniform");
+        logits = take("logits", m.V), logp = take_rows("logp");
+        entropy = take_rows("entropy"), uniform = take_rows("uniform");
         ids = take_ids("ids", batch), position = take_ids("position", batch);
         slot = take_ids("slot", batch), length = take_ids("length", batch);
         token = take_ids("token", batch), bar = take_ids("bar", batch),
@@ -104,7 +105,7 @@ struct Engine {
     Arena arena{"generation"};
     std::vector<KvCache> cache; // per layer
     LayerActs acts;
-    Tensor branch, hidden, prompt_hidden, row_y, row_s, logits, logp, uniform;
+    Tensor branch, hidden, prompt_hidden, row_y, row_s, logits, logp, entropy, uniform;
     Tensor ids, position, slot, length, token, bar, list, barred, table, copy_to, copy_from;
     Tensor prompt_slot; // (tokens of a prefill) where each goes in the cache
 };
@@ -188,6 +189,18 @@ void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
     }
 }
 
+std::vector<double> download_values(const Ops& ops, Tensor from) {
+    std::vector<double> values(from.size());
+    if (from.dtype == DType::f64) {
+        ops.download(values.data(), from);
+    } else {
+        std::vector<float> rounded(from.size());
+        ops.download(rounded.data(), from);
+        values.assign(rounded.begin(), rounded.end());
+    }
+    return values;
+}
+
 // Final norm, LM head, draw: appends a token to every sequence.
 void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& sample,
           uint32_t step) {
@@ -219,24 +232,22 @@ void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& 
     }
     ops.upload(bar_t, bar.data());
     const bool bars = sample.min_new_tokens > 0 && !m.eos.empty();
-    ops.sample(token, logp, logits, uniform, bars ? engine.barred : Tensor(),
+    Tensor entropy = sample.entropy ? engine.entropy.rows(0, B) : Tensor();
+    ops.sample(token, logp, entropy, logits, uniform, bars ? engine.barred : Tensor(),
                bars ? bar_t : Tensor(),
                {sample.temperature, sample.top_k, sample.top_p, sample.min_p});
 
     std::vector<int32_t> tokens(B);
     ops.download(tokens.data(), token);
-    std::vector<float> logp32(B);
-    std::vector<double> logp64(B);
-    if (logp.dtype == DType::f64)
-        ops.download(logp64.data(), logp);
-    else
-        ops.download(logp32.data(), logp), logp64.assign(logp32.begin(), logp32.end());
+    std::vector<double> logp64 = download_values(ops, logp), entropy64;
+    if (entropy) entropy64 = download_values(ops, entropy);
     for (int b = 0; b < B; ++b) {
         CHECK(std::isfinite(logp64[b]),
               "the model's logits are not finite (prompt %d, sample %d, token %zu)",
               sequences[b].out->prompt, sequences[b].out->sample, sequences[b].out->ids.size());
         sequences[b].out->ids.push_back(tokens[b]);
         sequences[b].out->logp.push_back(logp64[b]);
+        if (entropy) sequences[b].out->entropy.push_back(entropy64[b]);
     }
 }
 

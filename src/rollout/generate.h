@@ -10,14 +10,15 @@ struct SampleConfig {
     int top_k = 0, max_new_tokens = 128, min_new_tokens = 0, n = 1;
     int64_t seed = 0;
     int batch = 64;               // sequences in flight at most
+    bool entropy = false;         // record it beside logp
     void visit(struct Fields& v); // the keys sample.*
 };
 
 struct Completion {
     int prompt = 0, sample = 0;
-    std::vector<int32_t> ids; // EOS included when finished
-    std::vector<double> logp; // of each token when it was drawn, nats
-    bool finished = false;    // false: the length limit was reached
+    std::vector<int32_t> ids;          // EOS included when finished
+    std::vector<double> logp, entropy; // when each token was drawn, tempered, nats
+    bool finished = false;             // false: the length limit was reached
 };
 
 struct GenerateStats {

@@ -27,21 +27,47 @@ int input_length(const TrainSequence& sequence, bool value_at_own_token) {
     return sequence.target.back() + (value_at_own_token ? 1 : 0);
 }
 
+// Whether b can use the prompt that was computed for a.
+bool shares_prompt(const TrainSequence& a, const TrainSequence& b) {
+    return b.shared > 0 && b.prompt >= 0 && a.prompt == b.prompt;
+}
+
+void check_sequence(const TrainSequence& sequence) {
+    const int length = (int)sequence.ids.size();
+    for (int32_t t : sequence.target)
+        CHECK(t >= 1 && t < length && t > sequence.shared,
+              "target position %d of a sequence of %d tokens, of which %d are shared; it must be "
+              "%d .. %d",
+              t, length, sequence.shared, sequence.shared + 1, length - 1);
+}
+
 MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int first, int last,
                             bool value_at_own_token) {
     MicroBatch mb;
     mb.first = first, mb.last = last;
+    const TrainSequence* owner = nullptr; // whose prompt is in the batch
+    int parent = -1;
     for (int s = first; s < last; ++s) {
         const TrainSequence& sequence = sequences[s];
+        check_sequence(sequence);
         mb.offset.push_back((int)mb.rows.size());
-        int length = input_length(sequence, value_at_own_token);
+        const int length = input_length(sequence, value_at_own_token);
         if (length == 0) continue;
-        int begin = mb.batch.tokens();
-        mb.batch.add(sequence.ids.data(), length, std::min(sequence.prefix, length));
+        int shared = 0; // tokens of this sequence that stand in the parent's rows
+        if (sequence.prompt >= 0 && sequence.shared > 0) {
+            shared = sequence.shared;
+            if (!owner || !shares_prompt(*owner, sequence)) {
+                owner = &sequence;
+                parent =
+                    mb.batch.add(sequence.ids.data(), shared, std::min(sequence.prefix, shared));
+            }
+        }
+        const int begin = mb.batch.tokens() - shared; // where position 0 would be
+        if (shared)
+            mb.batch.add(sequence.ids.data() + shared, length - shared, 0, parent);
+        else
+            mb.batch.add(sequence.ids.data(), length, std::min(sequence.prefix, length));
         for (int32_t t : sequence.target) {
-            CHECK(t >= 1 && t < (int)sequence.ids.size(),
-                  "target position %d of a sequence of %zu tokens; it must be 1 .. %zu", t,
-                  sequence.ids.size(), sequence.ids.size() - 1);
             mb.rows.push_back(begin + t - 1);
             mb.target.push_back(sequence.ids[t]);
             mb.value_rows.push_back(begin + t - (value_at_own_token ? 0 : 1));
@@ -144,18 +170,31 @@ std::vector<std::pair<int, int>> cut_micro_batches(const std::vector<TrainSequen
                                                    int budget) {
     std::vector<std::pair<int, int>> cuts;
     const int S = (int)sequences.size();
-    int tokens = 0;
+    int tokens = 0; // of the last cut
     for (int first = 0; first < S;) {
-        int last = first + 1, bundle_tokens = input_length(sequences[first], true);
+        int last = first + 1;
         while (last < S && sequences[first].bundle >= 0 &&
                sequences[last].bundle == sequences[first].bundle)
-            bundle_tokens += input_length(sequences[last++], true);
-        if (cuts.empty() || tokens + bundle_tokens > budget) {
+            ++last;
+        // What sequences first .. last-1 add to a micro-batch, behind sequence `before` or on their own.
+        auto cost = [&](int before) {
+            int sum = 0;
+            for (int s = first; s < last; ++s) {
+                bool shares = before >= 0 && shares_prompt(sequences[before], sequences[s]);
+                int length = input_length(sequences[s], true);
+                sum += length - (shares && length ? sequences[s].shared : 0);
+                before = s;
+            }
+            return sum;
+        };
+        int more = cost(cuts.empty() ? -1 : first - 1);
+        if (cuts.empty() || tokens + more > budget) {
             cuts.push_back({first, last});
             tokens = 0;
+            more = cost(-1);
         }
         cuts.back().second = last;
-        tokens += bundle_tokens;
+        tokens += more;
         first = last;
     }
     return cuts;
@@ -170,7 +209,7 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
     for (auto [first, last] : cut_micro_batches(sequences, trainer.tokens_per_micro_batch)) {
         MicroBatch mb = make_micro_batch(sequences, first, last, objective.value_at_own_token);
         for (int s = first; s < last; ++s) stats.tokens += (int64_t)sequences[s].ids.size();
-        stats.targets += (int64_t)mb.rows.size();
+        stats.targets += (int64_t)mb.rows.size(), stats.computed += mb.batch.tokens();
         if (mb.rows.empty()) continue;
         stats.loss += micro_batch_step(trainer, mb, objective);
         ++stats.micro_batches;

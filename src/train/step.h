@@ -16,6 +16,10 @@ struct TrainSequence {
     // Sequences of one bundle (consecutive) stay in one micro-batch: the two sides of a pair, the
     // completions of a prompt. -1: alone.
     int bundle = -1;
+    // Consecutive sequences with the same prompt >= 0 have their first `shared` tokens in common. Within
+    // a micro-batch these go through the network once; their keys and values serve all, and their
+    // gradient is summed. No target may lie among them: target[0] > shared.
+    int prompt = -1, shared = 0;
 };
 
 // What the network says of one sequence, and what the objective answers. Arrays over its targets.
@@ -44,8 +48,9 @@ struct OptimConfig {
 };
 
 struct StepStats {
-    double loss = 0, grad_norm = 0; // norm before clipping
-    int64_t tokens = 0, targets = 0;
+    double loss = 0, grad_norm = 0;  // norm before clipping
+    int64_t tokens = 0, targets = 0; // tokens of all sequences, prompts included; trained ones
+    int64_t computed = 0;            // tokens that went through the network
     int micro_batches = 0;
     double seconds = 0; // of forward, backward and update
 };

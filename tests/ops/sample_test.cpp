@@ -8,7 +8,7 @@ namespace {
 
 struct Drawn {
     std::vector<int> token;
-    std::vector<double> logp;
+    std::vector<double> logp, entropy;
 };
 
 Drawn run_sample(const TestTensor& logits, const std::vector<double>& uniform,
@@ -16,13 +16,15 @@ Drawn run_sample(const TestTensor& logits, const std::vector<double>& uniform,
                  std::vector<int32_t> bar = {}) {
     DType dtype = logits.view.dtype;
     int64_t B = logits.view.shape[0];
-    TestTensor z = clone(logits), token(DType::i32, {B}), logp = zeros({B}, dtype);
-    cpu_ops(dtype).sample(token, logp, z, values({B}, uniform, dtype),
+    TestTensor z = clone(logits), token(DType::i32, {B}), logp = zeros({B}, dtype),
+               entropy = zeros({B}, dtype);
+    cpu_ops(dtype).sample(token, logp, entropy, z, values({B}, uniform, dtype),
                           barred.empty() ? Tensor() : indices(barred).view,
                           bar.empty() ? Tensor() : indices(bar).view, options);
     Drawn drawn;
     for (int64_t b = 0; b < B; ++b)
-        drawn.token.push_back(token.view.as<int32_t>()[b]), drawn.logp.push_back(logp.get(b));
+        drawn.token.push_back(token.view.as<int32_t>()[b]), drawn.logp.push_back(logp.get(b)),
+            drawn.entropy.push_back(entropy.get(b));
     return drawn;
 }
 
@@ -84,10 +86,10 @@ TEST(sample, greedy_takes_the_first_largest_and_its_untempered_logp) {
     }
 }
 
-TEST(sample, logp_has_the_bits_of_token_logprob) {
+TEST(sample, logp_and_entropy_have_the_bits_of_token_logprob) {
     const int B = 12, V = 9001;
     TestTensor z = randn({B, V}, 1, DType::f32, 3), logp = zeros({B}, DType::f32),
-               lse = zeros({B}, DType::f32);
+               lse = zeros({B}, DType::f32), entropy = zeros({B}, DType::f32);
     std::vector<double> uniform;
     for (int b = 0; b < B; ++b) uniform.push_back((b + 0.5) / B);
     for (double temperature : {1.0, 0.7, 0.0})
@@ -100,8 +102,12 @@ TEST(sample, logp_has_the_bits_of_token_logprob) {
             TestTensor target =
                 indices(std::vector<int32_t>(drawn.token.begin(), drawn.token.end()));
             cpu_ops(DType::f32)
-                .token_logprob_forward(logp, {}, lse, z, target, temperature ? temperature : 1);
-            for (int b = 0; b < B; ++b) EXPECT_EQ(drawn.logp[b], logp.get(b)) << b;
+                .token_logprob_forward(logp, entropy, lse, z, target,
+                                       temperature ? temperature : 1);
+            for (int b = 0; b < B; ++b) {
+                EXPECT_EQ(drawn.logp[b], logp.get(b)) << b;
+                EXPECT_EQ(drawn.entropy[b], entropy.get(b)) << b;
+            }
         }
 }
 
@@ -250,17 +256,18 @@ TEST(sample, errors_name_op_and_tensor) {
     TestTensor token(DType::i32, {2});
     expect_error(
         [&] {
-            ops.sample(token, zeros({2}), zeros({2, 4}), zeros({3}), {}, {}, {});
+            ops.sample(token, zeros({2}), {}, zeros({2, 4}), zeros({3}), {}, {}, {});
         },
         "sample: uniform ");
     expect_error(
         [&] {
-            ops.sample(token, zeros({2}), zeros({2, 4}), zeros({2}), indices({1}), {}, {});
+            ops.sample(token, zeros({2}), {}, zeros({2, 4}), zeros({2}), indices({1}), {}, {});
         },
         "go together");
     expect_error(
         [&] {
-            ops.sample(token, zeros({2}), zeros({2, 4}), zeros({2}), {}, {}, {.temperature = -1});
+            ops.sample(token, zeros({2}), {}, zeros({2, 4}), zeros({2}), {}, {},
+                       {.temperature = -1});
         },
         "temperature");
 }

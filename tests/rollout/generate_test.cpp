@@ -18,14 +18,14 @@ SampleConfig some_sampling() {
     return sample;
 }
 
-// The trainer's log-probabilities of a completion.
-std::vector<double> trainer_logp(Pass& pass, const std::vector<int32_t>& prompt,
-                                 const Completion& completion) {
+// The trainer's log-probabilities and entropies of a completion.
+SequenceOutputs trainers(Pass& pass, const std::vector<int32_t>& prompt,
+                         const Completion& completion) {
     TrainSequence sequence;
     sequence.ids = prompt;
     sequence.ids.insert(sequence.ids.end(), completion.ids.begin(), completion.ids.end());
     for (size_t t = prompt.size(); t < sequence.ids.size(); ++t) sequence.target.push_back((int)t);
-    return evaluate_sequences(pass, {sequence}, 1000, {})[0].logp;
+    return evaluate_sequences(pass, {sequence}, 1000, {.entropy = true})[0];
 }
 
 } // namespace
@@ -38,15 +38,18 @@ TEST(Generate, SampledLogProbabilitiesAreTheTrainers) {
             compute.dtype = dtype;
             auto model = tiny_model(tiny_config(family), compute, true);
             auto prompts = some_prompts(model->config.V);
-            auto completions = generate(*model, prompts, some_sampling());
+            SampleConfig sample = some_sampling();
+            sample.entropy = true;
+            auto completions = generate(*model, prompts, sample);
             Pass pass(*model, 1000, 8, false);
             bool exact = dtype == DType::f64 || cpu_gemm_is_batch_invariant(DType::f32);
             double gap = 0;
             for (const Completion& completion : completions) {
-                auto logp = trainer_logp(pass, prompts[completion.prompt], completion);
-                ASSERT_EQ(logp.size(), completion.logp.size());
-                for (size_t t = 0; t < logp.size(); ++t)
-                    gap = std::max(gap, std::abs(logp[t] - completion.logp[t]));
+                SequenceOutputs want = trainers(pass, prompts[completion.prompt], completion);
+                ASSERT_EQ(want.logp.size(), completion.logp.size());
+                for (size_t t = 0; t < want.logp.size(); ++t)
+                    gap = std::max({gap, std::abs(want.logp[t] - completion.logp[t]),
+                                    std::abs(want.entropy[t] - completion.entropy[t])});
             }
             EXPECT_LE(gap, exact ? 0 : 1e-4) << family << " " << dtype_name(dtype);
             if (!exact) std::printf("gap between sampled and trainer's logp: %g nats\n", gap);

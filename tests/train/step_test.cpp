@@ -95,6 +95,42 @@ TEST(Step, TheCutIntoMicroBatchesDoesNotChangeLossOrGradients) {
     }
 }
 
+// Three completions of one prompt, and two of another of one token.
+TEST(Step, ASharedPromptChangesNothingButTheWork) {
+    for (const char* family : {"llama", "qwen3"}) {
+        ModelConfig config = tiny_config(family);
+        ComputeConfig compute;
+        compute.dtype = DType::f64;
+        auto model = tiny_model(config, compute);
+        std::vector<TrainSequence> plain;
+        int seed = 1;
+        for (int prompt : {67, 67, 67, 1, 1}) {
+            TrainSequence sequence;
+            sequence.ids = random_ids(prompt, config.V, 100 + prompt);
+            for (int32_t id : random_ids(3 + 5 * seed, config.V, seed)) sequence.ids.push_back(id);
+            for (int t = prompt; t < (int)sequence.ids.size(); ++t) sequence.target.push_back(t);
+            ++seed;
+            plain.push_back(sequence);
+        }
+        std::vector<TrainSequence> shared = plain;
+        for (TrainSequence& sequence :
+             shared) // the last prompt token predicts: it is each one's own
+            sequence.shared = sequence.target[0] - 1, sequence.prompt = sequence.target[0];
+        auto run = [&](const std::vector<TrainSequence>& sequences, int budget, StepStats& stats) {
+            Trainer trainer(*model, budget, 8);
+            stats = accumulate_gradients(trainer, sequences, mean_nll(sequences, false));
+            return all_gradients(trainer);
+        };
+        StepStats a, b, c;
+        auto want = run(plain, 1000, a), got = run(shared, 1000, b), cut = run(shared, 120, c);
+        EXPECT_EQ(a.loss, b.loss); // forward: the same bits
+        EXPECT_LT(largest_difference(want, got), 1e-14);
+        EXPECT_LT(largest_difference(want, cut), 1e-14);
+        EXPECT_EQ(b.computed, a.computed - 2 * 66);
+        EXPECT_GT(c.micro_batches, 1);
+    }
+}
+
 TEST(Step, TheShortWayForLinearLossesGivesTheSameBits) {
     Result two = gradients(tiny_config(), {}, 60, false),
            one = gradients(tiny_config(), {}, 60, true);
