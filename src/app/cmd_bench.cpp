@@ -9,12 +9,11 @@
 // weighted as often as the step uses it.
 
 #include "app/commands.h"
+#include "app/inputs.h"
 #include "base/rng.h"
 #include "model/hf.h"
 #include "ops/timed.h"
 #include "rollout/generate.h"
-#include "text/rows.h"
-#include "train/settings.h"
 #include "train/sft_loss.h"
 
 #include <algorithm>
@@ -100,22 +99,10 @@ std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model
         }
         return sequences;
     }
-    auto tokenizer = Tokenizer::load(model.source);
-    RowOptions options;
-    options.tokenizer = tokenizer.get();
-    options.chat_directory = model.source;
-    options.template_name = config.data.template_name;
-    options.add_eos = config.data.add_eos;
-    options.eos = model.config.eos.empty() ? -1 : model.config.eos[0];
-    options.vocabulary = model.config.V, options.max_length = model.config.max_positions;
-    std::vector<Row> rows = read_rows(config.data.train, options, RowNeed::any);
-    for (size_t i = 0; i < count; ++i) {
-        const Row& row = rows[i % rows.size()];
-        TrainSequence& sequence = sequences.emplace_back();
-        sequence.ids = row.ids;
-        for (int t = row.first; t < (int)row.ids.size(); ++t)
-            if (row.mask[t]) sequence.target.push_back(t);
-    }
+    Inputs inputs = open_inputs(model.source, model.config, config.data.template_name,
+                                config.data.add_eos, ChatConfig());
+    std::vector<Row> rows = read_rows(config.data.train, inputs.options, RowNeed::any);
+    for (size_t i = 0; i < count; ++i) sequences.push_back(train_sequence(rows[i % rows.size()]));
     return sequences;
 }
 
