@@ -251,7 +251,8 @@ std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 int tokens_per_micro_batch,
                                                 const OutputOptions& options) {
     std::vector<SequenceOutputs> outputs(sequences.size());
-    for (auto [first, last] : cut_micro_batches(sequences, tokens_per_micro_batch)) {
+    for (auto cut : cut_micro_batches(sequences, tokens_per_micro_batch)) {
+        const int first = cut.first, last = cut.second; // a lambda below needs them by name
         MicroBatch mb = make_micro_batch(sequences, first, last, options.value_at_own_token);
         if (mb.rows.empty()) continue;
         forward(pass, mb.batch);
