@@ -1,6 +1,7 @@
 #include "app/stored_update.h"
 
 #include "rl/advantage.h"
+#include "rl/metrics.h"
 
 #include <algorithm>
 #include <cmath>
@@ -46,8 +47,6 @@ StoredUpdate stored_update(const UpdateConfig& config) {
 Json update_summary(const StoredUpdate& update) {
     const Rollouts& r = update.stored.batch;
     const LossParts& parts = update.parts;
-    double squares = 0;
-    for (double g : update.grads.dlogp) squares += g * g;
     Json row;
     row["loss"] = parts.total();
     row["policy"] = parts.policy + 0.0; // no -0
@@ -61,7 +60,7 @@ Json update_summary(const StoredUpdate& update) {
     row["groups"] = r.groups;
     row["single_groups"] = update.plan.single_groups;
     row["equal_groups"] = update.plan.equal_groups;
-    row["clip_frac"] = parts.tokens ? (double)parts.clipped / (double)parts.tokens : 0;
-    row["dlogp_norm"] = std::sqrt(squares);
+    for (const Metric& metric : update_metrics(r, update.plan, parts, update.grads))
+        row[metric.name] = metric.value;
     return row;
 }

@@ -6,7 +6,7 @@
 #include "rl/rows.h"
 
 struct UpdateConfig {
-    AlgoConfig algo;
+    AlgoConfig algo = preset_algorithm("grpo"); // what `help` shows
     SelectConfig select;
     std::string rollouts, out = "-";
     void visit(Fields& v) {

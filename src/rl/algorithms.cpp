@@ -32,8 +32,13 @@ const Algorithm& find_algorithm(const std::string& name) {
 }
 
 void AlgoConfig::visit(Fields& v) {
-    v.choice("preset", preset, preset_names(),
-             "fills the fields below that are not given (their defaults here are those before it)");
+    static const std::string preset_help = [] {
+        std::string text = "fills the fields that are not given";
+        for (const Algorithm& row : algorithm_table())
+            text += format("\n      %-24s%s", row.name, row.summary);
+        return text;
+    }();
+    v.choice("preset", preset, preset_names(), preset_help.c_str());
     v.field("clip_eps_low", clip_eps_low, 0, 1, "eps_l: the ratio's range begins at 1 - eps_l");
     v.field("clip_eps_high", clip_eps_high, 0, 1e9, "eps_h: the ratio's range ends at 1 + eps_h");
     v.field("dual_clip", dual_clip, 0, 1e9,
@@ -80,7 +85,8 @@ void resolve_algorithm(AlgoConfig& algo, const Args& args) {
         std::visit([&](auto* value) { *value = *std::get<decltype(value)>(wanted.list[i].value); },
                    fields.list[i].value);
     }
-    CHECK(algo.kl != "none" || !names_key(args, "algo.kl_coef") || algo.kl_coef == 0,
+    CHECK(algo.kl != "none" || algo.kl_coef == 0 || names_key(args, "algo.kl") ||
+              !names_key(args, "algo.kl_coef"),
           "algo.kl_coef = %g has no effect with algo.kl = none; set algo.kl, for instance to k3",
           algo.kl_coef);
     CHECK(algo.kl == "none" || !names_key(args, "algo.kl") || algo.kl_coef != 0 ||

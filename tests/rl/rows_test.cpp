@@ -122,6 +122,7 @@ TEST(AlgorithmConfig, WhatCannotBeIsSaid) {
                  "only k1");
     EXPECT_NAMES(error_of({good}, {"algo.kl_coef=0.1"}), "algo.kl_coef", "algo.kl");
     EXPECT_NAMES(error_of({good}, {"algo.kl=k3"}), "algo.kl_coef");
+    EXPECT_EQ(error_of({good}, {"algo.kl=none", "algo.kl_coef=0.1"}), "") << "said on purpose";
     EXPECT_NAMES(error_of({good}, {"algo.dual_clip=0.5"}), "algo.dual_clip");
     EXPECT_NAMES(error_of({good}, {"algo.value_coef=1"}), "gae");
     EXPECT_NAMES(error_of({good}, {"algo.advantage.credit_weight=1"}), "credit_weight");
