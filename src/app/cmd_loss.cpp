@@ -32,11 +32,11 @@ static int loss(UpdateConfig& config, const Args& args) {
     out.commit();
 
     // Stored numbers may be of any pass: whether the ratio is 1 is a finding here, not a law.
-    for (const Verdict& verdict :
+    for (const Finding& finding :
          examine(r, update.plan, config.algo, update.parts, update.grads, false))
-        if (verdict.health == Health::broken || verdict.health == Health::note)
-            std::fprintf(stderr, "%s: %s: %s\n", health_name(verdict.health), verdict.law,
-                         verdict.text.c_str());
+        if (finding.health == Health::broken || finding.health == Health::note)
+            std::fprintf(stderr, "%s: %s: %s\n", health_name(finding.health), finding.law,
+                         finding.text.c_str());
     std::fprintf(stderr, "%s\n", dump_row(update_summary(update)).c_str());
     return 0;
 }

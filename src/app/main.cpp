@@ -15,6 +15,7 @@ extern const Command info_command;
 extern const Command loss_command;
 extern const Command tokenize_command;
 extern const Command sft_command;
+extern const Command rl_command;
 extern const Command generate_command;
 extern const Command logprob_command;
 
@@ -27,6 +28,7 @@ static const Command* const commands[] = {
     &logprob_command,
     &generate_command,
     &sft_command,
+    &rl_command,
     &eval_command,
     &loss_command,
     &diff_command,

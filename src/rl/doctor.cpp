@@ -13,7 +13,7 @@ const char* health_name(Health health) {
 // NaN is worse than any number.
 static bool worse(double than, double x) { return !std::isnan(than) && !(x <= than); }
 
-Verdict group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
+Finding group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
     const char* law = "group advantages sum to 0";
     const AdvantageConfig& advantage = algo.advantage;
     if ((advantage.baseline != "group_mean" && advantage.baseline != "leave_one_out") ||
@@ -33,7 +33,7 @@ Verdict group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const 
             format("those of prompt %d sum to %.3g of their size", worst_group, worst)};
 }
 
-Verdict first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
+Finding first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
     const char* law = "first-pass ratio is 1";
     if (!find_algorithm(algo.preset).uses_ratio)
         return {law, Health::not_applicable, "the algorithm has no ratio"};
@@ -47,7 +47,7 @@ Verdict first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
             format("logp and logp_old differ by up to %.3g nats before any update", worst)};
 }
 
-Verdict eos_has_weight(const Rollouts& r, const Plan& plan) {
+Finding eos_has_weight(const Rollouts& r, const Plan& plan) {
     const char* law = "EOS has weight";
     if (r.finished.empty())
         return {law, Health::not_applicable, "the rows do not say which completions finished"};
@@ -67,9 +67,9 @@ Verdict eos_has_weight(const Rollouts& r, const Plan& plan) {
     return {law, Health::broken, format("it has none in %d of %d completions", without, finished)};
 }
 
-Verdict every_token_has_one_owner(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
+Finding every_token_has_one_owner(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
     const char* law = "every token has one owner";
-    auto broken = [&](std::string text) { return Verdict{law, Health::broken, std::move(text)}; };
+    auto broken = [&](std::string text) { return Finding{law, Health::broken, std::move(text)}; };
     size_t N = (size_t)r.tokens();
     if (r.offset.front() != 0 || !std::is_sorted(r.offset.begin(), r.offset.end()))
         return broken("the rows' offsets do not increase from 0");
@@ -99,7 +99,7 @@ Verdict every_token_has_one_owner(const Rollouts& r, const Plan& plan, const Alg
     return {law, Health::holds, format("%zu tokens, weights sum to %.6g", N, sum)};
 }
 
-Verdict loss_and_gradient_are_finite(const LossParts& parts, const BatchGrads& grads) {
+Finding loss_and_gradient_are_finite(const LossParts& parts, const BatchGrads& grads) {
     const char* law = "loss and gradient are finite";
     if (!std::isfinite(parts.total()))
         return {law, Health::broken,
@@ -114,7 +114,7 @@ Verdict loss_and_gradient_are_finite(const LossParts& parts, const BatchGrads& g
     return {law, Health::holds, format("loss %.6g", parts.total())};
 }
 
-Verdict zero_loss_explained(const Rollouts& r, const Plan& plan, const LossParts& parts,
+Finding zero_loss_explained(const Rollouts& r, const Plan& plan, const LossParts& parts,
                             const BatchGrads& grads) {
     const char* law = "zero loss explained";
     double norm = 0, size = 0;
@@ -148,13 +148,13 @@ Verdict zero_loss_explained(const Rollouts& r, const Plan& plan, const LossParts
                    ratio_is_one ? "ratio is 1 and " : "", norm, nonzero_rows, kept_rows)};
 }
 
-std::vector<Verdict> examine(const Rollouts& rollouts, const Plan& plan, const AlgoConfig& algo,
+std::vector<Finding> examine(const Rollouts& rollouts, const Plan& plan, const AlgoConfig& algo,
                              const LossParts& parts, const BatchGrads& grads, bool first_pass) {
-    std::vector<Verdict> verdicts = {group_advantages_sum_to_zero(rollouts, plan, algo)};
-    if (first_pass) verdicts.push_back(first_pass_ratio_is_one(rollouts, algo));
-    verdicts.push_back(eos_has_weight(rollouts, plan));
-    verdicts.push_back(every_token_has_one_owner(rollouts, plan, algo));
-    verdicts.push_back(loss_and_gradient_are_finite(parts, grads));
-    verdicts.push_back(zero_loss_explained(rollouts, plan, parts, grads));
-    return verdicts;
+    std::vector<Finding> findings = {group_advantages_sum_to_zero(rollouts, plan, algo)};
+    if (first_pass) findings.push_back(first_pass_ratio_is_one(rollouts, algo));
+    findings.push_back(eos_has_weight(rollouts, plan));
+    findings.push_back(every_token_has_one_owner(rollouts, plan, algo));
+    findings.push_back(loss_and_gradient_are_finite(parts, grads));
+    findings.push_back(zero_loss_explained(rollouts, plan, parts, grads));
+    return findings;
 }

@@ -31,8 +31,8 @@ struct Patient {
         parts = batch_loss(r, plan, algo, grads);
     }
     Health health(const char* law) const {
-        for (const Verdict& verdict : examine(r, plan, algo, parts, grads, true))
-            if (std::string(verdict.law) == law) return verdict.health;
+        for (const Finding& finding : examine(r, plan, algo, parts, grads, true))
+            if (std::string(finding.law) == law) return finding.health;
         ADD_FAILURE() << "no law named " << law;
         return Health::note;
     }
@@ -41,26 +41,26 @@ struct Patient {
 
 TEST(Doctor, HealthyBatch) {
     Patient patient;
-    for (const Verdict& verdict :
+    for (const Finding& finding :
          examine(patient.r, patient.plan, patient.algo, patient.parts, patient.grads, true))
-        EXPECT_TRUE(verdict.health == Health::holds || verdict.health == Health::note)
-            << verdict.law << ": " << verdict.text;
+        EXPECT_TRUE(finding.health == Health::holds || finding.health == Health::note)
+            << finding.law << ": " << finding.text;
 }
 
 TEST(Doctor, ZeroLossIsExplained) {
     Patient patient;
     EXPECT_NEAR(patient.parts.policy, 0, 1e-12); // on-policy, advantages sum to 0
-    Verdict verdict = zero_loss_explained(patient.r, patient.plan, patient.parts, patient.grads);
-    EXPECT_EQ(verdict.text.find("ratio is 1 and advantages sum to 0; the gradient is alive"), 0u)
-        << verdict.text;
+    Finding finding = zero_loss_explained(patient.r, patient.plan, patient.parts, patient.grads);
+    EXPECT_EQ(finding.text.find("ratio is 1 and advantages sum to 0; the gradient is alive"), 0u)
+        << finding.text;
     Patient equal({1, 1, 1, 0, 0, 0});
-    verdict = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
-    EXPECT_NE(verdict.text.find("2 prompts with equal rewards"), std::string::npos) << verdict.text;
+    finding = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
+    EXPECT_NE(finding.text.find("2 prompts with equal rewards"), std::string::npos) << finding.text;
     SelectConfig drop;
     drop.drop_zero = true;
     equal.update(drop);
-    verdict = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
-    EXPECT_NE(verdict.text.find("trains on nothing"), std::string::npos) << verdict.text;
+    finding = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
+    EXPECT_NE(finding.text.find("trains on nothing"), std::string::npos) << finding.text;
 }
 
 TEST(Doctor, AnAdvantageOfAnotherCompletion) {
