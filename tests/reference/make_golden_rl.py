@@ -111,17 +111,23 @@ def normal(x, kind, eps):
     return (x - x.mean()) / (1 if s is None else s + eps)
 
 
-def advantages(rows, c):
-    """-> list of per-token advantage tensors, list of returns or None"""
+def shaped_rewards(rows, c):
     n = [len(r["completion_ids"]) for r in rows]
     R = torch.tensor([float(r["reward"]) for r in rows])
-    k1 = [torch.tensor(r["logp_old"]) - torch.tensor(r["logp_ref"]) for r in rows]
-    in_reward = c["kl"] != "none" and c["kl_in"] == "reward"
     if c["overlong"]:
         L, cache, factor = c["overlong"]
         R = R + torch.tensor([-factor * min(1.0, max(0.0, m - (L - cache)) / cache) for m in n])
-    if in_reward and c["est"] == "outcome":
-        R = R - c["kl_coef"] * torch.stack([x.sum() for x in k1])
+    if c["kl"] != "none" and c["kl_in"] == "reward" and c["est"] == "outcome":
+        R = R - c["kl_coef"] * torch.tensor([sum(r["logp_old"]) - sum(r["logp_ref"]) for r in rows])
+    return R
+
+
+def advantages(rows, c):
+    """-> list of per-token advantage tensors, list of returns or None"""
+    n = [len(r["completion_ids"]) for r in rows]
+    R = shaped_rewards(rows, c)
+    k1 = [torch.tensor(r["logp_old"]) - torch.tensor(r["logp_ref"]) for r in rows]
+    in_reward = c["kl"] != "none" and c["kl_in"] == "reward"
     silent = [False] * len(rows)
     for g in groups_of(rows):
         if len(set(R[g].tolist())) == 1:
@@ -196,9 +202,8 @@ def best_subset(indices, x, m):
     return list(max(itertools.combinations(indices, m), key=value))
 
 
-def select_rows(rows, A, s):
+def select_rows(rows, A, R, s):
     mean = torch.stack([a[0] if (a == a[0]).all() else a.mean() for a in A])  # no rounding: ties stay ties
-    R = torch.tensor([float(r["reward"]) for r in rows])
     everyone = list(range(len(rows)))
     groups = groups_of(rows)
     size = lambda keep, g: min(max(2, math.floor(keep + 0.5)), len(g))
@@ -250,7 +255,7 @@ def select_tokens(rows, A, kept, s):
 
 def weights(rows, kept, mask, c, s):
     kind = c["agg"]
-    if s["denom"] and kind in ("token_mean", "seq_mean_token_mean"):
+    if s["denom"] and kind in ("token_mean", "seq_mean_token_mean", "group_mean_token_mean"):
         kind = {"kept_tokens": "token_mean", "per_sequence": "seq_mean_token_mean"}.get(s["denom"], s["denom"])
     T = {i: mask[i].sum().item() for i in kept}
     out = [torch.zeros_like(m) for m in mask]
@@ -305,7 +310,7 @@ def run(rows, c, s):
     logp, entropy, value = tensors("logp", True), tensors("entropy", True), tensors("value", True)
     old, ref, value_old = tensors("logp_old"), tensors("logp_ref"), tensors("value_old")
     A, ret = advantages(rows, c)
-    kept = select_rows(rows, A, s)
+    kept = select_rows(rows, A, shaped_rewards(rows, c), s)
     mask = select_tokens(rows, A, kept, s)
     everything = [torch.ones_like(m) if i in kept else torch.zeros_like(m) for i, m in enumerate(mask)]
     w, w_all = weights(rows, kept, mask, c, s), weights(rows, kept, everything, c, s)
