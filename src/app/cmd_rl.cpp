@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "model/hf.h"
+#include "report/tensorboard.h"
 #include "rl/advantage.h"
 #include "rl/doctor.h"
 #include "rl/rows.h"
@@ -425,6 +426,8 @@ static int rl(RlConfig& config, const Args& args) {
                          join_path(run.checkpoint, "critic_trainer.safetensors"));
     }
     run.begin();
+    EventLog events;
+    events.open(config.run.dir, run.step);
     make_directories(run.file("rollouts"));
 
     Progress progress("rl", "steps", steps, run.step);
@@ -553,6 +556,7 @@ static int rl(RlConfig& config, const Args& args) {
         if (config.train.store_every > 0 && step % config.train.store_every == 0)
             store_rollouts(run, step, batch, plan, sampled);
         run.log(line);
+        events.write(line);
         state["next_problem"] = learner.next_problem, state["ema"] = learner.ema;
         if (run.save_due(step))
             run.save(step, state, [&](const std::string& directory) {

@@ -4,6 +4,7 @@
 #include "app/inputs.h"
 #include "base/rng.h"
 #include "model/hf.h"
+#include "report/tensorboard.h"
 #include "train/order.h"
 #include "train/run.h"
 #include "train/sft_loss.h"
@@ -168,6 +169,8 @@ static int sft(SftConfig& config, const Args&) {
         load_checkpoint(run, trainer);
     }
     run.begin();
+    EventLog events;
+    events.open(config.run.dir, run.step);
 
     Progress progress("sft", "steps", steps, run.step);
     if (run.step > 0) progress.message(format("continuing from %s", run.checkpoint.c_str()));
@@ -201,6 +204,7 @@ static int sft(SftConfig& config, const Args&) {
                 format("eval loss after step %lld %.4f nats per token", (long long)step, after));
         }
         run.log(line);
+        events.write(line);
         if (run.save_due(step)) save_checkpoint(run, trainer, step, state);
         progress.update(
             step, format("loss %.4f  %.0f tokens/s", stats.loss, (double)stats.tokens / seconds));
