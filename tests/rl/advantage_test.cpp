@@ -198,7 +198,10 @@ TEST(Identity, GroupTokensWithoutCreditIsGrpo) {
 
 // Spec 5: rewards {2 x 100}, {2 x 80, 1 x 20}, {0 x 50, -1 x 50} twice.
 TEST(Identity, CapoVector) {
-    Rollouts r = rollouts_of({{2, 2, 0, 0}}, 100);
+    // Not written as {2, 2, 0, 0}: GCC 12 with AVX-512 (SLP vectoriser) makes {2, 2, 2, 2} of it here.
+    std::vector<double> rewards;
+    for (int i = 0; i < 4; ++i) rewards.push_back(i < 2 ? 2 : 0);
+    Rollouts r = rollouts_of({rewards}, 100);
     for (int n = 180; n < 200; ++n) r.credit[n] = -1;
     for (int n = 0; n < 50; ++n) r.credit[250 + n] = r.credit[350 + n] = -1;
     AlgoConfig algo = preset_algorithm("grpo");
