@@ -113,13 +113,14 @@ void refresh_weights(const Params& params, const Ops& ops) {
 }
 
 void init_params(const Params& params, const ModelConfig& config, const Ops& ops, uint64_t seed) {
-    double residual = 0.02 / std::sqrt(2.0 * config.L);
     std::vector<float> values;
     for (size_t p = 0; p < params.list.size(); ++p) {
         const Param& param = params.list[p];
         int64_t size = param.tensor.size();
         values.resize(size);
-        double deviation = param.init == Init::residual ? residual : 0.02;
+        double deviation =
+            1 / std::sqrt((double)param.tensor.shape[1]); // of a matrix (outputs, inputs)
+        if (param.init == Init::residual) deviation /= std::sqrt(2.0 * config.L);
 #pragma omp parallel for schedule(static) if (size > 1 << 12)
         for (int64_t i = 0; i < size; ++i) {
             Rng rng(seed, p);

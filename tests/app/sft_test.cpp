@@ -75,7 +75,8 @@ TEST(Sft, LowersTheLossAndTellsSo) {
     ASSERT_EQ(metrics.size(), 12u);
     double before = metrics[0]["eval_loss_before_nats_per_token"];
     double after = metrics[11]["eval_loss_nats_per_token"];
-    EXPECT_NEAR(before, std::log(16), 0.2); // a fresh model knows nothing about 16 tokens
+    // A fresh model knows nothing about 16 tokens; its logits' deviation of about 1 adds about a half.
+    EXPECT_NEAR(before, std::log(16) + 0.5, 0.5);
     EXPECT_LT(after, before - 0.1);
     EXPECT_TRUE(contains(outcome.out, format("eval loss %.4f before, %.4f after", before, after)));
     for (const char* key :
