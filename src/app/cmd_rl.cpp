@@ -325,6 +325,17 @@ double mean(const std::vector<double>& x) {
     return x.empty() ? 0 : sum / (double)x.size();
 }
 
+// Half of a 95 % interval of the mean reward: the prompts are the independent draws, not the completions.
+double mean_error(const Rollouts& r) {
+    std::vector<double> sum(r.groups, 0.0), of_prompt;
+    std::vector<int> count(r.groups, 0);
+    for (int i = 0; i < r.rows(); ++i) sum[r.group[i]] += r.reward[i], ++count[r.group[i]];
+    for (int g = 0; g < r.groups; ++g) of_prompt.push_back(sum[g] / count[g]);
+    double square = 0, m = mean(of_prompt);
+    for (double x : of_prompt) square += (x - m) * (x - m);
+    return r.groups > 1 ? 1.96 * std::sqrt(square / (r.groups - 1.0) / r.groups) : 0;
+}
+
 // Station 3 knows rules; models as sources are listed by name so that an unknown one is told apart.
 void check_credit(const Json& credit) {
     CHECK(credit.is_array() && credit.size() == 1 && credit[0].is_object() &&
@@ -346,6 +357,7 @@ Json step_line(int64_t step, const Batch& batch, const Plan& plan, const UpdateS
     }
     int64_t kept_rows = std::count(plan.kept.begin(), plan.kept.end(), 1);
     int64_t kept_tokens = std::count(plan.token_kept.begin(), plan.token_kept.end(), 1);
+    const double reward_error = mean_error(r);
     int64_t tokens = r.tokens();
     for (int i = 0; i < r.rows(); ++i) tokens += (int64_t)batch.asked.prompt[r.group[i]].size();
     Json line = {{"step", step},
@@ -357,6 +369,8 @@ Json step_line(int64_t step, const Batch& batch, const Plan& plan, const UpdateS
                  {"lr", update.lr},
                  {"tokens", tokens},
                  {"reward_mean", mean(r.reward)},
+                 {"reward_mean_low", mean(r.reward) - reward_error},
+                 {"reward_mean_high", mean(r.reward) + reward_error},
                  {"completion_tokens_mean", length / r.rows()},
                  {"finished_share", finished / r.rows()},
                  {"advantage_abs_mean", 0.0},
@@ -445,10 +459,8 @@ static int rl(RlConfig& config, const Args& args) {
     };
     double after = 0;
     for (int64_t step = run.step + 1; step <= steps; ++step) {
-        if (step == 1) {
-            Json line;
-            state["eval_before"] = evaluate(line, "before");
-        }
+        Json before = Json::object(); // of an evaluation before the first step
+        if (step == 1) state["eval_before"] = evaluate(before, "before");
         const double begin = now();
         const AlgoConfig& algo = config.algo;
 
@@ -538,6 +550,8 @@ static int rl(RlConfig& config, const Args& args) {
         if (learner.critic)
             line["value_loss"] = critic.parts.value,
             line["critic_grad_norm"] = critic.step.grad_norm;
+        for (auto& [key, value] : before.items()) // eval_pass@1 -> eval_before_pass@1
+            line["eval_before_" + key.substr(5)] = value;
         line["doctor"] = broken;
         if (!note.empty()) line["note"] = note;
         const double step_seconds = now() - begin;

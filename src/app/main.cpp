@@ -13,6 +13,7 @@ extern const Command diff_command;
 extern const Command eval_command;
 extern const Command info_command;
 extern const Command loss_command;
+extern const Command report_command;
 extern const Command tokenize_command;
 extern const Command sft_command;
 extern const Command rl_command;
@@ -32,6 +33,7 @@ static const Command* const commands[] = {
     &eval_command,
     &loss_command,
     &diff_command,
+    &report_command,
     &check_command,
     &bench_command,
     // clang-format on

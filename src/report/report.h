@@ -1,0 +1,44 @@
+#pragma once
+// rlhf report: a run on one page. What ran and how it came out, curves, where the time went, whether a law
+// was ever broken, sample completions, the configuration.
+
+#include "base/json.h"
+
+struct Setting { // of the effective configuration
+    std::string path, value, standard, help;
+    bool departs() const { return value != standard; }
+};
+
+struct Law { // of the doctor
+    std::string name, verdict, text;
+    bool broken = false;
+};
+
+struct SampleRollout {
+    int64_t step;
+    std::string kind; // best, typical, worst
+    double reward;
+    std::string prompt, completion, reason, finish;
+};
+
+struct RunRecord {
+    std::string name, summary;
+    std::vector<std::pair<std::string, std::string>> facts;
+    std::vector<Json> metrics; // lines of metrics.jsonl, in order
+    std::vector<Law> laws;     // on the last stored rollouts, made again from their numbers
+    int64_t laws_step = 0;
+    std::vector<SampleRollout> samples;
+    std::vector<Setting> settings;
+};
+
+std::string report_html(const RunRecord& record);
+
+// One metric over the run: the steps that have it. low, high: "NAME_low", "NAME_high", where they are.
+struct Column {
+    std::vector<double> step, value, low, high;
+};
+Column metric_column(const std::vector<Json>& metrics, const std::string& name);
+// Mean over the `width` values up to each.
+std::vector<double> trailing_mean(const std::vector<double>& values, size_t width);
+// "3, 7, 9 to 12 and 4 more"
+std::string step_list(const std::vector<int64_t>& steps);
