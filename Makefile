@@ -80,7 +80,7 @@ format-check:
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan:
 	@$(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)" build-asan/rlhf build-asan/unit_tests
-	@$(TEST_ENV) RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+	@$(TEST_ENV) ASAN_OPTIONS=allocator_may_return_null=1 RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
 
 # Each tests/fuzz/NAME_fuzz.cpp feeds one parser with libFuzzer's bytes for FUZZ_SECONDS. It needs clang.
 FUZZ_SECONDS ?= 30

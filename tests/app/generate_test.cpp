@@ -153,7 +153,9 @@ TEST(Help, StartsAtOnceAndListsEveryKey) {
         best = std::min(
             best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
-    EXPECT_LT(best, 0.05); // seconds
+#ifndef __SANITIZE_ADDRESS__ // whose own start takes longer
+    EXPECT_LT(best, 0.05);   // seconds
+#endif
     Outcome help = rlhf({"help", "sft"});
     for (const char* key : {"model.path", "run.resume", "run.save_every", "optim.weight_decay",
                             "train.tokens_per_micro_batch", "data.template", "compute.gemm"})
