@@ -12,6 +12,7 @@ extern const Command convert_command;
 extern const Command diff_command;
 extern const Command eval_command;
 extern const Command info_command;
+extern const Command explain_command;
 extern const Command loss_command;
 extern const Command report_command;
 extern const Command tokenize_command;
@@ -34,6 +35,7 @@ static const Command* const commands[] = {
     &loss_command,
     &diff_command,
     &report_command,
+    &explain_command,
     &check_command,
     &bench_command,
     // clang-format on

@@ -1,0 +1,16 @@
+#pragma once
+// The loss of one token in words: an algorithm's formula with the token's values filled in.
+
+#include "rl/loss.h"
+
+#include <string>
+
+struct TokenFormula {
+    std::string text; // lines
+    double dlogp = 0; // what the formula says: the derivative that batch_loss computes
+};
+TokenFormula token_formula(const Rollouts& rollouts, const Plan& plan, const AlgoConfig& algo,
+                           int row, int token);
+
+// The same with symbols, for the head of a page.
+std::vector<std::string> algorithm_formula(const AlgoConfig& algo);
