@@ -13,7 +13,7 @@ ARCH ?= native
 # {2, 2, 2, 2}); our loops do not need that pass.
 OPT ?= -O3 -fno-math-errno -fno-trapping-math -fno-tree-slp-vectorize
 # -Wno-restrict: GCC 12 warns wrongly about std::string (its bug 105651); clang does not know the flag.
-CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -g1 -fopenmp -Wall -Wextra -Wshadow -Werror -Isrc
+CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -Wall -Wextra -Wshadow -Werror -Isrc
 CXXFLAGS += $(if $(findstring clang,$(CXX)),,-Wno-restrict)
 LDLIBS += -fopenmp -ldnnl -lpcre2-8 -lutf8proc
 JOBS ?= $(shell nproc)
@@ -33,6 +33,9 @@ $(BUILD)/rlhf: $(OBJECTS) $(BUILD)/src/app/main.o
 
 $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+
+# What runs once per command or per file is compiled for a short build, not for speed.
+$(BUILD)/src/app/%.o $(BUILD)/src/report/%.o $(BUILD)/src/task/%.o $(BUILD)/tests/%.o: CXXFLAGS += -O1
 
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
