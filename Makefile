@@ -64,6 +64,7 @@ test: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
 	@tests/layers.sh
 	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
+	@RLHF=$(BUILD)/rlhf tests/report/browser.sh
 
 # Suites that take long have names that end in Slow.
 check:

@@ -63,7 +63,7 @@ static std::string style_sheet(size_t quantities) {
     }
     return css + R"(
 .switch { position: absolute; opacity: 0; pointer-events: none; }
-nav { position: sticky; top: 0; background: var(--back); padding: .5rem 0; display: flex; flex-wrap: wrap; gap: .3rem;
+nav { position: sticky; top: 0; background: var(--back); padding: .5rem 0; display: flex; flex-wrap: wrap; align-items: baseline; gap: .3rem;
   z-index: 1; border-bottom: 1px solid var(--line); }
 nav label { border: 1px solid var(--dim); border-radius: 4px; padding: .12rem .55rem; cursor: pointer; font-size: .9rem; }
 .legend { display: none; flex-wrap: wrap; align-items: center; gap: .3rem .8rem; margin: .7rem 0; font-size: .9rem; }
@@ -78,7 +78,7 @@ nav label { border: 1px solid var(--dim); border-radius: 4px; padding: .12rem .5
 .t:hover { outline: 2px solid var(--ink); } .x { border-style: dashed; }
 .prompt { background: var(--soft); padding: .4rem .6rem; margin: .3rem 0 .6rem; }
 .formula { background: var(--soft); padding: .5rem .8rem; overflow-x: auto; white-space: pre-wrap; }
-@media print { nav { position: static; } nav label { display: none; } }
+@media print { nav { display: none; } }
 )";
 }
 
@@ -160,11 +160,10 @@ std::string explain_html(const ExplainPage& page) {
     body += "</div>\n";
     for (const std::string& note : page.notes)
         body += "<p class=\"dim\">" + escape(note) + "</p>\n";
-    body += "<p>Colour the tokens by:</p>\n";
     for (size_t q = 0; q < page.quantities.size(); ++q)
         body += format("<input class=\"switch\" type=\"radio\" name=\"q\" id=\"q%d\"%s>", (int)q,
                        q == page.chosen ? " checked" : "");
-    body += "\n<nav>";
+    body += "\n<nav>Colour the tokens by:";
     for (size_t q = 0; q < page.quantities.size(); ++q)
         body += format("<label for=\"q%d\">%s</label>", (int)q,
                        escape(page.quantities[q].name).c_str());
