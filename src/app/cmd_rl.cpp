@@ -572,7 +572,7 @@ static int rl(RlConfig& config, const Args& args) {
         run.log(line);
         events.write(line);
         state["next_problem"] = learner.next_problem, state["ema"] = learner.ema;
-        if (run.save_due(step))
+        if (run.save_due(step)) {
             run.save(step, state, [&](const std::string& directory) {
                 const bool rounded = config.run.save_dtype != "f32";
                 write_model(*learner.policy, directory, config.run.save_dtype);
@@ -583,6 +583,10 @@ static int rl(RlConfig& config, const Args& args) {
                 save_trainer(*learner.critic_trainer, rounded,
                              join_path(directory, "critic_trainer.safetensors"));
             });
+            // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
+            learner.policy->source = run.checkpoint;
+            if (learner.critic) learner.critic->source = join_path(run.checkpoint, "critic");
+        }
         for (const Json& law : broken) progress.message("doctor: " + law.get<std::string>());
         if (update.steps == 0)
             progress.message(format("step %lld trained on nothing: %s", (long long)step,

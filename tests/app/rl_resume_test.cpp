@@ -1,0 +1,36 @@
+// A continued rl run goes on after the checkpoint that it was continued from has been removed, and its event
+// file holds every step once.
+
+#include "command.h"
+
+TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
+    Scratch scratch;
+    ASSERT_EQ(rlhf({"sft", "configs/demo.json", "run.dir=" + scratch("start"), "tiny.layers=1",
+                    "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
+                  .status,
+              0);
+    for (std::string preset : {"grpo", "ppo"}) {
+        std::string run = scratch(preset);
+        auto with_steps = [&](const char* steps) {
+            return rlhf({"rl", "model.path=" + scratch("start"), "task.name=arithmetic",
+                         "run.dir=" + run, "algo.preset=" + preset, "sample.n=2",
+                         "sample.max_new_tokens=4", "train.prompts_per_step=2",
+                         "train.eval_problems=2", "run.save_every=1", "run.keep=2",
+                         "run.resume=true", steps});
+        };
+        Outcome first = with_steps("train.steps=1");
+        ASSERT_EQ(first.status, 0) << first.err;
+        Outcome more = with_steps("train.steps=5");
+        ASSERT_EQ(more.status, 0) << more.err;
+        EXPECT_EQ(list_directory(join_path(run, "checkpoints")),
+                  (std::vector<std::string>{"000004", "000005"}));
+        EXPECT_EQ(rows_of(join_path(run, "metrics.jsonl")).size(), 5u);
+        std::string events;
+        for (const std::string& name : list_directory(run))
+            if (contains(name, "events.out.tfevents.")) events += read_file(join_path(run, name));
+        int steps = 0;
+        for (size_t at = 0; (at = events.find("\x09grad_norm", at)) != std::string::npos; ++at)
+            ++steps;
+        EXPECT_EQ(steps, 5);
+    }
+}
