@@ -115,7 +115,8 @@ static std::string legend_html(const Quantity& q, size_t number, double scale) {
     } else {
         html += "<span>" + short_number(q.centre) + " on every token</span>";
     }
-    return html + "<span class=\"x-key\"></span><span class=\"dim\">dropped: does not train</span>"
+    return html + "<span class=\"x-key\"></span><span class=\"dim\">dropped by selection: no "
+                  "policy gradient</span>"
                   "</div>\n";
 }
 
