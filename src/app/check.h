@@ -5,3 +5,12 @@
 
 int check_grad(const Args& args);
 int check_parity(const Args& args);
+
+// The table that check grad prints.
+struct GradientTable {
+    double tolerance = 1e-7;
+    int rows = 0, failed = 0;
+    void row(const std::string& name, double error);
+};
+// Every loss of src/rl by logp, value and entropy, without a network.
+void check_losses(GradientTable& table);

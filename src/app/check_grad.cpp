@@ -1,5 +1,5 @@
-// rlhf check grad: every op that has a backward, and whole models of every family, against central
-// differences in f64.
+// rlhf check grad: every op that has a backward, every loss (check_losses.cpp), and whole models of every
+// family, against central differences in f64.
 //
 // For an op with outputs y, the loss is <y, dy> with a random dy, so that dLoss/dy = dy. The gradient of
 // an input x is compared along random directions u:  d(h) = (loss(x + h u) - loss(x - h u)) / 2h  with
@@ -15,10 +15,11 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <omp.h>
 
 namespace {
 
-constexpr double STEP = 1e-5, TOLERANCE = 1e-7;
+constexpr double STEP = 1e-5;
 constexpr int DIRECTIONS = 3;
 
 // Tensors of one check, filled with random values.
@@ -84,16 +85,6 @@ double direction_error(Tensor x, Tensor dx, const std::function<double()>& loss,
     return worst;
 }
 
-struct Report {
-    int rows = 0, failed = 0;
-    void row(const std::string& name, double error) {
-        bool passed = error <= TOLERANCE; // false for NaN
-        std::printf("%-44s %9.1e  %s\n", name.c_str(), error, passed ? "ok" : "FAILED");
-        std::fflush(stdout);
-        ++rows, failed += !passed;
-    }
-};
-
 struct Input {
     const char* name;
     Tensor x, dx;
@@ -103,9 +94,9 @@ struct Output {
 };
 
 // dx starts at zero and must be accumulated into.
-void check_op(Report& report, Workbench& bench, const std::string& op, std::vector<Input> inputs,
-              std::vector<Output> outputs, const std::function<void()>& run,
-              const std::function<void()>& back) {
+void check_op(GradientTable& report, Workbench& bench, const std::string& op,
+              std::vector<Input> inputs, std::vector<Output> outputs,
+              const std::function<void()>& run, const std::function<void()>& back) {
     auto loss = [&] {
         run();
         double sum = 0;
@@ -119,7 +110,7 @@ void check_op(Report& report, Workbench& bench, const std::string& op, std::vect
     bench.arena.rewind(0);
 }
 
-void check_ops(Report& report) {
+void check_ops(GradientTable& report) {
     Workbench b;
     const Ops& ops = b.ops;
     { // a repeated id and one that does not occur
@@ -281,7 +272,7 @@ void randomise(const Model& model, Rng& rng) {
 }
 
 // Loss: sum over targets of a logp + b entropy + c value, with random a, b, c.
-void check_model(Report& report, const ModelCase& c) {
+void check_model(GradientTable& report, const ModelCase& c) {
     ComputeConfig compute;
     compute.dtype = DType::f64;
     auto model = make_model(c.config, compute, false);
@@ -351,17 +342,26 @@ void check_model(Report& report, const ModelCase& c) {
         if (!(error <= worst)) worst = error, where = model->params.list[i].name;
     }
     report.row(format("model, %s, %zu parameters", c.name, model->params.list.size()), worst);
-    if (!(worst <= TOLERANCE)) std::printf("  worst: %s\n", where.c_str());
+    if (!(worst <= report.tolerance)) std::printf("  worst: %s\n", where.c_str());
 }
 
 } // namespace
 
+void GradientTable::row(const std::string& name, double error) {
+    bool passed = error <= tolerance; // false for NaN
+    std::printf("%-44s %9.1e  %s\n", name.c_str(), error, passed ? "ok" : "FAILED");
+    std::fflush(stdout);
+    ++rows, failed += !passed;
+}
+
 int check_grad(const Args& args) {
     CHECK(args.overrides.empty(), "check grad takes no keys, found %s", args.overrides[0].c_str());
+    omp_set_num_threads(1); // tiny tensors: threads would wait for one another more than they work
     auto start = std::chrono::steady_clock::now();
-    Report report;
-    std::printf("%-44s %9s  verdict (at most %g)\n", "gradient", "error", TOLERANCE);
+    GradientTable report;
+    std::printf("%-44s %9s  verdict (at most %g)\n", "gradient", "error", report.tolerance);
     check_ops(report);
+    check_losses(report);
     for (const ModelCase& c : model_cases()) check_model(report, c);
     double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -1,0 +1,112 @@
+// Every loss of src/rl against central differences by each logp, value and entropy, on random rollouts: five
+// prompts of one to four completions, the policy 0.3 nats away from logp_old, so that clips are reached.
+
+#include "app/check.h"
+#include "base/rng.h"
+#include "rl/advantage.h"
+#include "rl/dpo.h"
+#include "rl/loss.h"
+#include "rl/select.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+
+namespace {
+
+Rollouts random_rollouts() {
+    Rng rng(17);
+    Rollouts r;
+    r.groups = 5;
+    for (int g = 0; g < r.groups; ++g)
+        for (int k = 0; k < 1 + (g + 3) % 4; ++k) {
+            r.group.push_back(g);
+            r.reward.push_back(rng.normal());
+            r.finished.push_back(1);
+            r.offset.push_back(r.offset.back() + 1 + rng.below(7));
+        }
+    for (int64_t n = 0; n < r.tokens(); ++n) {
+        r.logp_old.push_back(-1.5 + 0.4 * rng.normal());
+        r.logp.push_back(r.logp_old[n] + 0.3 * rng.normal());
+        r.logp_ref.push_back(r.logp_old[n] + 0.3 * rng.normal());
+        r.entropy.push_back(0.2 + rng.uniform());
+        r.value_old.push_back(0.5 * rng.normal());
+        r.value.push_back(r.value_old[n] + 0.3 * rng.normal());
+    }
+    return r;
+}
+
+// Largest error over the elements of x, relative to the largest derivative.
+double largest_error(std::vector<double>& x, const std::vector<double>& dx,
+                     const std::function<double()>& loss) {
+    const double h = 1e-5;
+    double worst = 0, scale = 1e-6;
+    for (size_t n = 0; n < x.size(); ++n) {
+        const double at = x[n];
+        x[n] = at + h;
+        double up = loss();
+        x[n] = at - h;
+        double down = loss();
+        x[n] = at;
+        double want = (up - down) / (2 * h), error = std::abs(dx[n] - want);
+        if (!(error <= worst)) worst = error; // a NaN stays
+        scale = std::max(scale, std::abs(want));
+    }
+    return worst / scale;
+}
+
+void check_loss(GradientTable& table, const std::string& name, const AlgoConfig& algo) {
+    Rollouts r = random_rollouts();
+    Plan plan; // of the stored rollouts: constants from here on
+    compute_advantages(plan, r, algo);
+    select_and_weigh(plan, r, algo, SelectConfig());
+    BatchGrads grads, scratch;
+    batch_loss(r, plan, algo, grads);
+    auto loss = [&] { return batch_loss(r, plan, algo, scratch).total(); };
+    double worst = largest_error(r.logp, grads.dlogp, loss);
+    if (algo.entropy_coef != 0)
+        worst = std::max(worst, largest_error(r.entropy, grads.dentropy, loss));
+    if (algo.value_coef != 0) worst = std::max(worst, largest_error(r.value, grads.dvalue, loss));
+    table.row("loss, " + name, worst);
+}
+
+void check_dpo(GradientTable& table) {
+    Rng rng(3);
+    std::vector<double> logp[2], ref[2]; // chosen, rejected
+    for (int side = 0; side < 2; ++side)
+        for (int t = 0; t < 4 + side; ++t) {
+            logp[side].push_back(-1 + 0.3 * rng.normal());
+            ref[side].push_back(-1 + 0.3 * rng.normal());
+        }
+    auto term = [&] { return dpo_loss(logp[0], ref[0], logp[1], ref[1], 0.3, 0.1); };
+    auto loss = [&] { return term().loss; };
+    std::vector<double> dchosen(logp[0].size(), term().dchosen);
+    std::vector<double> drejected(logp[1].size(), term().drejected);
+    table.row("loss, dpo", std::max(largest_error(logp[0], dchosen, loss),
+                                    largest_error(logp[1], drejected, loss)));
+}
+
+} // namespace
+
+void check_losses(GradientTable& table) {
+    for (const Algorithm& row : algorithm_table()) {
+        AlgoConfig algo = preset_algorithm(row.name);
+        if (algo.aggregation == "seq_mean_token_sum_norm") algo.max_length_norm = 9;
+        algo.entropy_coef = 0.05;
+        const std::string name = row.name;
+        // Their derivative is by definition not that of the printed loss: a factor's gradient is stopped.
+        if (name == "cispo" || name == "gspo_token") {
+            std::printf("%-44s %9s  see tests/rl/gradient_test.cpp\n",
+                        ("loss, " + name + " (stops a gradient)").c_str(), "");
+            continue;
+        }
+        check_loss(table, name, algo);
+    }
+    for (const char* kl : {"k1", "k2", "k3", "k3_ratio"}) {
+        AlgoConfig algo = preset_algorithm("dapo");
+        algo.kl = kl, algo.kl_coef = 0.7;
+        check_loss(table, format("dapo with KL %s", kl), algo);
+    }
+    check_dpo(table);
+}
