@@ -221,10 +221,9 @@ Task arithmetic_task(const TaskConfig& task_config) {
         bool train = split == Split::train;
         if (train && config.problems) i %= config.problems;
         Rng rng(seed, 2 * (uint64_t)i + (train ? 0 : 1));
-        int most = config.steps_max;
-        if (train && i < config.curriculum_problems)
-            most = 1 + (int)((double)i / (double)config.curriculum_problems * config.steps_max);
-        int fewest = std::min(config.steps_min, most);
+        bool easy = train && i < config.curriculum_problems;
+        int fewest = easy ? 1 : config.steps_min;
+        int most = easy ? config.curriculum_steps : config.steps_max;
         int steps = fewest + rng.below(most - fewest + 1);
         Problem problem;
         Chain chain;

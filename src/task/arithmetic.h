@@ -21,6 +21,7 @@ struct ArithmeticConfig {
     int base = 8, digits = 2;
     std::string digit_order = "low";
     int64_t curriculum_problems = 0, problems = 0;
+    int curriculum_steps = 2;
     double forget_carry = 0, forget_borrow = 0, invent_carry = 0, wrong_digit = 0, miscopy = 0;
 
     void visit(Fields& v) {
@@ -29,9 +30,11 @@ struct ArithmeticConfig {
         v.field("base", base, 2, 10, "b: base of the numbers");
         v.field("digits", digits, 1, 9, "d: digits of every number; results are modulo b^d");
         v.choice("digit_order", digit_order, {"low", "high"}, "which digit is written first");
+        v.field("curriculum_problems", curriculum_problems, 0, 9e15,
+                "training begins with so many problems of 1 .. curriculum_steps steps");
         v.field(
-            "curriculum_problems", curriculum_problems, 0, 9e15,
-            "over so many training problems the longest chain grows from one step to steps_max");
+            "curriculum_steps", curriculum_steps, 1, 64,
+            "most steps of these. With 1, a tiny model finds rules that hold for one step only");
         v.field("problems", problems, 0, 9e15,
                 "different training problems; 0: never the same twice");
         v.field("forget_carry", forget_carry, 0, 1,

@@ -148,22 +148,20 @@ TEST(Arithmetic, ProblemsDependOnSeedAndIndexAlone) {
               b.problem(Split::train, 7).prompt_ids);
 }
 
-TEST(Arithmetic, CurriculumGrowsFromOneStepToAll) {
+TEST(Arithmetic, CurriculumStartsShortAndThenMixesLengths) {
     TaskConfig config = small_config();
-    config.arithmetic.curriculum_problems = 900;
-    config.arithmetic.steps_min = 2, config.arithmetic.steps_max = 3;
+    config.arithmetic.curriculum_problems = 400;
+    config.arithmetic.steps_min = 3, config.arithmetic.steps_max = 5;
     Task task = make_task(config);
-    int seen[4][4] = {}; // [part of the training][steps]
-    for (int i = 0; i < 1200; ++i) {
-        ++seen[i / 300][((int)task.problem(Split::train, i).prompt_ids.size() - 4) / 3];
-        EXPECT_GE(task.problem(Split::eval, i).prompt_ids.size(), 10u); // no curriculum in eval
+    std::vector<int> early(7), late(7);
+    for (int i = 0; i < 1300; ++i) {
+        int steps = ((int)task.problem(Split::train, i).prompt_ids.size() - 4) / 3;
+        ++(i < 400 ? early : late)[steps];
+        EXPECT_GE(task.problem(Split::eval, i).prompt_ids.size(), 13u); // no curriculum in eval
     }
-    EXPECT_EQ(seen[0][1], 300);
-    EXPECT_EQ(seen[1][2], 300);
-    for (int part : {2, 3}) {
-        EXPECT_NEAR(seen[part][2], 150, 35);
-        EXPECT_EQ(seen[part][2] + seen[part][3], 300);
-    }
+    for (int steps : {1, 2}) EXPECT_NEAR(early[steps], 200, 40);
+    for (int steps : {3, 4, 5}) EXPECT_NEAR(late[steps], 300, 60);
+    EXPECT_EQ(early[1] + early[2] + late[3] + late[4] + late[5], 1300);
 }
 
 // Rates of each fault among the steps where it can happen, against the configuration. 4 sigma.
