@@ -54,8 +54,9 @@ deps:
 demo: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf
 	@rm -rf checkpoints/demo
-	$(BUILD)/rlhf sft configs/demo.json run.dir=checkpoints/demo
-	$(BUILD)/rlhf generate model.path=checkpoints/demo prompt="+52>71" sample.temperature=0
+	$(BUILD)/rlhf sft configs/sft_arithmetic.json run.dir=checkpoints/demo
+	$(BUILD)/rlhf generate model.path=checkpoints/demo prompt="+52-64>71" sample.temperature=0
+	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo
 
 # The tests of the command line run the binary that RLHF names. Waiting threads sleep: on a machine that
 # does other things, too, threads that spin make tiny tests slow.

@@ -83,9 +83,14 @@ TEST(ReportCommand, ShowsBrokenLaws) {
 // Of an sft run that was continued: the page, and an event file with every step once.
 TEST(ReportCommand, SftRunWithItsEventFile) {
     Scratch scratch;
-    std::vector<std::string> words = {
-        "sft",           "configs/demo.json",     "run.dir=" + scratch("run"), "tiny.layers=1",
-        "tiny.width=16", "train.rows_per_step=2", "run.save_every=2",          "run.resume=true"};
+    std::vector<std::string> words = {"sft",
+                                      "configs/sft_arithmetic.json",
+                                      "run.dir=" + scratch("run"),
+                                      "tiny.layers=1",
+                                      "tiny.width=16",
+                                      "train.rows_per_step=2",
+                                      "run.save_every=2",
+                                      "run.resume=true"};
     auto with_steps = [&](const char* steps) {
         std::vector<std::string> all = words;
         all.push_back(steps);
