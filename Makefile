@@ -64,8 +64,8 @@ TEST_ENV := OMP_WAIT_POLICY=passive
 test: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
 	@tests/layers.sh
-	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
 	@RLHF=$(BUILD)/rlhf tests/report/browser.sh
+	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
 
 # Suites that take long have names that end in Slow.
 check:
