@@ -5,8 +5,8 @@
 
 TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
     Scratch scratch;
-    ASSERT_EQ(rlhf({"sft", "configs/demo.json", "run.dir=" + scratch("start"), "tiny.layers=1",
-                    "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
+    ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + scratch("start"),
+                    "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
                   .status,
               0);
     for (std::string preset : {"grpo", "ppo"}) {
