@@ -404,9 +404,7 @@ Json step_line(int64_t step, const Batch& batch, const Plan& plan, const UpdateS
 } // namespace
 
 static int rl(RlConfig& config, const Args& args) {
-    resolve_algorithm(config.algo, args);
-    if (config.algo.max_length_norm == 0)
-        config.algo.max_length_norm = config.sample.max_new_tokens;
+    resolve_algorithm(config.algo, args, config.sample.max_new_tokens);
     check_select(config.select);
     check_credit(config.credit);
     CHECK(!config.task.name.empty(), "task.name is missing: arithmetic, gsm8k or jsonl");

@@ -75,7 +75,7 @@ AlgoConfig preset_algorithm(const std::string& name) {
     return algo;
 }
 
-void resolve_algorithm(AlgoConfig& algo, const Args& args) {
+void resolve_algorithm(AlgoConfig& algo, const Args& args, double longest) {
     AlgoConfig preset = preset_algorithm(algo.preset);
     Fields fields, wanted;
     algo.visit(fields);
@@ -85,6 +85,7 @@ void resolve_algorithm(AlgoConfig& algo, const Args& args) {
         std::visit([&](auto* value) { *value = *std::get<decltype(value)>(wanted.list[i].value); },
                    fields.list[i].value);
     }
+    if (algo.max_length_norm == 0) algo.max_length_norm = longest;
     CHECK(algo.kl != "none" || algo.kl_coef == 0 || names_key(args, "algo.kl") ||
               !names_key(args, "algo.kl_coef"),
           "algo.kl_coef = %g has no effect with algo.kl = none; set algo.kl, for instance to k3",

@@ -66,7 +66,8 @@ const Algorithm& find_algorithm(const std::string& name);
 
 // Fills the fields of `algo` that the user named neither in the file nor on the command line from the
 // preset, then checks what no single field can say. Call it once after load_config.
-void resolve_algorithm(AlgoConfig& algo, const Args& args);
+// longest: completion length in tokens that stands in for a max_length_norm of 0; 0: not known.
+void resolve_algorithm(AlgoConfig& algo, const Args& args, double longest = 0);
 // The preset alone.
 AlgoConfig preset_algorithm(const std::string& name);
 void check_algorithm(const AlgoConfig& algo);
