@@ -36,7 +36,8 @@ $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
 
 # What runs once per command or per file is compiled for a short build, not for speed.
-$(BUILD)/src/app/%.o $(BUILD)/src/report/%.o $(BUILD)/src/task/%.o $(BUILD)/tests/%.o: CXXFLAGS += -O1
+SHORT_BUILD := src/app src/report src/task src/rl src/train tests
+$(SHORT_BUILD:%=$(BUILD)/%/%.o): CXXFLAGS += -O1
 
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
