@@ -3,7 +3,7 @@
 //     task -> rollout -> credit -> advantage -> select -> update
 
 #include "app/commands.h"
-#include "app/inputs.h"
+#include "app/rl_learner.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -12,104 +12,14 @@
 #include "rl/advantage.h"
 #include "rl/doctor.h"
 #include "rl/rows.h"
-#include "rl/update.h"
-#include "rollout/generate.h"
 #include "task/metrics.h"
 #include "train/run.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
 namespace {
-
-struct PromptSettings { // data.*: how a problem becomes a prompt
-    std::string template_name = "none";
-    void visit(Fields& v) {
-        v.choice("template", template_name, {"none", "chat"},
-                 "chat asks by the model's chat template; none: the prompt as it is");
-    }
-};
-
-struct RlTrainSettings { // train.*
-    int64_t steps = 100;
-    int prompts_per_step = 16, epochs = 1, minibatches = 1, tokens_per_micro_batch = 4096;
-    int max_rounds = 1, eval_every = 0, eval_problems = 256, store_every = 1;
-    bool drop_truncated = false;
-    void visit(Fields& v) {
-        v.field("steps", steps, 1, 9e15, "S: batches of rollouts in the run");
-        v.field("prompts_per_step", prompts_per_step, 1, 1e6, "B: prompts of one step");
-        v.field("epochs", epochs, 1, 1000, "passes over the rollouts of a step");
-        v.field("minibatches", minibatches, 1, 1e6, "optimiser steps per pass, whole prompts each");
-        v.field("tokens_per_micro_batch", tokens_per_micro_batch, 1, 1e8,
-                "tokens in memory at once; changes speed and memory, not the result");
-        v.field(
-            "max_rounds", max_rounds, 1, 1000,
-            "dynamic sampling [Yu et al. 2025, DAPO, eq. 11]: new prompts take the place of those "
-            "whose rewards are all equal, in at most so many rounds; 1: off");
-        v.field(
-            "drop_truncated", drop_truncated,
-            "completions that reached the length limit do not train (DAPO's overlong filtering)");
-        v.field("eval_every", eval_every, 0, 1e9,
-                "steps between evaluations; 0: before the first and after the last only");
-        v.field("eval_problems", eval_problems, 0, 1e9,
-                "problems of the held-out split per evaluation; 0: no evaluation");
-        v.field("store_every", store_every, 0, 1e9,
-                "steps between stored rollouts (RUN/rollouts/STEP.jsonl); 0: never");
-    }
-};
-
-struct CriticSettings { // critic.*
-    std::string path;
-    double lr = 1e-4;
-    void visit(Fields& v) {
-        v.field("path", path,
-                "model to start the critic from; empty: the policy's start, with a new head");
-        v.field("lr", lr, 0, 10,
-                "the critic's peak learning rate; schedule and the rest are optim's");
-    }
-};
-
-struct RlConfig {
-    ModelSettings model;
-    RunSettings run;
-    ComputeSettings compute;
-    TaskConfig task;
-    PromptSettings data;
-    ChatConfig chat;
-    RlTrainSettings train;
-    SampleConfig sample;
-    Json credit = Json::array({{{"source", "rule"}}});
-    AlgoConfig algo;
-    SelectConfig select;
-    CriticSettings critic;
-    std::string reference;
-    OptimSettings optim;
-    RlConfig() { sample.n = 8; }
-    void visit(Fields& v) {
-        v.object("model", model, "the policy");
-        v.object("run", run, "the run directory");
-        v.object("compute", compute, "the machine");
-        v.object("task", task, "station 1: prompts and the rule that checks answers");
-        v.object("data", data, "how a problem becomes a prompt");
-        v.object("chat", chat, "conversations");
-        v.object("sample", sample, "station 2: rollout");
-        v.json("credit", credit, "station 3: a list of {\"source\": \"rule\", \"weight\": 1}");
-        v.object("algo", algo, "stations 4 and 6: advantage and loss");
-        v.object("select", select, "station 5: what trains");
-        v.object("train", train, "steps");
-        v.object("critic", critic, "the value model (algo.preset=ppo)");
-        v.field("reference", reference,
-                "model that the KL is measured against; empty: the policy's start");
-        v.object("optim", optim, "AdamW");
-    }
-};
-
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
 
 // 64 bits of all parameters: two runs with the same number hold the same weights.
 uint64_t fingerprint(const Model& model) {
@@ -122,181 +32,6 @@ uint64_t fingerprint(const Model& model) {
     }
     return hash;
 }
-
-struct Asked { // problems with their prompts
-    std::vector<Problem> problem;
-    std::vector<std::vector<int32_t>> prompt;
-    void add(const Task& task, Split split, int64_t i, const RowOptions& options) {
-        problem.push_back(task.problem(split, i));
-        prompt.push_back(problem_row(problem.back(), options, RowNeed::prompt).ids);
-    }
-};
-
-// One batch of rollouts with everything that is known of it.
-struct Batch {
-    Asked asked; // (groups)
-    std::vector<Completion> completion;
-    std::vector<std::string> text, reason;
-    Rollouts numbers;
-    RolloutTexts texts;
-    int rounds = 0;
-    int dropped_groups = 0; // by dynamic sampling: prompts whose rewards were all equal
-};
-
-struct Evaluation {
-    Estimate pass;
-    double length = 0;
-};
-
-struct Learner {
-    Learner(RlConfig& config_, const std::string& start, const std::string& policy_directory,
-            const std::string& critic_directory)
-        : config(config_), compute(apply_compute(config.compute)),
-          policy(load_model(policy_directory, compute, true)),
-          trainer(*policy, config.train.tokens_per_micro_batch,
-                  config.train.tokens_per_micro_batch),
-          task(make_task(config.task)),
-          inputs(open_inputs(policy_directory, policy->config, config.data.template_name, true,
-                             config.chat)) {
-        CHECK(policy->config.head == Head::lm, "%s is a reward model; rl needs a language model",
-              policy_directory.c_str());
-        CHECK(config.sample.temperature > 0,
-              "sample.temperature=0 gives every sample of a prompt the same text; set it above 0");
-        const int budget = config.train.tokens_per_micro_batch;
-        if (needs_reference(config.algo)) {
-            std::string directory =
-                config.reference.empty() ? start : model_directory(config.reference);
-            reference = load_model(directory, compute, false);
-            CHECK(reference->config.V == policy->config.V,
-                  "the reference %s has a vocabulary of %d, the policy one of %d",
-                  directory.c_str(), reference->config.V, policy->config.V);
-            reference_pass = std::make_unique<Pass>(*reference, budget, budget, false);
-        }
-        if (needs_value(config.algo)) {
-            ModelConfig shape = read_model_config(critic_directory);
-            shape.head = Head::token_classification, shape.score_bias = false;
-            shape.tied_embeddings = true; // no LM head
-            critic = make_model(shape, compute, false);
-            uint64_t seed = mix64((uint64_t)config.run.seed + 1);
-            read_weights(*critic, critic_directory, &seed);
-            critic_trainer = std::make_unique<Trainer>(*critic, budget, budget);
-        }
-        // Bit for bit what the trainer computes: no pass is spent on it.
-        exact = compute.dtype == DType::f64 || cpu_gemm_is_batch_invariant(compute.gemm);
-    }
-
-    const RlConfig& config;
-    ComputeConfig compute;
-    std::unique_ptr<Model> policy, reference, critic;
-    Trainer trainer;
-    std::unique_ptr<Trainer> critic_trainer;
-    std::unique_ptr<Pass> reference_pass;
-    Task task;
-    Inputs inputs;
-    bool exact;               // sampled log-probabilities are the trainer's
-    int64_t next_problem = 0; // of the training split
-    double ema = 0;           // of the baseline "ema"
-
-    // Stations 1 to 3 of one round: G completions of each prompt, and what the rule says.
-    void roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& stats,
-                  double& credit_seconds) {
-        const int first = (int)batch.asked.problem.size(), G = config.sample.n;
-        Asked fresh;
-        for (int p = 0; p < prompts; ++p)
-            fresh.add(task, Split::train, next_problem++, inputs.options);
-        SampleConfig sample = config.sample;
-        sample.seed =
-            (int64_t)(mix64((uint64_t)config.run.seed ^ mix64(sample.seed + batch.rounds)) >> 12);
-        sample.entropy = needs_entropy(config.select) || config.algo.entropy_coef != 0;
-        GenerateStats round;
-        std::vector<Completion> drawn =
-            generate(*policy, fresh.prompt, sample, (uint32_t)step, &round);
-        stats.prompt_tokens += round.prompt_tokens, stats.new_tokens += round.new_tokens;
-        stats.prefill_seconds += round.prefill_seconds,
-            stats.decode_seconds += round.decode_seconds;
-
-        double start = now();
-        int kept = 0;
-        for (int p = 0; p < prompts; ++p) {
-            std::vector<double> rewards;
-            std::vector<Verdict> verdicts;
-            std::vector<std::string> texts;
-            for (int s = 0; s < G; ++s) {
-                const Completion& completion = drawn[(size_t)p * G + s];
-                texts.push_back(inputs.text(completion.ids));
-                verdicts.push_back(task.verify(fresh.problem[p], completion.ids, texts.back()));
-                double weight = json_number_or(config.credit[0], "weight", 1, "credit");
-                rewards.push_back(weight * verdicts.back().reward);
-                CHECK(std::isfinite(rewards.back()), "the reward of %s is not finite (%g)",
-                      fresh.problem[p].where.c_str(), rewards.back());
-            }
-            // In the last round everything is taken, so that a step never ends without rollouts.
-            if (config.train.max_rounds > 1 && batch.rounds + 1 < config.train.max_rounds &&
-                !has_signal(rewards)) {
-                ++batch.dropped_groups;
-                continue;
-            }
-            const int group = first + kept++;
-            batch.asked.problem.push_back(fresh.problem[p]);
-            batch.asked.prompt.push_back(fresh.prompt[p]);
-            for (int s = 0; s < G; ++s) {
-                Completion completion = std::move(drawn[(size_t)p * G + s]);
-                completion.prompt = group;
-                add_row(batch, std::move(completion), rewards[s], texts[s], verdicts[s].reason);
-            }
-        }
-        ++batch.rounds;
-        credit_seconds += now() - start;
-    }
-
-    static void add_row(Batch& batch, Completion completion, double reward, const std::string& text,
-                        const std::string& reason) {
-        Rollouts& r = batch.numbers;
-        r.group.push_back(completion.prompt);
-        r.groups = std::max(r.groups, completion.prompt + 1);
-        r.offset.push_back(r.offset.back() + (int64_t)completion.ids.size());
-        r.reward.push_back(reward);
-        r.finished.push_back(completion.finished);
-        r.logp_old.insert(r.logp_old.end(), completion.logp.begin(), completion.logp.end());
-        r.entropy.insert(r.entropy.end(), completion.entropy.begin(), completion.entropy.end());
-        batch.texts.completion.push_back(completion.ids);
-        batch.text.push_back(text);
-        batch.reason.push_back(reason);
-        batch.completion.push_back(std::move(completion));
-    }
-
-    std::vector<double> outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,
-                                   bool value) {
-        OutputOptions options;
-        options.temperature = config.sample.temperature;
-        options.logp = !value, options.value = value;
-        std::vector<double> all;
-        for (const SequenceOutputs& row :
-             evaluate_sequences(pass, sequences, config.train.tokens_per_micro_batch, options)) {
-            const std::vector<double>& part = value ? row.value : row.logp;
-            all.insert(all.end(), part.begin(), part.end());
-        }
-        return all;
-    }
-
-    Evaluation evaluate() {
-        Asked asked;
-        int64_t count = std::min<int64_t>(config.train.eval_problems, task.count(Split::eval));
-        for (int64_t i = 0; i < count; ++i) asked.add(task, Split::eval, i, inputs.options);
-        SampleConfig sample = config.sample;
-        sample.n = 1;
-        Evaluation result;
-        std::vector<double> right;
-        for (const Completion& completion : generate(*policy, asked.prompt, sample, 0)) {
-            Verdict verdict = task.verify(asked.problem[completion.prompt], completion.ids,
-                                          inputs.text(completion.ids));
-            right.push_back(verdict.reward > 0);
-            result.length += (double)completion.ids.size() / (double)count;
-        }
-        result.pass = mean_over_prompts(right, 1);
-        return result;
-    }
-};
 
 void store_rollouts(Run& run, int64_t step, const Batch& batch, const Plan& plan,
                     const std::vector<std::vector<double>>& sampled) {

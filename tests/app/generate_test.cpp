@@ -147,7 +147,8 @@ TEST(Generate, BadInputIsRefusedAndWritesNothing) {
 
 TEST(Help, StartsAtOnceAndListsEveryKey) {
     double best = 1;
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < 40 && best >= 0.05;
+         ++i) { // other work on the machine may delay single starts
         auto start = std::chrono::steady_clock::now();
         ASSERT_EQ(rlhf({"help"}).status, 0);
         best = std::min(
