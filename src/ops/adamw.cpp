@@ -6,9 +6,12 @@
 namespace cpu {
 
 template <class T>
-static void adamw(Tensor p, Tensor m, Tensor v, Tensor g, double grad_scale, double lr,
-                  double beta1, double beta2, double eps, double weight_decay, int64_t t) {
+static void adamw(Tensor p, Tensor rounded, Tensor m, Tensor v, Tensor g, double grad_scale,
+                  double lr, double beta1, double beta2, double eps, double weight_decay,
+                  int64_t t) {
     CHECK(t >= 1, "adamw: steps are counted from 1, not %lld", (long long)t);
+    CHECK(!rounded, "adamw: rounded is %s; on the CPU the network reads p itself",
+          shape_text(rounded).c_str());
     int64_t size = p.size();
     auto check = [&](const char* name, const Tensor& tensor) {
         CHECK(tensor.size() == size && tensor.dtype == p.dtype, "adamw: %s is %s, p is %s", name,

@@ -13,7 +13,13 @@
 //
 // Sizes: N tokens of a ragged batch (all sequences one after another), S sequences, C channels, H query
 // heads, K key/value heads (H = K * group), D head width, F feed-forward width, V vocabulary,
-// B sequences being decoded, R listed rows. ids and indices are i32; the rest is the table's dtype.
+// B sequences being decoded, R listed rows. ids and indices are i32; the rest is the table's dtype, save
+// what adamw and sumsq say, and in the table of gpu_ops(bf16):
+//   bf16  weights, biases and norm weights; activations and their gradients, logits, key/value cache
+//   f32   a row's statistics and results with their gradients (s, lse, logp, entropy, dlogp, dentropy,
+//         uniform), the rope table, gradients of weights, biases and norm weights (dw, dbias, dwq, ...),
+//         and y and dy of a linear with few outputs that are results (the value of a row)
+// Reductions accumulate in f32, in a fixed order.
 
 #include "base/tensor.h"
 
@@ -63,6 +69,15 @@ struct Ops {
     void (*download)(void* host, Tensor device);     // waits for what was launched before
     void (*fill_zero)(Tensor x);
     void (*copy)(Tensor y, Tensor x);
+    // Returns when all that was launched has run. Null where ops run when they are called.
+    void (*wait)();
+    // What is launched between begin and end is recorded instead of run, and launched as often as wanted:
+    // a decode step is hundreds of small launches, a graph is one. Null where there are no launches.
+    // Nothing may be allocated, uploaded or downloaded while recording.
+    void (*graph_begin)();
+    void* (*graph_end)();
+    void (*graph_launch)(void* graph);
+    void (*graph_free)(void* graph);
 
     // ---- embedding and listed rows ------------------------------------------------------------
     // y_n = w[ids_n]                                     y: (N, C)   w: (V, C)   ids: (N)
@@ -170,14 +185,20 @@ struct Ops {
     // AdamW [Loshchilov & Hutter 2019, algorithm 2], step t counted from 1, g scaled by grad_scale:
     //   m = beta1 m + (1-beta1) g     v = beta2 v + (1-beta2) g^2
     //   p -= lr (m / (1-beta1^t) / (sqrt(v / (1-beta2^t)) + eps) + weight_decay p)
-    void (*adamw)(Tensor p, Tensor m, Tensor v, Tensor g, double grad_scale, double lr,
-                  double beta1, double beta2, double eps, double weight_decay, int64_t t);
-    // out: (1) f64.  out += sum_i x_i^2, in a fixed order
+    // In a bf16 table p, m, v and g are f32, and `rounded` is the weight that the network reads: it is
+    // written with p. Elsewhere the network reads p, and `rounded` is empty.
+    void (*adamw)(Tensor p, Tensor rounded, Tensor m, Tensor v, Tensor g, double grad_scale,
+                  double lr, double beta1, double beta2, double eps, double weight_decay,
+                  int64_t t);
+    // out: (1) f64.  out += sum_i x_i^2, in a fixed order   x: of gradients, so f32 in a bf16 table
     void (*sumsq)(Tensor out, Tensor x);
 };
 
 // gemm: bf16 rounds GEMM inputs to bf16 and accumulates in f32 (dtype f32 only).
 const Ops& cpu_ops(DType dtype, DType gemm = DType::f32);
+
+// f32 or bf16, on the calling thread's device (gpu.h).
+const Ops& gpu_ops(DType dtype);
 
 // Whether GEMMs on this machine give a row the same bits in any batch (checked once, by running them).
 bool cpu_gemm_is_batch_invariant(DType gemm);

@@ -238,7 +238,7 @@ void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepSta
     for (size_t i = 0; i < params.list.size(); ++i) {
         Tensor p = params.list[i].tensor;
         double decay = p.rank > 1 ? optim.weight_decay : 0; // none on norms and biases
-        ops.adamw(p, trainer.m.list[i].tensor, trainer.v.list[i].tensor,
+        ops.adamw(p, {}, trainer.m.list[i].tensor, trainer.v.list[i].tensor,
                   trainer.grads.list[i].tensor, scale, lr, optim.beta1, optim.beta2, optim.eps,
                   decay, trainer.t);
     }

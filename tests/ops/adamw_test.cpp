@@ -5,7 +5,7 @@ TEST(adamw, by_hand) {
         // First step: m / (1-beta1) = g and sqrt(v / (1-beta2)) = |g|, so p moves by lr (sign g + decay p).
         TestTensor p = values({3}, {1, 2, -3}, dtype), m = zeros({3}, dtype), v = zeros({3}, dtype);
         TestTensor g = values({3}, {4, -0.5, 0}, dtype);
-        cpu_ops(dtype).adamw(p, m, v, g, 0.5, 0.1, 0.9, 0.99, 0, 0.01, 1);
+        cpu_ops(dtype).adamw(p, {}, m, v, g, 0.5, 0.1, 0.9, 0.99, 0, 0.01, 1);
         EXPECT_NEAR(p.get(0), 1 - 0.1 * (1 + 0.01), 1e-6);
         EXPECT_NEAR(p.get(1), 2 - 0.1 * (-1 + 0.02), 1e-6);
         EXPECT_TRUE(std::isnan(p.get(2))); // 0 / 0 without eps
@@ -21,7 +21,7 @@ TEST(adamw, several_steps_as_written) {
         TestTensor p2 = to_f64(p), m2 = zeros({size}), v2 = zeros({size});
         for (int t = 1; t <= 5; ++t) {
             TestTensor g = randn({size}, 10 + t, dtype);
-            cpu_ops(dtype).adamw(p, m, v, g, 0.3, 1e-2, 0.9, 0.95, 1e-8, 0.1, t);
+            cpu_ops(dtype).adamw(p, {}, m, v, g, 0.3, 1e-2, 0.9, 0.95, 1e-8, 0.1, t);
             for (int i = 0; i < size; ++i) {
                 double gi = 0.3 * g.get(i), mi = 0.9 * m2.get(i) + 0.1 * gi;
                 double vi = 0.95 * v2.get(i) + 0.05 * gi * gi;
@@ -41,7 +41,7 @@ TEST(adamw, threads_do_not_change_bits) {
     TestTensor g = randn({50021}, 2, DType::f32);
     expect_same_for_threads([&] {
         TestTensor p = randn({50021}, 1, DType::f32), m = clone(g), v = zeros({50021}, DType::f32);
-        cpu_ops(DType::f32).adamw(p, m, v, g, 1, 1e-2, 0.9, 0.99, 1e-8, 0.1, 3);
+        cpu_ops(DType::f32).adamw(p, {}, m, v, g, 1, 1e-2, 0.9, 0.99, 1e-8, 0.1, 3);
         return p;
     });
 }
@@ -49,11 +49,17 @@ TEST(adamw, threads_do_not_change_bits) {
 TEST(adamw, errors) {
     const Ops& ops = cpu_ops(DType::f64);
     expect_error(
-        [&] { ops.adamw(zeros({3}), zeros({3}), zeros({4}), zeros({3}), 1, 1, 0, 0, 0, 0, 1); },
+        [&] { ops.adamw(zeros({3}), {}, zeros({3}), zeros({4}), zeros({3}), 1, 1, 0, 0, 0, 0, 1); },
         "adamw: v is (4)");
     expect_error(
-        [&] { ops.adamw(zeros({3}), zeros({3}), zeros({3}), zeros({3}), 1, 1, 0, 0, 0, 0, 0); },
+        [&] { ops.adamw(zeros({3}), {}, zeros({3}), zeros({3}), zeros({3}), 1, 1, 0, 0, 0, 0, 0); },
         "counted from 1");
+    expect_error(
+        [&] {
+            ops.adamw(zeros({3}), zeros({3}), zeros({3}), zeros({3}), zeros({3}), 1, 1, 0, 0, 0, 0,
+                      1);
+        },
+        "adamw: rounded is (3)");
 }
 
 TEST(sumsq, adds_and_keeps_its_bits) {
