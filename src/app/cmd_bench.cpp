@@ -1,4 +1,4 @@
-// rlhf bench train|generate model.path=DIR: how fast, and how near to what the machine can do.
+// rlhf bench train|generate|rl model.path=DIR: how fast, and how near to what the machine can do.
 //
 // Work of one training step over N fed tokens of which R are targets, multiply and add counted as two:
 //   FLOP = 3 (2 N P + 2 R V C + 4 L H D A)       forward, and twice that in backward
@@ -8,227 +8,20 @@
 // The GEMM peak is measured here and now: the model's own matrices through the same linear op, each shape
 // weighted as often as the step uses it.
 
+#include "app/bench.h"
 #include "app/commands.h"
-#include "app/inputs.h"
+#include "base/clock.h"
 #include "base/rng.h"
 #include "model/hf.h"
-#include "ops/timed.h"
+#include "rl/advantage.h"
+#include "rl/update.h"
 #include "rollout/generate.h"
 #include "train/sft_loss.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
 
 namespace {
-
-struct BenchSettings {
-    int batch = 8, prompt_tokens = 128, new_tokens = 64, repeats = 5;
-    void visit(Fields& v) {
-        v.field("batch", batch, 1, 1e5, "B: rows of a training step, or sequences in flight");
-        v.field("prompt_tokens", prompt_tokens, 1, 1e6, "tokens of a random prompt");
-        v.field("new_tokens", new_tokens, 2, 1e6, "tokens trained or drawn behind each prompt");
-        v.field("repeats", repeats, 1, 1e4, "measured steps or runs, after one that is not");
-    }
-};
-
-struct BenchDataSettings {
-    std::string train, template_name = "none";
-    bool add_eos = true;
-    void visit(Fields& v) {
-        v.field("train", train, "JSON Lines file of real rows; empty: random tokens");
-        v.choice("template", template_name, {"none", "chat"},
-                 "chat renders prompt and completion by the model's chat template");
-        v.field("add_eos", add_eos, "end a completion string with the end-of-sequence token");
-    }
-};
-
-struct BenchTrainSettings {
-    int tokens_per_micro_batch = 2048;
-    void visit(Fields& v) {
-        v.field("tokens_per_micro_batch", tokens_per_micro_batch, 1, 1e8,
-                "tokens in memory at once");
-    }
-};
-
-struct BenchConfig {
-    ModelSettings model;
-    ComputeSettings compute;
-    BenchDataSettings data;
-    BenchTrainSettings train;
-    BenchSettings bench;
-    std::string format = "text";
-    void visit(Fields& v) {
-        v.object("model", model, "the model to measure");
-        v.object("compute", compute, "the machine");
-        v.object("data", data, "rows");
-        v.object("train", train, "memory");
-        v.object("bench", bench, "the work");
-        v.choice("format", format, {"text", "json"}, "json: one object on standard output");
-    }
-};
-
-double now() {
-    using namespace std::chrono;
-    return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    size_t half = values.size() / 2;
-    return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-// ---- rows ---------------------------------------------------------------------------------------
-
-// What is measured: sequences with targets; a prompt is what stands before the first target.
-std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model& model,
-                                          size_t count) {
-    std::vector<TrainSequence> sequences;
-    if (config.data.train.empty()) {
-        Rng rng(1);
-        const int length = config.bench.prompt_tokens + config.bench.new_tokens;
-        CHECK(length <= model.config.max_positions,
-              "bench.prompt_tokens + bench.new_tokens is %d; the model's context is %d", length,
-              model.config.max_positions);
-        for (size_t i = 0; i < count; ++i) {
-            TrainSequence& sequence = sequences.emplace_back();
-            for (int t = 0; t < length; ++t) sequence.ids.push_back(rng.below(model.config.V));
-            for (int t = config.bench.prompt_tokens; t < length; ++t) sequence.target.push_back(t);
-        }
-        return sequences;
-    }
-    Inputs inputs = open_inputs(model.source, model.config, config.data.template_name,
-                                config.data.add_eos, ChatConfig());
-    std::vector<Row> rows = read_rows(config.data.train, inputs.options, RowNeed::any);
-    for (size_t i = 0; i < count; ++i) sequences.push_back(train_sequence(rows[i % rows.size()]));
-    return sequences;
-}
-
-// ---- work and peak ------------------------------------------------------------------------------
-
-// Sizes that the FLOP count depends on.
-struct Work {
-    double N = 0, R = 0, A = 0;
-    void add(double length, double targets) {
-        N += length, R += targets, A += length * (length + 1) / 2;
-    }
-};
-
-double layer_weights(const ModelConfig& m) {
-    return (double)m.C * m.qkv_width() + (double)m.H * m.D * m.C + 3.0 * m.C * m.F;
-}
-
-double forward_flop(const ModelConfig& m, const Work& work) {
-    return 2 * work.N * m.L * layer_weights(m) + 2 * work.R * m.V * m.C +
-           4.0 * m.L * m.H * m.D * work.A;
-}
-
-struct Buffers { // device memory for one call
-    const Ops& ops;
-    std::vector<void*> owned;
-    Tensor take(DType dtype, int64_t rows, int64_t width) {
-        owned.push_back(ops.alloc((size_t)rows * width * dtype_bytes(dtype)));
-        CHECK(owned.back(), "out of memory; use a smaller bench.batch");
-        return Tensor(owned.back(), dtype, {rows, width});
-    }
-    ~Buffers() {
-        for (void* memory : owned) ops.free(memory);
-    }
-};
-
-// Best seconds of the linear op on this weight with `rows` rows: forward, or forward and backward.
-double linear_seconds(const Model& model, const Weight& weight, int64_t rows, bool backward) {
-    const Ops& ops = *model.ops;
-    Buffers buffers{ops, {}};
-    const DType dtype = model.compute.dtype;
-    const int64_t O = weight.w.shape[0], C = weight.w.shape[1];
-    Tensor x = buffers.take(dtype, rows, C), y = buffers.take(dtype, rows, O), dx, dw;
-    if (backward) dx = buffers.take(dtype, rows, C), dw = buffers.take(dtype, O, C);
-    double best = INFINITY;
-    for (int attempt = 0; attempt < 6; ++attempt) { // the first one warms up
-        double start = now();
-        ops.linear_forward(y, x, weight, {});
-        if (backward) ops.linear_backward(dx, dw, {}, y, x, weight);
-        best = std::min(best, now() - start);
-    }
-    return best;
-}
-
-// FLOP per second over the model's matrices: `rows` at a time in the layers, `head_rows` in the head.
-double gemm_peak(const Model& model, int64_t rows, int64_t head_rows, double head_share,
-                 bool backward) {
-    const ModelConfig& m = model.config;
-    const LayerParams& layer = model.params.layer[0];
-    double seconds = 0, flop = 0;
-    const double passes = backward ? 3 : 1;
-    for (const Weight* weight : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) {
-        seconds += m.L * linear_seconds(model, *weight, rows, backward);
-        flop += m.L * passes * 2 * (double)rows * (double)weight->w.size();
-    }
-    // head_share: head rows per row of the layers
-    double calls = head_share * (double)rows / (double)head_rows;
-    seconds += calls * linear_seconds(model, model.params.lm_head, head_rows, backward);
-    flop += calls * passes * 2 * (double)head_rows * (double)model.params.lm_head.w.size();
-    return flop / seconds;
-}
-
-// ---- report -------------------------------------------------------------------------------------
-
-Json parts_json(const TimedParts& parts, double total, double runs) {
-    Json json;
-    json["gemm"] = parts.gemm / runs;
-    json["attention"] = parts.attention / runs;
-    json["norm"] = parts.norm / runs;
-    json["head"] = parts.head / runs;
-    json["optimiser"] = parts.optimiser / runs;
-    json["rope"] = parts.rope / runs;
-    json["swiglu"] = parts.feed_forward / runs;
-    json["memory"] = parts.memory / runs;
-    json["rest"] = (total - parts.sum()) / runs;
-    return json;
-}
-
-void print_report(const BenchConfig& config, const Json& report, const std::string& formula) {
-    if (config.format == "json") {
-        std::printf("%s\n", report.dump().c_str());
-        return;
-    }
-    double sum = 0;
-    for (const auto& [name, seconds] : report["parts"].items()) sum += seconds.get<double>();
-    for (const auto& [name, value] : report.items()) {
-        if (value.is_object()) continue;
-        std::printf("%-24s %s\n", name.c_str(),
-                    value.is_number_float() ? format("%.4g", value.get<double>()).c_str()
-                                            : value.dump().c_str());
-    }
-    std::printf("\n%s\n\n%-24s %10s %7s\n", formula.c_str(), "part", "seconds", "share");
-    for (const auto& [name, seconds] : report["parts"].items())
-        std::printf("%-24s %10.4f %6.1f%%\n", name.c_str(), seconds.get<double>(),
-                    100 * seconds.get<double>() / sum);
-}
-
-Json describe(const BenchConfig& config, const char* what) {
-    Json report;
-    report["bench"] = what;
-    report["model"] = config.model.path;
-    report["dtype"] = config.compute.dtype == "auto" ? "f32" : config.compute.dtype;
-    report["gemm"] = config.compute.gemm;
-    report["batch"] = config.bench.batch;
-    report["repeats"] = config.bench.repeats;
-    return report;
-}
-
-// rate, peak: FLOP per second.
-void add_rates(Json& report, double seconds, double rate, double peak) {
-    report["step_seconds"] = seconds;
-    report["gflops"] = rate * 1e-9;
-    report["gemm_peak_gflops"] = peak * 1e-9;
-    report["gemm_peak_share"] = rate / peak;
-}
-
-// ---- the two measurements -----------------------------------------------------------------------
 
 int bench_train(const BenchConfig& config) {
     auto model = load_model(config.model.path, apply_compute(config.compute), false);
@@ -349,6 +142,97 @@ int bench_generate(const BenchConfig& config) {
     return 0;
 }
 
+// A GRPO step on random rewards: `batch` completions in groups draw new_tokens tokens each (EOS is barred), and
+// one optimiser step trains on all of them. Prompts of a group are computed once, in both.
+int bench_rl(const BenchConfig& config) {
+    const int G = config.bench.group, P = config.bench.batch / G, repeats = config.bench.repeats;
+    CHECK(
+        P * G == config.bench.batch,
+        "bench.batch=%d is not a multiple of bench.group=%d: a step is whole groups of completions",
+        config.bench.batch, G);
+    auto model = load_model(config.model.path, apply_compute(config.compute), true);
+    const ModelConfig& m = model->config;
+    CHECK(m.head == Head::lm, "%s is not a language model; bench rl needs a vocabulary head",
+          config.model.path.c_str());
+    const Ops* plain = model->ops;
+    model->ops = &timed_ops(*plain);
+    Trainer trainer(*model, config.train.tokens_per_micro_batch, config.bench.batch + P);
+    SampleConfig sample;
+    sample.n = G, sample.batch = config.bench.batch;
+    sample.max_new_tokens = sample.min_new_tokens = config.bench.new_tokens;
+    const AlgoConfig algo = preset_algorithm("grpo");
+    const SelectConfig select;
+    std::vector<std::vector<int32_t>> prompts;
+    for (const TrainSequence& sequence : make_sequences(config, *model, (size_t)P)) {
+        size_t length = sequence.target.empty() ? sequence.ids.size() : sequence.target[0];
+        prompts.emplace_back(sequence.ids.begin(), sequence.ids.begin() + length);
+    }
+    Work drawn, trained; // of one step
+    for (const auto& prompt : prompts) {
+        const double T = (double)prompt.size(), n = config.bench.new_tokens;
+        drawn.add(T, 1); // the prompt once, then each sample's tokens; the last one is not fed
+        trained.add(T - 1, 0);
+        for (int g = 0; g < G; ++g) {
+            drawn.N += n - 1, drawn.R += n, drawn.A += (n - 1) * (T + n / 2);
+            trained.N += n, trained.R += n, trained.A += n * (T - 1 + (n + 1) / 2);
+        }
+    }
+
+    Rng rng(1);
+    std::vector<double> seconds, decode, train;
+    double total = 0;
+    for (int r = 0; r <= repeats; ++r) {
+        if (r == 1) reset_timed_parts(); // the first step is not measured
+        const double start = now();
+        Rollouts rollouts;
+        RolloutTexts texts{prompts, {}};
+        rollouts.groups = P;
+        for (Completion& completion : generate(*model, prompts, sample, (uint32_t)r)) {
+            rollouts.group.push_back(completion.prompt);
+            rollouts.offset.push_back(rollouts.offset.back() + (int64_t)completion.ids.size());
+            rollouts.logp_old.insert(rollouts.logp_old.end(), completion.logp.begin(),
+                                     completion.logp.end());
+            rollouts.reward.push_back(rng.below(2));
+            texts.completion.push_back(std::move(completion.ids));
+        }
+        const double generated = now();
+        Plan plan;
+        compute_advantages(plan, rollouts, algo);
+        select_rows_and_tokens(plan, rollouts, algo, select, r);
+        update_policy(trainer, rollouts, texts, plan, algo, select, UpdatePlan(), OptimConfig(), 0);
+        const double end = now();
+        if (r == 0) continue;
+        seconds.push_back(end - start), total += end - start;
+        decode.push_back(generated - start), train.push_back(end - generated);
+    }
+    Json parts = parts_json(timed_parts(), total, repeats);
+    model->ops = plain;
+
+    const double flop = forward_flop(m, drawn) + 3 * forward_flop(m, trained);
+    const double step = median(seconds);
+    const int64_t rows = std::max<int64_t>(
+        1, std::llround(std::min(trained.N, (double)config.train.tokens_per_micro_batch)));
+    const double peak = gemm_peak(*model, rows, std::min<int64_t>(rows, trainer.pass.chunk),
+                                  trained.R / trained.N, true);
+    Json report = describe(config, "rl");
+    report["group"] = G;
+    report["new_tokens"] = config.bench.new_tokens;
+    report["tokens_per_s"] = (double)config.bench.batch * config.bench.new_tokens / step;
+    report["generate_seconds"] = median(decode);
+    report["train_seconds"] = median(train);
+    add_rates(report, step, flop / step, peak);
+    report["parts"] = parts;
+    print_report(
+        config, report,
+        format("FLOP/step = (2 N P + 2 R V C + 4 L H D A) drawing, N = %.0f, R = %.0f, A = "
+               "%.0f,\nand 3 (...) training, N = %.0f, R = %.0f, A = %.0f; P = %.0f, V = %d, "
+               "C = %d, L = %d, H = %d, D = %d;\ntokens_per_s counts new tokens; the GEMM "
+               "peak is that of training",
+               drawn.N, drawn.R, drawn.A, trained.N, trained.R, trained.A, m.L * layer_weights(m),
+               m.V, m.C, m.L, m.H, m.D));
+    return 0;
+}
+
 } // namespace
 
 static int cmd_bench(const Args& args) {
@@ -359,7 +243,8 @@ static int cmd_bench(const Args& args) {
     CHECK(!config.model.path.empty(), "bench needs a model: model.path=DIR");
     if (args.config_path == "train") return bench_train(config);
     if (args.config_path == "generate") return bench_generate(config);
-    fail("rlhf bench needs to know what: train or generate, found \"%s\"",
+    if (args.config_path == "rl") return bench_rl(config);
+    fail("rlhf bench needs to know what: train, generate or rl, found \"%s\"",
          args.config_path.c_str());
 }
 
@@ -369,5 +254,6 @@ static void bench_fields(Fields& fields) {
 }
 
 extern const Command bench_command;
-const Command bench_command = {
-    "bench", "bench train|generate: rates, share of the GEMM peak, parts", cmd_bench, bench_fields};
+const Command bench_command = {"bench",
+                               "bench train|generate|rl: rates, share of the GEMM peak, parts",
+                               cmd_bench, bench_fields};

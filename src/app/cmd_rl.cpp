@@ -4,6 +4,7 @@
 
 #include "app/commands.h"
 #include "app/rl_learner.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"

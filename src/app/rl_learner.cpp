@@ -1,17 +1,12 @@
 #include "app/rl_learner.h"
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "model/hf.h"
 #include "rl/advantage.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
 
 Learner::Learner(RlConfig& config_, const std::string& start, const std::string& policy_directory,
                  const std::string& critic_directory)

@@ -115,8 +115,6 @@ struct Evaluation {
     double length = 0;
 };
 
-double now(); // seconds of a steady clock
-
 struct Learner {
     // start: where the reference comes from unless the configuration names one; policy and critic are read
     // from their directories, which differ from it in a resumed run.

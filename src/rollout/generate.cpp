@@ -4,21 +4,16 @@
 
 #include "rollout/generate.h"
 
+#include "base/clock.h"
 #include "base/rng.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <unistd.h>
 
 namespace {
 
 constexpr int PREFILL_TOKENS = 2048; // of prompts computed together
-
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
 
 // Pages of the cache, counted by the sequences that read them.
 struct PagePool {

@@ -1,15 +1,11 @@
 #include "train/step.h"
 
+#include "base/clock.h"
+
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 namespace {
-
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
 
 // The sequences of one micro-batch, laid out for the network: input tokens, listed rows, targets.
 struct MicroBatch {

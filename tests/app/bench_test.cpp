@@ -45,6 +45,17 @@ TEST(Bench, GenerateDrawsEveryToken) {
     EXPECT_EQ(report["parts"]["optimiser"].get<double>(), 0);
 }
 
+TEST(Bench, AnRlStepDrawsAndTrains) {
+    Json report = bench({"bench", "rl", model, "bench.group=3"});
+    expect_consistent(report);
+    EXPECT_GT(report["generate_seconds"].get<double>(), 0);
+    EXPECT_GT(report["train_seconds"].get<double>(), 0);
+    EXPECT_GT(report["parts"]["optimiser"].get<double>(), 0);
+    Outcome outcome = rlhf({"bench", "rl", model, "bench.batch=4", "bench.group=3"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("bench.group=3"), std::string::npos) << outcome.err;
+}
+
 TEST(Bench, NeedsAModelAndAKind) {
     EXPECT_EQ(rlhf({"bench", "train"}).status, 1);
     EXPECT_EQ(rlhf({"bench", model}).status, 1);

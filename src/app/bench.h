@@ -1,0 +1,84 @@
+#pragma once
+// What the measurements of rlhf bench share: the configuration, rows, the FLOP count, the measured GEMM peak
+// and the report. The measurements are cmd_bench.cpp's.
+
+#include "app/inputs.h"
+#include "ops/timed.h"
+
+#include <vector>
+
+struct BenchSettings {
+    int batch = 8, group = 8, prompt_tokens = 128, new_tokens = 64, repeats = 5;
+    void visit(Fields& v) {
+        v.field("batch", batch, 1, 1e5,
+                "B: rows of a training step, sequences in flight, or completions of an RL step");
+        v.field("group", group, 1, 1e5, "G of rl: completions per prompt; divides bench.batch");
+        v.field("prompt_tokens", prompt_tokens, 1, 1e6, "tokens of a random prompt");
+        v.field("new_tokens", new_tokens, 2, 1e6, "tokens trained or drawn behind each prompt");
+        v.field("repeats", repeats, 1, 1e4, "measured steps or runs, after one that is not");
+    }
+};
+
+struct BenchDataSettings {
+    std::string train, template_name = "none";
+    bool add_eos = true;
+    void visit(Fields& v) {
+        v.field("train", train, "JSON Lines file of real rows; empty: random tokens");
+        v.choice("template", template_name, {"none", "chat"},
+                 "chat renders prompt and completion by the model's chat template");
+        v.field("add_eos", add_eos, "end a completion string with the end-of-sequence token");
+    }
+};
+
+struct BenchTrainSettings {
+    int tokens_per_micro_batch = 2048;
+    void visit(Fields& v) {
+        v.field("tokens_per_micro_batch", tokens_per_micro_batch, 1, 1e8,
+                "tokens in memory at once");
+    }
+};
+
+struct BenchConfig {
+    ModelSettings model;
+    ComputeSettings compute;
+    BenchDataSettings data;
+    BenchTrainSettings train;
+    BenchSettings bench;
+    std::string format = "text";
+    void visit(Fields& v) {
+        v.object("model", model, "the model to measure");
+        v.object("compute", compute, "the machine");
+        v.object("data", data, "rows");
+        v.object("train", train, "memory");
+        v.object("bench", bench, "the work");
+        v.choice("format", format, {"text", "json"}, "json: one object on standard output");
+    }
+};
+
+double median(std::vector<double> values);
+
+// What is measured: sequences with targets; a prompt is what stands before the first target.
+std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model& model,
+                                          size_t count);
+
+// Sizes that the FLOP count depends on.
+struct Work {
+    double N = 0, R = 0, A = 0;
+    void add(double length, double targets) {
+        N += length, R += targets, A += length * (length + 1) / 2;
+    }
+};
+
+double layer_weights(const ModelConfig& m); // P / L
+double forward_flop(const ModelConfig& m, const Work& work);
+
+// FLOP per second over the model's matrices: `rows` at a time in the layers, `head_rows` in the head.
+// head_share: head rows per row of the layers.
+double gemm_peak(const Model& model, int64_t rows, int64_t head_rows, double head_share,
+                 bool backward);
+
+Json describe(const BenchConfig& config, const char* what);
+// rate, peak: FLOP per second.
+void add_rates(Json& report, double seconds, double rate, double peak);
+Json parts_json(const TimedParts& parts, double total, double runs);
+void print_report(const BenchConfig& config, const Json& report, const std::string& formula);
