@@ -20,11 +20,12 @@ LDLIBS += -fopenmp -ldnnl -lpcre2-8 -lutf8proc
 JOBS ?= $(shell nproc)
 
 SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp))
-TESTS := $(wildcard tests/*.cpp tests/*/*_test.cpp)
+TESTS := $(filter-out tests/cuda/% tests/cuda_on_cpu/%,$(wildcard tests/*.cpp tests/*/*_test.cpp))
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 OBJECTS := $(SOURCES:%.cpp=$(BUILD)/%.o)
 TEST_OBJECTS := $(TESTS:%.cpp=$(BUILD)/%.o)
-FORMATTED := $(wildcard src/*/*.h src/*/*.cpp tests/*.h tests/*.cpp tests/*/*.h tests/*/*.cpp)
+FORMATTED := $(wildcard src/*/*.h src/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu tests/*.h tests/*.cpp \
+	tests/*/*.h tests/*/*.cpp tests/*/include/*.h)
 PACKAGES := g++ make libdnnl-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev
 
 all: $(BUILD)/rlhf
@@ -34,6 +35,35 @@ $(BUILD)/rlhf: $(OBJECTS) $(BUILD)/src/app/main.o
 
 $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+
+# ---- CUDA kernels on the CPU: cuda/*.cu compiled by g++ against the stand-in runtime in tests/cuda_on_cpu.
+# cuda_tests holds the tests of the kernels and of the runtime; rlhf_standin is rlhf with compute.device=cuda.
+STANDIN := $(BUILD)/standin
+KERNELS := $(wildcard cuda/*.cu)
+RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
+CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
+HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
+STANDIN_OBJECTS := $(KERNELS:%.cu=$(STANDIN)/%.o) $(RUNTIME:%.cpp=$(STANDIN)/%.o)
+STANDIN_TESTS := $(CUDA_TESTS) $(wildcard tests/cuda_on_cpu/*_test.cpp)
+STANDIN_TEST_OBJECTS := $(STANDIN_TESTS:%.cpp=$(STANDIN)/%.o) $(BUILD)/tests/main.o
+
+$(BUILD)/cuda_tests: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(STANDIN_TEST_OBJECTS)
+	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+
+$(BUILD)/rlhf_standin: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(BUILD)/src/app/main.o
+	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS)
+
+STANDIN_FLAGS = -Itests/cuda_on_cpu/include $(CXXFLAGS) -Itests -Wno-unknown-pragmas
+$(STANDIN)/tests/%.o: CXXFLAGS += -O1
+$(STANDIN)/tests/cuda_on_cpu/cublas.o: CXXFLAGS += -O3
+$(STANDIN)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(STANDIN_FLAGS) -MMD -MP -x c++ -c $< -o $@
+$(STANDIN)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(STANDIN_FLAGS) -MMD -MP -c $< -o $@
+
+-include $(STANDIN_OBJECTS:.o=.d) $(STANDIN_TEST_OBJECTS:.o=.d)
 
 # What runs once per command or per file is compiled for a short build, not for speed.
 SHORT_BUILD := src/app src/report src/task src/rl src/train tests
@@ -71,17 +101,18 @@ learning: $(BUILD)/rlhf
 # The tests of the command line run the binary that RLHF names. Waiting threads sleep: on a machine that
 # does other things, too, threads that spin make tiny tests slow.
 TEST_ENV := OMP_WAIT_POLICY=passive
+TEST_PROGRAMS := $(BUILD)/rlhf $(BUILD)/unit_tests $(BUILD)/rlhf_standin $(BUILD)/cuda_tests
 test: deps
-	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
+	@$(MAKE) -s -j$(JOBS) $(TEST_PROGRAMS)
 	@tests/layers.sh
 	@RLHF=$(BUILD)/rlhf tests/report/browser.sh
-	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1
+	@BUILD=$(BUILD) $(TEST_ENV) tests/all.sh
 
 # Suites that take long have names that end in Slow.
 check:
-	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
+	@$(MAKE) -s -j$(JOBS) $(TEST_PROGRAMS)
 	@tests/layers.sh
-	@$(TEST_ENV) RLHF=$(BUILD)/rlhf $(BUILD)/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+	@BUILD=$(BUILD) $(TEST_ENV) tests/all.sh fast
 
 layers:
 	@tests/layers.sh
