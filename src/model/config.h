@@ -24,8 +24,9 @@ struct ModelConfig {
     bool qkv_bias = false;        // Qwen2
     bool head_norm = false;       // Qwen3: norm of each query and key head
     Head head = Head::lm;
-    bool score_bias = false;       // a classification head that was found with a bias
-    std::string reward_head;       // "logit" | "log_softmax": a reward model with a vocabulary head
+    bool score_bias = false; // a classification head that was found with a bias
+    std::string reward_head; // "logit" | "log_softmax": a reward model with a vocabulary head
+    std::string reward_kind; // which loss made the reward model: "qrm", "orm", ..; "": not known
     std::string dtype = "float32"; // of the file's weights: float32, bfloat16, float16
     int bos = -1, pad = -1;        // token ids, -1: none
     std::vector<int> eos;          // generation stops at any of them

@@ -122,6 +122,38 @@ void token_logprob_both(Pass& pass, const std::vector<int32_t>& rows,
     download_values(*pass.model.ops, logp, pass.logp.rows(0, (int)rows.size()));
 }
 
+// ---- raw logits, by the same ops ----
+
+void token_logit(Pass& pass, const std::vector<int32_t>& rows, const std::vector<int32_t>& target,
+                 std::vector<double>& logit) {
+    token_logprob(pass, rows, target, 1, logit, nullptr);
+    std::vector<double> lse;
+    download_values(*pass.model.ops, lse, pass.lse.rows(0, (int)rows.size()));
+    for (size_t r = 0; r < logit.size(); ++r) logit[r] += lse[r]; // logp = z - lse
+}
+
+// With a normaliser beyond all logits every p is 0, and dlogp ([v = target] - p) is the logit's gradient.
+// It does not depend on the logits, so none are computed.
+void token_logit_backward(Pass& pass, const std::vector<int32_t>& rows,
+                          const std::vector<int32_t>& target, const std::vector<double>& dlogit,
+                          const Params& grads) {
+    check_targets(pass, rows, target);
+    const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
+    if (!R) return;
+    rows_forward(pass, rows);
+    ops.upload(pass.target.rows(0, R), target.data());
+    upload_values(ops, pass.dlogp.rows(0, R), dlogit);
+    upload_values(ops, pass.lse.rows(0, R), std::vector<double>(R, 1e30));
+    ops.fill_zero(pass.row_dy.rows(0, R));
+    for (int first = 0; first < R; first += pass.chunk) {
+        int count = std::min(pass.chunk, R - first);
+        ops.fill_zero(pass.logits.rows(0, count));
+        chunk_backward(pass, first, count, 1, false, grads);
+    }
+    rows_backward(pass, R, grads);
+}
+
 // ---- classification head ----
 
 void row_score(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& value) {

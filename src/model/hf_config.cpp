@@ -171,6 +171,7 @@ static void read_head(const Reader& in, ModelConfig& m) {
     CHECK(m.reward_head.empty() || m.reward_head == "logit" || m.reward_head == "log_softmax",
           "%s: \"reward_head\" is \"%.60s\"; it must be logit or log_softmax", in.where.c_str(),
           m.reward_head.c_str());
+    m.reward_kind = json_string_or(in.json, "reward_kind", "", in.where);
     if (m.head == Head::lm) return;
     CHECK(m.reward_head.empty(), "%s: \"reward_head\" belongs to a ...ForCausalLM model",
           in.where.c_str());
@@ -298,10 +299,11 @@ Json model_config_json(const ModelConfig& m, const Json& source, const std::stri
         if (!json.contains(key)) json[key] = token_json(id);
     if (!json.contains("eos_token_id")) json["eos_token_id"] = eos_json(m);
 
-    for (const char* key :
-         {"num_labels", "id2label", "label2id", "token_classification_bias", "reward_head"})
+    for (const char* key : {"num_labels", "id2label", "label2id", "token_classification_bias",
+                            "reward_head", "reward_kind"})
         json.erase(key);
     if (!m.reward_head.empty()) json["reward_head"] = m.reward_head;
+    if (!m.reward_kind.empty()) json["reward_kind"] = m.reward_kind;
     if (m.head != Head::lm) {
         json["num_labels"] = 1;
         json["id2label"] = {{"0", "LABEL_0"}};

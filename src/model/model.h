@@ -108,6 +108,12 @@ void token_logprob_both(Pass& pass, const std::vector<int32_t>& rows,
                         const std::vector<int32_t>& target, double temperature,
                         const std::vector<double>& dlogp, std::vector<double>& logp,
                         const Params& grads);
+// The raw logit z of token target[r] at row rows[r], and its gradient: dz_rv = dlogit_r [v = target_r].
+void token_logit(Pass& pass, const std::vector<int32_t>& rows, const std::vector<int32_t>& target,
+                 std::vector<double>& logit);
+void token_logit_backward(Pass& pass, const std::vector<int32_t>& rows,
+                          const std::vector<int32_t>& target, const std::vector<double>& dlogit,
+                          const Params& grads);
 // The classification head (score.weight) at the listed rows: value[r].
 void row_score(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& value);
 void row_score_backward(Pass& pass, const std::vector<int32_t>& rows,

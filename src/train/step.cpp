@@ -13,8 +13,8 @@ struct MicroBatch {
     HostBatch batch;
     std::vector<int32_t> rows, target, value_rows; // (R)
     std::vector<int> offset;                       // of each sequence in rows, one more at the end
-    std::vector<double> logp, entropy, value;      // (R)
-    std::vector<double> dlogp, dentropy, dvalue;   // (R)
+    std::vector<double> logp, entropy, value, logit;     // (R)
+    std::vector<double> dlogp, dentropy, dvalue, dlogit; // (R)
 };
 
 // Positions after the last one that is read cost nothing: they are not fed to the network.
@@ -83,12 +83,14 @@ double call_objective(MicroBatch& mb, const Objective& objective) {
     mb.dlogp.assign(objective.wants_logp ? R : 0, 0);
     mb.dentropy.assign(objective.wants_entropy ? R : 0, 0);
     mb.dvalue.assign(objective.wants_value ? R : 0, 0);
+    mb.dlogit.assign(objective.wants_logit ? R : 0, 0);
     std::vector<TokenOutputs> outputs;
     std::vector<TokenGrads> grads;
     for (int i = 0; i < mb.last - mb.first; ++i) {
-        outputs.push_back(
-            {mb.first + i, part(mb.logp, mb, i), part(mb.entropy, mb, i), part(mb.value, mb, i)});
-        grads.push_back({part(mb.dlogp, mb, i), part(mb.dentropy, mb, i), part(mb.dvalue, mb, i)});
+        outputs.push_back({mb.first + i, part(mb.logp, mb, i), part(mb.entropy, mb, i),
+                           part(mb.value, mb, i), part(mb.logit, mb, i)});
+        grads.push_back({part(mb.dlogp, mb, i), part(mb.dentropy, mb, i), part(mb.dvalue, mb, i),
+                         part(mb.dlogit, mb, i)});
     }
     return objective.loss(outputs, grads);
 }
@@ -106,7 +108,8 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
     forward(pass, mb.batch);
     begin_backward(pass);
     double loss = 0;
-    if (objective.wants_logp && objective.linear_in_logp && !objective.wants_value) {
+    const bool others = objective.wants_value || objective.wants_logit;
+    if (objective.wants_logp && objective.linear_in_logp && !others) {
         // dlogp first: the objective is asked with logp = 0, and again for the loss once logp is known
         mb.logp.assign(mb.rows.size(), 0);
         call_objective(mb, objective);
@@ -121,16 +124,21 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
             token_logprob(pass, mb.rows, mb.target, objective.temperature, mb.logp,
                           objective.wants_entropy ? &mb.entropy : nullptr);
         if (objective.wants_value) row_score(pass, mb.value_rows, mb.value);
+        if (objective.wants_logit) token_logit(pass, mb.rows, mb.target, mb.logit);
         check_finite(mb.logp, "a token's log-probability");
         check_finite(mb.value, "a value");
+        check_finite(mb.logit, "a token's logit");
         loss = call_objective(mb, objective);
         check_finite(mb.dlogp, "dlogp");
         check_finite(mb.dvalue, "dvalue");
+        check_finite(mb.dlogit, "dlogit");
         if (objective.wants_logp)
             token_logprob_backward(pass, mb.rows, mb.target, objective.temperature, mb.dlogp,
                                    objective.wants_entropy ? &mb.dentropy : nullptr, trainer.grads);
         if (objective.wants_value)
             row_score_backward(pass, mb.value_rows, mb.dvalue, trainer.grads);
+        if (objective.wants_logit)
+            token_logit_backward(pass, mb.rows, mb.target, mb.dlogit, trainer.grads);
     }
     backward(pass, trainer.grads);
     return loss;
@@ -256,12 +264,13 @@ std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
             token_logprob(pass, mb.rows, mb.target, options.temperature, mb.logp,
                           options.entropy ? &mb.entropy : nullptr);
         if (options.value) row_score(pass, mb.value_rows, mb.value);
+        if (options.logit) token_logit(pass, mb.rows, mb.target, mb.logit);
         for (int s = first; s < last; ++s) {
             auto copy = [&](std::vector<double>& values) {
                 std::span<double> own = part(values, mb, s - first);
                 return std::vector<double>(own.begin(), own.end());
             };
-            outputs[s] = {copy(mb.logp), copy(mb.entropy), copy(mb.value)};
+            outputs[s] = {copy(mb.logp), copy(mb.entropy), copy(mb.value), copy(mb.logit)};
         }
     }
     return outputs;

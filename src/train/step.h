@@ -24,11 +24,11 @@ struct TrainSequence {
 
 // What the network says of one sequence, and what the objective answers. Arrays over its targets.
 struct TokenOutputs {
-    int index;                                    // of the sequence in the step
-    std::span<const double> logp, entropy, value; // those that were asked for, else empty
+    int index;                                           // of the sequence in the step
+    std::span<const double> logp, entropy, value, logit; // those that were asked for, else empty
 };
 struct TokenGrads {
-    std::span<double> dlogp, dentropy, dvalue; // zero on entry
+    std::span<double> dlogp, dentropy, dvalue, dlogit; // zero on entry
 };
 
 // The objective sees the sequences of one micro-batch. Its weights are fixed for the whole step before
@@ -36,6 +36,7 @@ struct TokenGrads {
 struct Objective {
     std::function<double(std::span<const TokenOutputs>, std::span<TokenGrads>)> loss;
     bool wants_logp = true, wants_entropy = false, wants_value = false;
+    bool wants_logit = false; // the token's own logit, as the LM head gives it (no temperature)
     bool linear_in_logp =
         false; // dlogp does not depend on logp (SFT): saves one pass over the head
     // Where the value of target t is read: at t itself (Q-RM), else at t - 1 (the state of a critic).
@@ -73,14 +74,15 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
 // Clips by global norm, updates, refreshes the GEMM forms. lr: of this step.
 void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats);
 
-// Outputs without gradients, per sequence: logp, entropy and value of every target.
+// Outputs without gradients, per sequence: logp, entropy, value and logit of every target.
 struct SequenceOutputs {
-    std::vector<double> logp, entropy, value;
+    std::vector<double> logp, entropy, value, logit;
 };
 struct OutputOptions {
     double temperature = 1;
     bool logp = true, entropy = false, value = false;
     bool value_at_own_token = false; // as in Objective
+    bool logit = false;
 };
 std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 const std::vector<TrainSequence>& sequences,
