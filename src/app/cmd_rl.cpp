@@ -23,11 +23,11 @@
 namespace {
 
 // 64 bits of all parameters: two runs with the same number hold the same weights.
-uint64_t fingerprint(const Model& model) {
+uint64_t fingerprint(const Trainer& trainer) {
     uint64_t hash = 0;
-    for (const Param& param : model.params.list) {
+    for (const Param& param : full_weights(trainer).list) {
         std::vector<uint64_t> words((param.tensor.bytes() + 7) / 8, 0);
-        model.ops->download(words.data(), param.tensor);
+        trainer.model.ops->download(words.data(), param.tensor);
         for (uint64_t word : words)
             hash = (hash ^ word) * 0x9E3779B97F4A7C15ull, hash ^= hash >> 29;
     }
@@ -167,7 +167,7 @@ static int rl(RlConfig& config, const Args& args) {
         state = run.resumed_state();
         learner.next_problem = json_int(state, "next_problem", run.checkpoint);
         learner.ema = json_number(state, "ema", run.checkpoint);
-        const bool rounded = config.run.save_dtype != "f32";
+        const bool rounded = state_has_weights(learner.trainer, config.run.save_dtype);
         load_trainer(learner.trainer, rounded, join_path(run.checkpoint, "trainer.safetensors"));
         if (learner.critic)
             load_trainer(*learner.critic_trainer, rounded,
@@ -297,7 +297,7 @@ static int rl(RlConfig& config, const Args& args) {
                            {"train", train_seconds}};
         line["decode_tokens_per_s"] =
             (double)sampling.new_tokens / std::max(1e-9, sampling.decode_seconds);
-        line["fingerprint"] = format("%016llx", (unsigned long long)fingerprint(*learner.policy));
+        line["fingerprint"] = format("%016llx", (unsigned long long)fingerprint(learner.trainer));
         bool due = config.train.eval_every > 0 && step % config.train.eval_every == 0;
         if (due || step == steps)
             after = evaluate(line, format("after step %lld", (long long)step).c_str());
@@ -308,12 +308,15 @@ static int rl(RlConfig& config, const Args& args) {
         state["next_problem"] = learner.next_problem, state["ema"] = learner.ema;
         if (run.save_due(step)) {
             run.save(step, state, [&](const std::string& directory) {
-                const bool rounded = config.run.save_dtype != "f32";
-                write_model(*learner.policy, directory, config.run.save_dtype);
+                const std::string& dtype = config.run.save_dtype;
+                const bool rounded = state_has_weights(learner.trainer, dtype);
+                Params weights = full_weights(learner.trainer);
+                write_model(*learner.policy, directory, dtype, &weights);
                 save_trainer(learner.trainer, rounded, join_path(directory, "trainer.safetensors"));
                 if (!learner.critic) return;
                 make_directories(join_path(directory, "critic"));
-                write_model(*learner.critic, join_path(directory, "critic"), config.run.save_dtype);
+                weights = full_weights(*learner.critic_trainer);
+                write_model(*learner.critic, join_path(directory, "critic"), dtype, &weights);
                 save_trainer(*learner.critic_trainer, rounded,
                              join_path(directory, "critic_trainer.safetensors"));
             });

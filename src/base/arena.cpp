@@ -29,6 +29,13 @@ Tensor Arena::take(const std::string& tensor_name, DType dtype,
     return tensor;
 }
 
+void Arena::align(size_t bytes) {
+    used = (used + bytes - 1) / bytes * bytes;
+    CHECK(!memory || used <= capacity, "arena %s: the gap up to %zu bytes does not fit",
+          name.c_str(), used);
+    high_water = std::max(high_water, used);
+}
+
 void Arena::allocate(void* (*alloc)(size_t), void (*free)(void*)) {
     CHECK(!memory, "arena %s was allocated twice", name.c_str());
     capacity = std::max<size_t>(high_water, 64);

@@ -27,6 +27,9 @@ struct Arena {
     // The next tensor, 64-byte aligned. Fails if the second pass takes other tensors than the first.
     Tensor take(const std::string& tensor_name, DType dtype, std::initializer_list<int64_t> shape);
 
+    // Leaves a gap, so that the next tensor begins at a multiple of so many bytes.
+    void align(size_t bytes);
+
     // Ends the counting pass. Memory is zeroed. The default allocator is the host's.
     void allocate(void* (*alloc)(size_t bytes) = nullptr, void (*free)(void*) = nullptr);
     void release();

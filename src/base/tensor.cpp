@@ -61,6 +61,13 @@ Tensor Tensor::rows(int64_t first, int64_t count) const {
     return part;
 }
 
+Tensor Tensor::elements(int64_t first, int64_t count) const {
+    CHECK(first >= 0 && count >= 0 && first + count <= size(), "elements %lld .. %lld of %s",
+          (long long)first, (long long)(first + count), shape_text(*this).c_str());
+    return Tensor(data ? static_cast<char*>(data) + first * dtype_bytes(dtype) : nullptr, dtype,
+                  {count});
+}
+
 std::string shape_text(const Tensor& tensor) {
     std::string text = "(";
     for (int i = 0; i < tensor.rank; ++i)

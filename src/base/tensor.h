@@ -14,6 +14,9 @@ enum class DType { f32, f64, bf16, f16, i32, u8 };
 size_t dtype_bytes(DType dtype);
 const char* dtype_name(DType dtype);
 
+// What sums over values of this type are kept in: statistics, gradients of weights, moments.
+constexpr DType wide_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
 template <class T> constexpr DType dtype_of() {
     if constexpr (std::is_same_v<T, float>)
         return DType::f32;
@@ -49,6 +52,8 @@ struct Tensor {
     Tensor view(std::initializer_list<int64_t> dims) const;
     // Rows first .. first+count-1 of the leading dimension.
     Tensor rows(int64_t first, int64_t count) const;
+    // Elements first .. first+count-1 of all, as a tensor of rank 1.
+    Tensor elements(int64_t first, int64_t count) const;
 };
 
 std::string shape_text(const Tensor& tensor); // "(3, 576) f32"

@@ -109,27 +109,42 @@ static const StoredTensor& find_stored(const SafetensorsDirectory& stored, const
     return tensor;
 }
 
-void read_weights(Model& model, const std::string& directory, const uint64_t* new_head_seed) {
+static bool is_head(const Param& param) {
+    return param.name == "score.weight" || param.name == "score.bias";
+}
+
+void for_each_stored(const Model& model, const std::string& directory, bool head_may_miss,
+                     const std::function<void(size_t, int64_t, const float*, int64_t)>& take) {
     SafetensorsDirectory stored(directory);
     check_unexpected(stored, model.params, model.config, directory);
     const int64_t chunk = 1 << 16; // stays in the cache between conversion and upload
     std::vector<float> values(chunk);
-    for (const Param& param : model.params.list) {
-        bool is_head = param.name == "score.weight" || param.name == "score.bias";
-        if (is_head && new_head_seed && !stored.tensors.count(param.name)) {
-            Params head;
-            head.list = {param};
-            init_params(head, model.config, *model.ops, *new_head_seed);
-            continue;
-        }
+    for (size_t i = 0; i < model.params.list.size(); ++i) {
+        const Param& param = model.params.list[i];
+        if (is_head(param) && head_may_miss && !stored.tensors.count(param.name)) continue;
         const StoredTensor& tensor =
             find_stored(stored, param.name, shape_of(param.tensor), directory);
         for (int64_t at = 0; at < tensor.size; at += chunk) {
             int64_t count = std::min(chunk, tensor.size - at);
             read_stored(tensor, at, count, values.data());
-            upload_values(*model.ops, param.tensor, at, values.data(), count);
+            take(i, at, values.data(), count);
         }
     }
+}
+
+void read_weights(Model& model, const std::string& directory, const uint64_t* new_head_seed) {
+    if (new_head_seed)
+        for (const Param& param : model.params.list) {
+            if (!is_head(param)) continue;
+            Params head;
+            head.list = {param};
+            init_params(head, model.config, *model.ops, *new_head_seed);
+        }
+    for_each_stored(model, directory, new_head_seed != nullptr,
+                    [&](size_t i, int64_t first, const float* values, int64_t count) {
+                        upload_values(*model.ops, model.params.list[i].tensor, first, values,
+                                      count);
+                    });
     model.source = directory;
     refresh_weights(model.params, *model.ops);
 }
@@ -170,10 +185,11 @@ static void write_configs(const ModelConfig& config, const std::string& source,
         write_file(generation, generation_config_json(config).dump(2) + "\n");
 }
 
-void write_model(const Model& model, const std::string& directory, const std::string& save_dtype) {
+void write_model(const Model& model, const std::string& directory, const std::string& save_dtype,
+                 const Params* weights) {
     DType dtype = parse_save_dtype(save_dtype);
     std::vector<TensorSource> tensors;
-    for (const Param& param : model.params.list)
+    for (const Param& param : (weights ? weights : &model.params)->list)
         tensors.push_back({param.name, shape_of(param.tensor), dtype,
                            [&](int64_t first, int64_t count, float* values) {
                                download_values(*model.ops, values, param.tensor, first, count);

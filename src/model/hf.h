@@ -21,6 +21,12 @@ ModelConfig read_model_config(const std::string& directory);
 void read_weights(Model& model, const std::string& directory,
                   const uint64_t* new_head_seed = nullptr);
 
+// Calls take(number of the parameter, first, values, count) for all elements of every parameter as the
+// directory's files hold them, in f32 and in pieces. A missing head is left out if it may be missing.
+void for_each_stored(
+    const Model& model, const std::string& directory, bool head_may_miss,
+    const std::function<void(size_t, int64_t first, const float* values, int64_t count)>& take);
+
 // Config, then weights: what most commands want.
 std::unique_ptr<Model> load_model(const std::string& path, const ComputeConfig& compute,
                                   bool packed);
@@ -28,7 +34,9 @@ std::unique_ptr<Model> load_model(const std::string& path, const ComputeConfig& 
 // Writes config.json, generation_config.json, model.safetensors (sharded above 5 GB) and copies
 // tokenizer.json, tokenizer_config.json, chat_template.jinja, ... from model.source into `directory`,
 // which must exist. save_dtype: "f32", "bf16", "f16". transformers and vLLM load the result unchanged.
-void write_model(const Model& model, const std::string& directory, const std::string& save_dtype);
+// weights: the same parameters in full precision, where the model holds them rounded; null: its own.
+void write_model(const Model& model, const std::string& directory, const std::string& save_dtype,
+                 const Params* weights = nullptr);
 
 // A Hugging Face directory or a GGUF file, to a Hugging Face directory. to_dtype "": the source's own.
 void convert_model(const std::string& from, const std::string& to, const std::string& to_dtype);

@@ -25,7 +25,7 @@ static void fill_rope_table(Model& model) {
         }
         inv_freq[i] = freq;
     }
-    const bool f32 = model.compute.dtype == DType::f32;
+    const bool f32 = model.rope_table.dtype == DType::f32;
     std::vector<double> table64((size_t)m.max_positions * m.D);
     for (int p = 0; p < m.max_positions; ++p)
         for (int i = 0; i < half; ++i) {
@@ -46,17 +46,17 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, const ComputeConfig
     auto model = std::make_unique<Model>();
     model->config = config;
     model->compute = compute;
-    model->ops = &cpu_ops(compute.dtype, compute.gemm);
+    model->ops = compute.gpu ? &gpu_ops(compute.dtype) : &cpu_ops(compute.dtype, compute.gemm);
     const Ops& ops = *model->ops;
     auto layout_weights = [&] {
-        layout_params(model->params, config, model->weights, compute.dtype);
+        layout_params(model->params, config, model->weights, compute.dtype, compute.parts());
     };
     layout_weights();
     model->weights.allocate(ops.alloc, ops.free);
     layout_weights();
     auto layout_forms = [&] {
-        model->rope_table =
-            model->forms.take("rope_table", compute.dtype, {config.max_positions, config.D});
+        model->rope_table = model->forms.take("rope_table", wide_dtype(compute.dtype),
+                                              {config.max_positions, config.D});
         layout_weight_forms(model->params, config, model->forms, ops, compute.gemm, packed);
     };
     layout_forms();
@@ -83,14 +83,19 @@ static void layout_layer(LayerActs& acts, const ModelConfig& m, Arena& arena, DT
     auto take = [&](const char* what, int64_t width) {
         return arena.take(name + what, dtype, {N, width});
     };
-    auto take_rows = [&](const char* what) { return arena.take(name + what, dtype, {N}); };
+    auto take_rows = [&](const char* what) {
+        return arena.take(name + what, wide_dtype(dtype), {N});
+    };
+    auto take_heads = [&](const char* what, int64_t heads) {
+        return arena.take(name + what, wide_dtype(dtype), {N, heads});
+    };
     acts.y1 = take("norm1", m.C), acts.s1 = take_rows("norm1.s");
     if (m.head_norm) {
         acts.raw = take("qkv_raw", m.qkv_width());
-        acts.raw_s = take("qkv_raw.s", m.H + m.K);
+        acts.raw_s = take_heads("qkv_raw.s", m.H + m.K);
     }
     acts.qkv = take("qkv", m.qkv_width());
-    acts.att = take("attention", (int64_t)m.H * m.D), acts.lse = take("attention.lse", m.H);
+    acts.att = take("attention", (int64_t)m.H * m.D), acts.lse = take_heads("attention.lse", m.H);
     acts.x2 = take("residual2", m.C), acts.y2 = take("norm2", m.C), acts.s2 = take_rows("norm2.s");
     acts.gate_up = take("gate_up", 2 * m.F), acts.act = take("swiglu", m.F);
 }
@@ -101,7 +106,7 @@ static void layout_pass(Pass& pass, Arena& arena, int64_t N, int64_t S) {
     auto take = [&](const char* what, int64_t width) {
         return arena.take(what, dtype, {N, width});
     };
-    auto take_rows = [&](const char* what) { return arena.take(what, dtype, {N}); };
+    auto take_rows = [&](const char* what) { return arena.take(what, wide_dtype(dtype), {N}); };
     auto take_ids = [&](const char* what, int64_t count) {
         return arena.take(what, DType::i32, {count});
     };
@@ -131,7 +136,7 @@ static void layout_pass(Pass& pass, Arena& arena, int64_t N, int64_t S) {
     pass.rows = take_ids("rows", N), pass.target = take_ids("target", N);
     pass.row_x = take("row_x", m.C), pass.row_y = take("row_y", m.C),
     pass.row_s = take_rows("row_s");
-    pass.row_value = take("row_value", 1);
+    pass.row_value = arena.take("row_value", wide_dtype(dtype), {N, 1});
     pass.logp = take_rows("logp"), pass.entropy = take_rows("entropy"), pass.lse = take_rows("lse");
     pass.chunk = chunk_rows((int)N, m.V);
     pass.logits = arena.take("logits", dtype, {pass.chunk, m.V});
@@ -144,7 +149,7 @@ static void grow(Pass& pass, int N, int S) {
 }
 
 size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backward) {
-    Pass pass(model, 1, 1, with_backward);
+    Pass pass(model, 0, 0, with_backward);
     Arena counting("activations");
     layout_pass(pass, counting, tokens, sequences);
     return counting.high_water;
@@ -152,7 +157,7 @@ size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backw
 
 Pass::Pass(const Model& model_, int max_tokens, int max_sequences, bool with_backward_)
     : model(model_), with_backward(with_backward_) {
-    grow(*this, max_tokens, max_sequences);
+    if (max_tokens > 0) grow(*this, max_tokens, max_sequences);
 }
 
 // Lays the tensors out for this batch and uploads it.

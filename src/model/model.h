@@ -3,14 +3,18 @@
 // the heads, and decoding with a cache. Families differ by switches of ModelConfig only.
 
 #include "model/params.h"
+#include "ops/collectives.h"
 
 #include <functional>
 #include <memory>
 
 struct ComputeConfig {
-    DType dtype = DType::f32; // f32, or f64 for gradient checks
-    DType gemm = DType::f32;  // bf16: GEMM inputs rounded to bf16, accumulation in f32
+    DType dtype = DType::f32; // f32; f64 for gradient checks on the CPU; bf16 on a GPU
+    DType gemm = DType::f32;  // bf16: GEMM inputs rounded to bf16, accumulation in f32 (CPU)
     bool recompute = false;   // keep one input per layer, compute the rest again in backward
+    bool gpu = false;         // which table of ops
+    const Collectives* ranks = nullptr; // the processes that train together; null: this one alone
+    int parts() const { return ranks ? ranks->ranks : 1; }
 };
 
 struct Model {
@@ -54,8 +58,8 @@ struct LayerActs {
     Tensor gate_up, act; // (N, 2F), (N, F)
 };
 
-// Memory of one pass, made once and used for every micro-batch. It holds a batch of max_tokens; a larger
-// one (a bundle that may not be cut) makes it grow.
+// Memory of one pass, made once and used for every micro-batch. It holds a batch of max_tokens (0: none
+// yet); a larger one (a bundle that may not be cut) makes it grow.
 struct Pass {
     Pass(const Model& model, int max_tokens, int max_sequences, bool with_backward);
     const Model& model;
@@ -77,7 +81,7 @@ struct Pass {
     int chunk = 0; // rows of logits that are in memory at a time
 };
 
-// Bytes that a Pass of this size takes, without taking them. Of the model only config, compute and ops are
+// Bytes that a Pass of this size takes, without taking them. Of the model only config and compute are
 // needed.
 size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backward);
 

@@ -12,13 +12,18 @@ struct Layout {
     Arena& arena;
     DType dtype;
 
+    Tensor take(const std::string& name, std::initializer_list<int64_t> shape) {
+        Tensor tensor = arena.take(name, dtype, shape);
+        arena.align(64 * dtype_bytes(dtype));
+        return tensor;
+    }
     Tensor vector(const std::string& name, int64_t size, Init init) {
-        Tensor tensor = arena.take(name, dtype, {size});
+        Tensor tensor = take(name, {size});
         params.list.push_back({name, tensor, init});
         return tensor;
     }
     Weight matrix(const std::string& name, int64_t rows, int64_t cols, Init init) {
-        Weight weight = {arena.take(name, dtype, {rows, cols}), {}, {}};
+        Weight weight = {take(name, {rows, cols}), {}, {}};
         params.list.push_back({name, weight.w, init});
         return weight;
     }
@@ -35,7 +40,8 @@ struct Layout {
 };
 } // namespace
 
-void layout_params(Params& params, const ModelConfig& config, Arena& arena, DType dtype) {
+void layout_params(Params& params, const ModelConfig& config, Arena& arena, DType dtype,
+                   int parts) {
     const ModelConfig& m = config;
     params = Params();
     Layout layout{params, arena, dtype};
@@ -47,10 +53,10 @@ void layout_params(Params& params, const ModelConfig& config, Arena& arena, DTyp
         auto qkv_parts = {std::pair<const char*, int64_t>{"q_proj", m.H * m.D},
                           {"k_proj", m.K * m.D},
                           {"v_proj", m.K * m.D}};
-        layer.qkv.w = arena.take(at + "self_attn.qkv", dtype, {m.qkv_width(), m.C});
+        layer.qkv.w = layout.take(at + "self_attn.qkv", {m.qkv_width(), m.C});
         layout.parts(layer.qkv.w, at + "self_attn.", qkv_parts, ".weight", Init::normal);
         if (m.qkv_bias) {
-            layer.qkv_bias = arena.take(at + "self_attn.qkv_bias", dtype, {m.qkv_width()});
+            layer.qkv_bias = layout.take(at + "self_attn.qkv_bias", {m.qkv_width()});
             layout.parts(layer.qkv_bias, at + "self_attn.", qkv_parts, ".bias", Init::zero);
         }
         layer.out =
@@ -59,7 +65,7 @@ void layout_params(Params& params, const ModelConfig& config, Arena& arena, DTyp
             layer.q_norm = layout.vector(at + "self_attn.q_norm.weight", m.D, Init::one);
             layer.k_norm = layout.vector(at + "self_attn.k_norm.weight", m.D, Init::one);
         }
-        layer.gate_up.w = arena.take(at + "mlp.gate_up", dtype, {2 * (int64_t)m.F, m.C});
+        layer.gate_up.w = layout.take(at + "mlp.gate_up", {2 * (int64_t)m.F, m.C});
         layout.parts(layer.gate_up.w, at + "mlp.", {{"gate_proj", m.F}, {"up_proj", m.F}},
                      ".weight", Init::normal);
         layer.down = layout.matrix(at + "mlp.down_proj.weight", m.C, m.F, Init::residual);
@@ -75,6 +81,11 @@ void layout_params(Params& params, const ModelConfig& config, Arena& arena, DTyp
     } else {
         params.lm_head = layout.matrix("lm_head.weight", m.V, m.C, Init::normal);
     }
+    arena.align((size_t)parts * 64 * dtype_bytes(dtype));
+}
+
+Tensor flat_array(const Arena& arena, DType dtype) {
+    return Tensor(arena.memory, dtype, {(int64_t)(arena.capacity / dtype_bytes(dtype))});
 }
 
 void layout_weight_forms(Params& params, const ModelConfig& config, Arena& arena, const Ops& ops,
@@ -141,16 +152,9 @@ static void upload_as(const Ops& ops, Tensor part, const float* values, int64_t 
     ops.upload(part, staging.data());
 }
 
-// `count` elements of the tensor from its element `first` on, as a tensor of rank 1.
-static Tensor flat_part(Tensor tensor, int64_t first, int64_t count) {
-    CHECK(first >= 0 && count >= 0 && first + count <= tensor.size(), "elements %lld .. %lld of %s",
-          (long long)first, (long long)(first + count), shape_text(tensor).c_str());
-    return Tensor((char*)tensor.data + first * dtype_bytes(tensor.dtype), tensor.dtype, {count});
-}
-
 void upload_values(const Ops& ops, Tensor tensor, int64_t first, const float* values,
                    int64_t count) {
-    Tensor part = flat_part(tensor, first, count);
+    Tensor part = tensor.elements(first, count);
     if (tensor.dtype == DType::f32)
         ops.upload(part, values);
     else if (tensor.dtype == DType::f64)
@@ -169,7 +173,7 @@ static void download_as(const Ops& ops, float* values, Tensor part, int64_t coun
 }
 
 void download_values(const Ops& ops, float* values, Tensor tensor, int64_t first, int64_t count) {
-    Tensor part = flat_part(tensor, first, count);
+    Tensor part = tensor.elements(first, count);
     if (tensor.dtype == DType::f32)
         ops.download(values, part);
     else if (tensor.dtype == DType::f64)

@@ -34,9 +34,14 @@ struct Params {
     std::vector<Param> list; // every parameter once, in file order; views of the tensors above
 };
 
-// Takes the parameters from the arena (twice, as arena.h says) in one dtype. Used for weights,
-// gradients and both moments alike, so that all four have one layout.
-void layout_params(Params& params, const ModelConfig& config, Arena& arena, DType dtype);
+// Takes the parameters from the arena (twice, as arena.h says) in one dtype. Every tensor begins at a
+// multiple of 64 elements, so that weights, gradients, moments and masters are flat arrays in which a
+// parameter has the same place whatever their dtypes; the gaps stay zero. The array's size is a multiple of
+// 64 `parts`: as many equal parts, one for each rank.
+void layout_params(Params& params, const ModelConfig& config, Arena& arena, DType dtype,
+                   int parts = 1);
+// The whole of such an arena, as one tensor of rank 1.
+Tensor flat_array(const Arena& arena, DType dtype);
 // The GEMM forms beside the weights: bf16 copies, and packed ones for decoding.
 void layout_weight_forms(Params& params, const ModelConfig& config, Arena& arena, const Ops& ops,
                          DType gemm, bool packed);

@@ -63,7 +63,9 @@ struct Engine {
         auto take = [&](const char* name, int64_t width) {
             return arena.take(name, dtype, {batch, width});
         };
-        auto take_rows = [&](const char* name) { return arena.take(name, dtype, {batch}); };
+        auto take_rows = [&](const char* name) {
+            return arena.take(name, wide_dtype(dtype), {batch});
+        };
         auto take_ids = [&](const char* name, int64_t count) {
             return arena.take(name, DType::i32, {count});
         };
@@ -73,7 +75,8 @@ struct Engine {
             layer.v = arena.take("cache.v", dtype, {pages, m.K, layer.page, m.D});
         }
         acts.x = take("x", m.C), acts.y1 = take("y1", m.C), acts.s1 = take_rows("s1");
-        acts.raw = take("raw", m.qkv_width()), acts.raw_s = take("raw_s", m.H + m.K);
+        acts.raw = take("raw", m.qkv_width()),
+        acts.raw_s = arena.take("raw_s", wide_dtype(dtype), {batch, m.H + m.K});
         acts.qkv = take("qkv", m.qkv_width()), acts.att = take("att", (int64_t)m.H * m.D);
         acts.x2 = take("x2", m.C), acts.y2 = take("y2", m.C), acts.s2 = take_rows("s2");
         acts.gate_up = take("gate_up", 2 * m.F), acts.act = take("act", m.F);

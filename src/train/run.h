@@ -50,10 +50,14 @@ private:
 };
 
 // Moments, step count and, where `with_weights`, the weights in full precision (the model directory may
-// hold them rounded), as a safetensors file. load_trainer gives back the same bits; a file of
-// another model is an error.
+// hold them rounded), as a safetensors file. load_trainer gives back the same bits, whatever the number
+// of ranks then and now; a file of another model is an error. All ranks call together; the first writes.
 void save_trainer(const Trainer& trainer, bool with_weights, const std::string& path);
 void load_trainer(Trainer& trainer, bool with_weights, const std::string& path);
+
+// Whether a model directory of this element type holds the weights rounded, so that the state must have
+// them, too.
+bool state_has_weights(const Trainer& trainer, const std::string& save_dtype);
 
 // Writes the checkpoint of one model and its trainer after step `done`.
 void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const nlohmann::ordered_json& state);

@@ -1,6 +1,7 @@
 #include "train/settings.h"
 
 #include "base/config.h"
+#include "ops/gpu.h"
 #include "train/schedule.h"
 
 #include <omp.h>
@@ -68,19 +69,52 @@ double OptimSettings::lr(int64_t step, int64_t steps) const {
     return learning_rate(schedule, adamw.lr, step, steps, warmup_steps);
 }
 
-ComputeConfig apply_compute(const ComputeSettings& settings) {
-    CHECK(settings.device != "cuda", "compute.device=cuda: this binary was built without CUDA; set "
-                                     "compute.device=cpu, or build on a machine with the CUDA "
-                                     "Toolkit");
-    CHECK(settings.dtype != "bf16", "compute.dtype=bf16 needs a GPU; on the CPU set "
-                                    "compute.gemm=bf16, which keeps weights and sums in f32");
-    CHECK(settings.dtype != "f64" || settings.gemm == "f32",
-          "compute.gemm=%s goes with compute.dtype=f32, not f64; leave one of them out",
-          settings.gemm.c_str());
-    if (settings.threads) omp_set_num_threads(settings.threads);
+// Whether there is a GPU that "auto" can take.
+static bool gpu_found() {
+    if (!gpu_in_build()) return false;
+    try {
+        return gpu_count() > 0;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+static DType dtype_of_name(const std::string& name, DType automatic) {
+    return name == "f32"    ? DType::f32
+           : name == "f64"  ? DType::f64
+           : name == "bf16" ? DType::bf16
+                            : automatic;
+}
+
+ComputeConfig compute_config(const ComputeSettings& settings) {
     ComputeConfig compute;
-    compute.dtype = settings.dtype == "f64" ? DType::f64 : DType::f32;
+    const bool for_cpu = settings.dtype == "f64" || settings.gemm == "bf16";
+    compute.gpu =
+        settings.device == "cuda" || (settings.device == "auto" && !for_cpu && gpu_found());
+    compute.dtype = dtype_of_name(settings.dtype, compute.gpu ? DType::bf16 : DType::f32);
     compute.gemm = settings.gemm == "bf16" ? DType::bf16 : DType::f32;
     compute.recompute = settings.recompute;
+    if (compute.gpu) {
+        CHECK(compute.dtype != DType::f64,
+              "compute.dtype=f64 is for the CPU; on a GPU use bf16 or f32, or set "
+              "compute.device=cpu");
+        CHECK(compute.gemm == DType::f32,
+              "compute.gemm=bf16 is for the CPU; on a GPU set compute.dtype=bf16, which is the "
+              "default there");
+    } else {
+        CHECK(compute.dtype != DType::bf16,
+              "compute.dtype=bf16 needs a GPU; on the CPU set compute.gemm=bf16, which keeps "
+              "weights and sums in f32");
+        CHECK(compute.dtype != DType::f64 || compute.gemm == DType::f32,
+              "compute.gemm=%s goes with compute.dtype=f32, not f64; leave one of them out",
+              settings.gemm.c_str());
+    }
+    return compute;
+}
+
+ComputeConfig apply_compute(const ComputeSettings& settings) {
+    if (settings.threads) omp_set_num_threads(settings.threads);
+    ComputeConfig compute = compute_config(settings);
+    if (compute.gpu) gpu_count(); // says why there is none
     return compute;
 }

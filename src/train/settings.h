@@ -49,5 +49,7 @@ struct OptimSettings { // optim.*
     double lr(int64_t step, int64_t steps) const;
 };
 
-// Checks that this binary and machine can do what compute.* asks for, and sets the number of threads.
+// What compute.* asks for, whether or not this binary and machine can do it.
+ComputeConfig compute_config(const ComputeSettings& settings);
+// The same after a check that they can; sets the number of threads.
 ComputeConfig apply_compute(const ComputeSettings& settings);

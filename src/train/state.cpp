@@ -6,19 +6,36 @@
 #include "train/run.h"
 
 #include <cstring>
+#include <optional>
 
 struct Part {
     std::string name;
-    Tensor tensor; // in the trainer
+    Tensor tensor; // of the trainer's type and the parameter's shape
 };
 
-static std::vector<Part> parts_of(const Trainer& trainer, bool with_weights) {
+// One of the trainer's arrays: of this rank's part, or of everything.
+struct Array {
+    const char* prefix;
+    Tensor tensor;
+    bool is_part;
+};
+
+static std::vector<Array> arrays_of(const Trainer& trainer, bool with_weights) {
+    std::vector<Array> arrays = {{"m.", trainer.m, true}, {"v.", trainer.v, true}};
+    const Model& model = trainer.model;
+    if (with_weights && trainer.master)
+        arrays.push_back({"weight.", trainer.master, true});
+    else if (with_weights)
+        arrays.push_back({"weight.", flat_array(model.weights, model.compute.dtype), false});
+    return arrays;
+}
+
+// The parameters, array by array: the file's order.
+static std::vector<Part> parts_of(const Trainer& trainer, const std::vector<Array>& arrays) {
     std::vector<Part> parts;
-    auto add = [&](const char* prefix, const Params& params) {
-        for (const Param& param : params.list) parts.push_back({prefix + param.name, param.tensor});
-    };
-    add("m.", trainer.m), add("v.", trainer.v);
-    if (with_weights) add("weight.", trainer.model.params);
+    for (const Array& array : arrays)
+        for (const Param& param : trainer.grads.list)
+            parts.push_back({array.prefix + param.name, param.tensor});
     return parts;
 }
 
@@ -39,25 +56,34 @@ static std::string header_text(const std::vector<Part>& parts) {
 }
 
 void save_trainer(const Trainer& trainer, bool with_weights, const std::string& path) {
-    std::vector<Part> parts = parts_of(trainer, with_weights);
-    std::string header = header_text(parts);
-    uint64_t length = header.size();
-    AtomicFile file(path);
-    file.write(&length, 8);
-    file.write(header);
-    file.write(&trainer.t, 8);
-    std::vector<char> host;
-    for (const Part& part : parts) {
-        host.resize(part.tensor.bytes());
-        trainer.model.ops->download(host.data(), part.tensor);
-        file.write(host.data(), host.size());
+    const std::vector<Array> arrays = arrays_of(trainer, with_weights);
+    const std::string header = header_text(parts_of(trainer, arrays));
+    const uint64_t length = header.size();
+    std::optional<AtomicFile> file; // the other ranks only give their parts
+    if (trainer.rank() == 0) {
+        file.emplace(path);
+        file->write(&length, 8);
+        file->write(header);
+        file->write(&trainer.t, 8);
     }
-    file.commit();
+    std::vector<char> host;
+    for (const Array& array : arrays) {
+        const Tensor all = array.is_part ? whole_array(trainer, array.tensor) : array.tensor;
+        for (size_t i = 0; file && i < trainer.grads.list.size(); ++i) {
+            const Trainer::Piece place = trainer.place(i);
+            const Tensor values = all.elements(place.first, place.count);
+            host.resize(values.bytes());
+            trainer.model.ops->download(host.data(), values);
+            file->write(host.data(), host.size());
+        }
+    }
+    if (file) file->commit();
 }
 
 void load_trainer(Trainer& trainer, bool with_weights, const std::string& path) {
-    std::vector<Part> parts = parts_of(trainer, with_weights);
-    std::string header = header_text(parts);
+    const std::vector<Array> arrays = arrays_of(trainer, with_weights);
+    const std::vector<Part> parts = parts_of(trainer, arrays);
+    const std::string header = header_text(parts);
     MappedFile file(path);
     size_t total = 8 + header.size() + 8;
     for (const Part& part : parts) total += part.tensor.bytes();
@@ -66,29 +92,41 @@ void load_trainer(Trainer& trainer, bool with_weights, const std::string& path) 
           path.c_str());
     const uint8_t* at = file.data + 8 + header.size();
     std::memcpy(&trainer.t, at, 8), at += 8;
-    for (const Part& part : parts) {
-        trainer.model.ops->upload(part.tensor, at);
-        at += part.tensor.bytes();
-    }
-    if (with_weights) refresh_weights(trainer.model.params, *trainer.model.ops);
+    for (const Array& array : arrays)
+        for (size_t i = 0; i < trainer.grads.list.size(); ++i) {
+            const Trainer::Piece place = trainer.place(i);
+            const Trainer::Piece piece = array.is_part ? trainer.own_piece(i) : place;
+            const int64_t begin = array.is_part ? trainer.part().first : 0;
+            const size_t bytes = dtype_bytes(array.tensor.dtype);
+            if (piece.count)
+                trainer.model.ops->upload(array.tensor.elements(piece.first - begin, piece.count),
+                                          at + (piece.first - place.first) * bytes);
+            at += place.count * bytes;
+        }
+    if (with_weights) publish_weights(trainer);
 }
 
 static const char* trainer_name = "trainer.safetensors";
 
-// Whether the model directory holds the weights rounded, so that the trainer's file must have them, too.
-static bool saved_rounded(const Run& run, const Trainer& trainer) {
-    return run.settings.save_dtype != dtype_name(trainer.model.compute.dtype);
+bool state_has_weights(const Trainer& trainer, const std::string& save_dtype) {
+    return save_dtype != dtype_name(wide_dtype(trainer.model.compute.dtype));
 }
 
 void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state) {
-    run.save(done, state, [&](const std::string& directory) {
-        write_model(trainer.model, directory, run.settings.save_dtype);
-        save_trainer(trainer, saved_rounded(run, trainer), join_path(directory, trainer_name));
-    });
+    const std::string& dtype = run.settings.save_dtype;
+    auto write = [&](const std::string& directory) {
+        const Params weights = full_weights(trainer);
+        if (trainer.rank() == 0) write_model(trainer.model, directory, dtype, &weights);
+        save_trainer(trainer, state_has_weights(trainer, dtype),
+                     join_path(directory, trainer_name));
+    };
+    if (trainer.rank() > 0) return write(""); // it only gives its parts
+    run.save(done, state, write);
     // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
     trainer.model.source = run.checkpoint;
 }
 
 void load_checkpoint(const Run& run, Trainer& trainer) {
-    load_trainer(trainer, saved_rounded(run, trainer), join_path(run.checkpoint, trainer_name));
+    load_trainer(trainer, state_has_weights(trainer, run.settings.save_dtype),
+                 join_path(run.checkpoint, trainer_name));
 }

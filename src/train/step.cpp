@@ -144,33 +144,9 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
     return loss;
 }
 
-double sum_of_squares(const Ops& ops, Tensor x) {
-    double sum = 0;
-    Tensor out(ops.alloc(sizeof sum), DType::f64, {1});
-    ops.sumsq(out, x);
-    ops.download(&sum, out);
-    ops.free(out.data);
-    return sum;
-}
-
 } // namespace
 
-Trainer::Trainer(Model& model_, int budget, int max_sequences)
-    : model(model_), pass(model_, budget, max_sequences, true), tokens_per_micro_batch(budget) {
-    const Ops& ops = *model.ops;
-    const DType dtype = model.compute.dtype;
-    auto layout = [&](Params& params, Arena& arena) {
-        layout_params(params, model.config, arena, dtype);
-    };
-    layout(grads, grad_arena);
-    grad_arena.allocate(ops.alloc, ops.free);
-    layout(grads, grad_arena);
-    layout(m, moment_arena), layout(v, moment_arena);
-    moment_arena.allocate(ops.alloc, ops.free);
-    layout(m, moment_arena), layout(v, moment_arena);
-}
-
-std::vector<std::pair<int, int>> cut_micro_batches(const std::vector<TrainSequence>& sequences,
+std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence> sequences,
                                                    int budget) {
     std::vector<std::pair<int, int>> cuts;
     const int S = (int)sequences.size();
@@ -204,50 +180,46 @@ std::vector<std::pair<int, int>> cut_micro_batches(const std::vector<TrainSequen
     return cuts;
 }
 
+// The sequences of this rank, a range: whole bundles, and as many tokens as the others, nearly.
+static std::pair<int, int> share_of(const std::vector<TrainSequence>& sequences,
+                                    const Collectives* ranks) {
+    const int S = (int)sequences.size();
+    if (!ranks) return {0, S};
+    double total = 0, before = 0;
+    for (const TrainSequence& sequence : sequences) total += (double)sequence.ids.size();
+    int first = S, last = S, owner = 0;
+    for (int s = 0; s < S; ++s) {
+        const TrainSequence& sequence = sequences[s];
+        const bool starts =
+            s == 0 || sequence.bundle < 0 || sequences[s - 1].bundle != sequence.bundle;
+        const double middle = before + (double)sequence.ids.size() / 2;
+        if (starts) owner = std::max(owner, (int)(middle / total * ranks->ranks));
+        if (owner == ranks->rank) first = std::min(first, s);
+        if (owner > ranks->rank) last = std::min(last, s);
+        before += (double)sequence.ids.size();
+    }
+    return {std::min(first, last), last};
+}
+
 StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                                const Objective& objective) {
     const double start = now();
-    const Ops& ops = *trainer.model.ops;
     StepStats stats;
-    for (const Param& grad : trainer.grads.list) ops.fill_zero(grad.tensor);
-    for (auto [first, last] : cut_micro_batches(sequences, trainer.tokens_per_micro_batch)) {
-        MicroBatch mb = make_micro_batch(sequences, first, last, objective.value_at_own_token);
-        for (int s = first; s < last; ++s) stats.tokens += (int64_t)sequences[s].ids.size();
+    trainer.model.ops->fill_zero(trainer.flat_grads);
+    const auto [begin, end] = share_of(sequences, trainer.model.compute.ranks);
+    const std::span<const TrainSequence> share(sequences.data() + begin, end - begin);
+    for (auto [first, last] : cut_micro_batches(share, trainer.tokens_per_micro_batch)) {
+        MicroBatch mb =
+            make_micro_batch(sequences, begin + first, begin + last, objective.value_at_own_token);
+        for (int s = first; s < last; ++s) stats.tokens += (int64_t)share[s].ids.size();
         stats.targets += (int64_t)mb.rows.size(), stats.computed += mb.batch.tokens();
         if (mb.rows.empty()) continue;
         stats.loss += micro_batch_step(trainer, mb, objective);
         ++stats.micro_batches;
     }
-    double sum = 0;
-    for (const Param& grad : trainer.grads.list) {
-        double part = sum_of_squares(ops, grad.tensor);
-        CHECK(std::isfinite(part),
-              "the gradient of %s is not finite; lower optim.lr or optim.grad_clip",
-              grad.name.c_str());
-        sum += part;
-    }
-    stats.grad_norm = std::sqrt(sum);
-    CHECK(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr", stats.loss);
+    reduce_gradients(trainer, stats);
     stats.seconds = now() - start;
     return stats;
-}
-
-void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats) {
-    const double start = now();
-    const Ops& ops = *trainer.model.ops;
-    const bool clip = optim.grad_clip > 0 && stats.grad_norm > optim.grad_clip;
-    const double scale = clip ? optim.grad_clip / (stats.grad_norm + 1e-6) : 1;
-    ++trainer.t;
-    const Params& params = trainer.model.params;
-    for (size_t i = 0; i < params.list.size(); ++i) {
-        Tensor p = params.list[i].tensor;
-        double decay = p.rank > 1 ? optim.weight_decay : 0; // none on norms and biases
-        ops.adamw(p, {}, trainer.m.list[i].tensor, trainer.v.list[i].tensor,
-                  trainer.grads.list[i].tensor, scale, lr, optim.beta1, optim.beta2, optim.eps,
-                  decay, trainer.t);
-    }
-    refresh_weights(params, ops);
-    stats.seconds += now() - start;
 }
 
 std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,

@@ -56,23 +56,51 @@ struct StepStats {
     double seconds = 0; // of forward, backward and update
 };
 
-// Gradients and AdamW moments of a model, in the layout of its parameters.
+// Gradients, AdamW moments and, where the network reads weights rounded to bf16, their f32 masters: flat
+// arrays of E elements in the layout of the parameters. With several ranks (model.compute.ranks) each
+// holds moments and masters of one equal part, whatever tensors that part cuts through [Rajbhandari et
+// al. 2020, ZeRO, stage 1].
 struct Trainer {
     Trainer(Model& model, int tokens_per_micro_batch, int max_sequences);
     Model& model;
-    Params grads, m, v;
-    Arena grad_arena{"gradients"}, moment_arena{"AdamW moments"};
+    Params grads;
+    Tensor flat_grads; // (E)
+    Tensor m, v,
+        master;  // (E / ranks) of this rank; master is empty where the weights are not rounded
+    Tensor sums; // (parameters + 4) f64: of the step, on their way to the host
+    Arena grad_arena{"gradients"}, moment_arena{"AdamW moments and masters"};
     Pass pass;
     int tokens_per_micro_batch;
     int64_t t = 0; // optimiser steps done
+
+    struct Piece { // elements of the flat arrays
+        int64_t first = 0, count = 0;
+    };
+    int rank() const { return model.compute.ranks ? model.compute.ranks->rank : 0; }
+    Piece part() const { return {rank() * m.size(), m.size()}; } // of this rank
+    Piece place(size_t parameter) const;
+    Piece own_piece(size_t parameter) const; // what of it lies in this rank's part
 };
 
-// Zeroes the gradients and accumulates those of the whole step. Fails, naming the first bad tensor, if
-// the loss or a gradient is not finite.
+// Zeroes the gradients and accumulates those of the whole step; with several ranks each computes a share
+// of the sequences and has the sums of its part of the gradients, and all have the same stats. Fails,
+// naming the first bad tensor, if the loss or a gradient is not finite.
 StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                                const Objective& objective);
 // Clips by global norm, updates, refreshes the GEMM forms. lr: of this step.
 void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats);
+
+// Makes the network read what the masters say (of all ranks), and refreshes the GEMM forms.
+void publish_weights(Trainer& trainer);
+
+// The end of accumulate_gradients: adds up over the ranks, norm and checks.
+void reduce_gradients(Trainer& trainer, StepStats& stats);
+
+// The whole of an array of which each rank holds a part (m, v, master): the array itself with one rank,
+// else a copy in the gradients' memory, which is free between steps. All ranks call it together.
+Tensor whole_array(const Trainer& trainer, Tensor part);
+// The weights in full precision as parameters, masters where there are any. As whole_array.
+Params full_weights(const Trainer& trainer);
 
 // Outputs without gradients, per sequence: logp, entropy, value and logit of every target.
 struct SequenceOutputs {
@@ -91,5 +119,5 @@ std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
 
 // Cuts the sequences into micro-batches of at most `budget` tokens, whole bundles each, keeping their
 // order. A bundle over the budget is a micro-batch of its own. Ranges [first, last).
-std::vector<std::pair<int, int>> cut_micro_batches(const std::vector<TrainSequence>& sequences,
+std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence> sequences,
                                                    int budget);

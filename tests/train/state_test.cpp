@@ -26,10 +26,10 @@ void train(Trainer& trainer, int first, int last) {
     }
 }
 
+std::string bytes(Tensor x) { return std::string((const char*)x.data, x.bytes()); }
 std::string bytes(const Params& params) {
     std::string all;
-    for (const Param& param : params.list)
-        all.append((const char*)param.tensor.data, param.tensor.bytes());
+    for (const Param& param : params.list) all += bytes(param.tensor);
     return all;
 }
 
