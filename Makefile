@@ -2,7 +2,7 @@
 #   make demo     packages, build, train the built-in tiny model, sample it, improve it by GRPO
 #   make test     packages, build, all tests
 # Others: make (build only), make check (the fast tests), make format, make clean, make deps; for CI:
-# make format-check, make layers, make asan, make fuzz.
+# make format-check, make layers, make asan, make cuda-asan, make cuda-check, make fuzz.
 
 BUILD ?= build
 CXX ?= g++
@@ -41,10 +41,11 @@ $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
 STANDIN := $(BUILD)/standin
 KERNELS := $(wildcard cuda/*.cu)
 RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
+CHECKER := tests/cuda_on_cpu/checker.cpp tests/cuda_on_cpu/checker_test.cpp
 CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
 HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
 STANDIN_OBJECTS := $(KERNELS:%.cu=$(STANDIN)/%.o) $(RUNTIME:%.cpp=$(STANDIN)/%.o)
-STANDIN_TESTS := $(CUDA_TESTS) $(wildcard tests/cuda_on_cpu/*_test.cpp)
+STANDIN_TESTS := $(CUDA_TESTS) $(filter-out $(CHECKER),$(wildcard tests/cuda_on_cpu/*_test.cpp))
 STANDIN_TEST_OBJECTS := $(STANDIN_TESTS:%.cpp=$(STANDIN)/%.o) $(BUILD)/tests/main.o
 
 $(BUILD)/cuda_tests: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(STANDIN_TEST_OBJECTS)
@@ -53,6 +54,10 @@ $(BUILD)/cuda_tests: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(STANDIN_TEST_OBJECTS)
 $(BUILD)/rlhf_standin: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(BUILD)/src/app/main.o
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS)
 
+# The engine switches stacks: ASan is told of it, and leaves its code alone.
+ASAN := $(findstring address,$(OPT))
+$(STANDIN)/%.o: CXXFLAGS += $(if $(ASAN),-DCUSIM_ASAN)
+$(STANDIN)/tests/cuda_on_cpu/engine.o: CXXFLAGS += $(if $(ASAN),-fno-sanitize=address)
 STANDIN_FLAGS = -Itests/cuda_on_cpu/include $(CXXFLAGS) -Itests -Wno-unknown-pragmas
 $(STANDIN)/tests/%.o: CXXFLAGS += -O1
 $(STANDIN)/tests/cuda_on_cpu/cublas.o: CXXFLAGS += -O3
@@ -63,6 +68,24 @@ $(STANDIN)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(STANDIN_FLAGS) -MMD -MP -c $< -o $@
 
+# The same with the access checker: kernels are compiled with -fsanitize=thread, and the calls that it puts
+# before every access go to checker.cpp. Not PIE, so that an address is a line of the source.
+CHECKED := $(BUILD)/checked
+CHECKED_OBJECTS := $(KERNELS:%.cu=$(CHECKED)/%.o) $(CHECKER:%.cpp=$(CHECKED)/%.o)
+$(BUILD)/cuda_checked: $(HOST_OBJECTS) $(RUNTIME:%.cpp=$(STANDIN)/%.o) $(STANDIN_TEST_OBJECTS) $(CHECKED_OBJECTS)
+	$(CXX) -no-pie -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+CHECKED_FLAGS = $(STANDIN_FLAGS) -O1 -g -fsanitize=thread -Wno-tsan
+$(CHECKED)/%/checker.o: %/checker.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(STANDIN_FLAGS) -MMD -MP -c $< -o $@
+$(CHECKED)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CHECKED_FLAGS) -MMD -MP -c $< -o $@
+$(CHECKED)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CHECKED_FLAGS) -MMD -MP -x c++ -c $< -o $@
+
+-include $(CHECKED_OBJECTS:.o=.d)
 -include $(STANDIN_OBJECTS:.o=.d) $(STANDIN_TEST_OBJECTS:.o=.d)
 
 # What runs once per command or per file is compiled for a short build, not for speed.
@@ -126,9 +149,21 @@ format-check:
 
 # Address and undefined-behaviour sanitizers, in a build directory of their own.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ASAN_MAKE := $(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)"
+ASAN_ENV := $(TEST_ENV) ASAN_OPTIONS=allocator_may_return_null=1
 asan:
-	@$(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)" build-asan/rlhf build-asan/unit_tests
-	@$(TEST_ENV) ASAN_OPTIONS=allocator_may_return_null=1 RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+	@$(ASAN_MAKE) build-asan/rlhf build-asan/unit_tests
+	@$(ASAN_ENV) RLHF=build-asan/rlhf build-asan/unit_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+
+# The same for the kernels: every device allocation has red zones.
+cuda-asan:
+	@$(ASAN_MAKE) build-asan/rlhf_standin build-asan/cuda_tests
+	@$(ASAN_ENV) RLHF=build-asan/rlhf_standin build-asan/cuda_tests --gtest_brief=1 --gtest_filter='-*Slow.*'
+
+# Races, uninitialised reads and accesses outside of device memory, in the kernels.
+cuda-check:
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf_standin $(BUILD)/cuda_checked
+	@$(TEST_ENV) RLHF=$(BUILD)/rlhf_standin $(BUILD)/cuda_checked --gtest_brief=1 --gtest_filter='-*Slow.*'
 
 # Each tests/fuzz/NAME_fuzz.cpp feeds one parser with libFuzzer's bytes for FUZZ_SECONDS. It needs clang.
 FUZZ_SECONDS ?= 30
@@ -144,5 +179,5 @@ $(BUILD)/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(OBJECTS)
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all deps demo learning test check layers format format-check asan fuzz clean
+.PHONY: all deps demo learning test check layers format format-check asan cuda-asan cuda-check fuzz clean
 .SECONDARY:

@@ -38,6 +38,12 @@ struct Matrix { // column-major
         if (rows == 0 || columns == 0) return true;
         return cusim::is_device(data, (at(rows - 1, columns - 1) + 1) * element_bytes());
     }
+    // Tells the access checker of every stored column.
+    void note(void (*what)(const void*, size_t), int rows, int columns) const {
+        if (transposed) std::swap(rows, columns);
+        for (int j = 0; j < columns; ++j)
+            what(data + j * stride * element_bytes(), rows * element_bytes());
+    }
 };
 
 // c[j][i] += a[l][i] b[l][j] for four columns j at a time.
@@ -142,10 +148,10 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation
     float al = *(const float*)alpha, be = *(const float*)beta;
     cusim::enqueue(handle->stream, [=] {
         for (auto& [ma, mb, mc] : list) {
+            ma.note(cusim::note_read, m, k), mb.note(cusim::note_read, k, n);
+            if (be != 0) mc.note(cusim::note_read, m, n);
             gemm(m, n, k, al, ma, mb, be, mc);
-            for (int j = 0; j < n; ++j)
-                cusim::note_written(mc.data + mc.at(0, j) * mc.element_bytes(),
-                                    m * mc.element_bytes());
+            mc.note(cusim::note_written, m, n);
         }
     });
     return CUBLAS_STATUS_SUCCESS;

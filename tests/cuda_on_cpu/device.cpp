@@ -64,8 +64,7 @@ cudaError_t allow_dynamic_shared(const void* kernel, int bytes) {
     return cudaSuccess;
 }
 
-cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel,
-                   std::function<void()> thread) {
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, Call call) {
     dim3 g = config.gridDim, b = config.blockDim;
     bool grid_fits = g.x && g.y && g.z && g.x <= 0x7fffffff && g.y <= 65535 && g.z <= 65535;
     bool block_fits = b.x && b.y && b.z && b.x <= 1024 && b.y <= 1024 && b.z <= 64 &&
@@ -80,8 +79,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel,
     size_t shared = config.dynamicSmemBytes;
     if (shared > limit) return note_error(cudaErrorInvalidValue);
     if (config.numAttrs) die("a launch with attributes, which the stand-in does not know");
-    enqueue(config.stream,
-            [g, b, shared, thread = std::move(thread)] { run_grid(g, b, shared, thread); });
+    enqueue(config.stream, [g, b, shared, call] { run_grid(g, b, shared, call); });
     return cudaSuccess;
 }
 

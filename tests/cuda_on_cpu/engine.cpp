@@ -71,15 +71,14 @@ struct Fiber : Thread {
 
 // One meeting per mask. Two buffers, so that a lane may post again while others still read.
 struct Meeting {
-    unsigned mask, arrived = 0, count = 0;
+    unsigned mask, arrived, count;
     alignas(16) unsigned char posts[2][32][16];
 };
 
 struct Warp {
     unsigned ready = 0, exists = 0;
-    int number;
-    std::vector<Meeting> meetings; // its room is reserved, so that posts stay where they are
-    Warp() { meetings.reserve(max_masks); }
+    int number, masks = 0;
+    Meeting meetings[max_masks]; // one per mask that the block has used
 };
 
 // Of one host thread.
@@ -95,7 +94,7 @@ struct Engine {
     int votes = 0, last_votes = 0;
     const char* barrier_file = nullptr;
     int barrier_line = 0;
-    const std::function<void()>* thread = nullptr;
+    const Call* call = nullptr;
     const void* host_stack = nullptr; // for ASan
     size_t host_stack_bytes = 0;
     uint64_t random = 1;
@@ -108,6 +107,9 @@ struct Engine {
         madvise(base, bytes, MADV_HUGEPAGE);
         for (int i = 0; i < max_threads; ++i) stacks.push_back({base + i * stack_bytes, nullptr});
         for (Stack& s : stacks) free_stacks.push_back(&s);
+        CUSIM_CHECKER(cusim_check_runtime(base, bytes));
+        CUSIM_CHECKER(cusim_check_runtime(fibers.data(), fibers.size() * sizeof(Fiber)));
+        CUSIM_CHECKER(cusim_check_runtime(warps.data(), warps.size() * sizeof(Warp)));
     }
 };
 // A plain pointer: a thread_local object with a constructor costs a test at every access. Never freed.
@@ -146,7 +148,9 @@ static void set_ready(Warp& warp, unsigned lanes) {
     std::string waits;
     char line[160];
     for (unsigned w = 0; w < engine->warp_count; ++w) {
-        for (const Meeting& m : engine->warps[w].meetings) {
+        const Warp& warp = engine->warps[w];
+        for (int i = 0; i < warp.masks; ++i) {
+            const Meeting& m = warp.meetings[i];
             if (!m.arrived) continue;
             snprintf(line, sizeof line, "\n  warp %u: lanes %08x wait for lanes %08x of mask %08x",
                      w, m.arrived, m.mask & ~m.arrived, m.mask);
@@ -219,7 +223,7 @@ static void run_fibers() {
                                     first ? &engine->host_stack_bytes : nullptr);
 #endif
     for (;;) {
-        (*engine->thread)();
+        engine->call->run(engine->call->arguments.get());
         Fiber* f = engine->running;
         if (memcmp(f->stack->base, &canary, sizeof canary) != 0)
             die("a thread needs more than its %zu bytes of stack", stack_bytes);
@@ -263,10 +267,13 @@ Posts warp_meet(unsigned mask, const void* value, size_t bytes, bool orders_memo
     Warp& warp = *f->warp;
     if (bytes > 16) die("a lane posts %zu bytes, 16 are the most", bytes);
     if (!(mask >> f->lane & 1)) die("lane %d is not in its own mask %08x", f->lane, mask);
-    size_t at = 0;
-    while (at < warp.meetings.size() && warp.meetings[at].mask != mask) ++at;
+    int at = 0;
+    while (at < warp.masks && warp.meetings[at].mask != mask) ++at;
     if (at == max_masks) die("a warp uses more than %d masks in one block", max_masks);
-    if (at == warp.meetings.size()) warp.meetings.push_back({mask, 0, 0, {}});
+    if (at == warp.masks) {
+        Meeting& fresh = warp.meetings[warp.masks++];
+        fresh.mask = mask, fresh.arrived = 0, fresh.count = 0;
+    }
     Meeting& m = warp.meetings[at];
     unsigned buffer = m.count & 1;
     memcpy(m.posts[buffer][f->lane], value, bytes);
@@ -289,6 +296,9 @@ void note_atomic([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) 
 void note_written([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
     CUSIM_CHECKER(cusim_check_written(p, bytes));
 }
+void note_read([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
+    CUSIM_CHECKER(cusim_check_read(p, bytes));
+}
 
 // ---- blocks -----------------------------------------------------------------------------------------
 static void run_block(uint3 index, dim3 block, size_t shared_bytes) {
@@ -305,7 +315,7 @@ static void run_block(uint3 index, dim3 block, size_t shared_bytes) {
         int lanes = std::min(32, threads - int(w) * 32);
         warp.number = w, warp.ready = 0;
         warp.exists = lanes == 32 ? ~0u : (1u << lanes) - 1;
-        warp.meetings.clear();
+        warp.masks = 0;
         set_ready(warp, warp.exists);
     }
     for (int i = 0; i < threads; ++i) {
@@ -319,11 +329,11 @@ static void run_block(uint3 index, dim3 block, size_t shared_bytes) {
     switch_to(pick(), &engine->scheduler, nullptr);
 }
 
-void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
+void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const Call& call) {
     static std::mutex one_kernel; // static shared memory: one at a time, however many host threads
     std::lock_guard hold(one_kernel);
     if (!engine) engine = new Engine;
-    CUSIM_CHECKER(cusim_check_launch());
+    CUSIM_CHECKER(cusim_check_launch(call.arguments.get(), call.bytes));
     size_t blocks = size_t(grid.x) * grid.y * grid.z;
     std::vector<size_t> list(blocks);
     for (size_t i = 0; i < blocks; ++i)
@@ -331,7 +341,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
     if (thread_order == ThreadOrder::random)
         std::shuffle(list.begin(), list.end(), random_numbers());
     engine->random = random_numbers()();
-    engine->thread = &thread;
+    engine->call = &call;
     blockDim = block, gridDim = grid;
     void* shared = nullptr;
     if (shared_bytes && posix_memalign(&shared, 1024, shared_bytes)) die("no memory for a block");

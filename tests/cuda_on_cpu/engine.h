@@ -26,8 +26,7 @@ std::optional<int64_t> number_setting(const char* name);
 std::mt19937_64& random_numbers();
 
 // Runs every thread of a grid; returns when all are done.
-void run_grid(dim3 grid, dim3 block, size_t dynamic_shared_bytes,
-              const std::function<void()>& thread);
+void run_grid(dim3 grid, dim3 block, size_t dynamic_shared_bytes, const Call& call);
 
 // Waits for all streams of the device.
 void finish_all_streams();

@@ -312,8 +312,13 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 // ---- launch -----------------------------------------------------------------------------------------
 namespace cusim {
 cudaError_t allow_dynamic_shared(const void* kernel, int bytes);
-cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel,
-                   std::function<void()> thread);
+// What every thread of a grid does: run(arguments), with copies of the arguments made at the launch.
+struct Call {
+    void (*run)(const void* arguments);
+    std::shared_ptr<const void> arguments;
+    size_t bytes;
+};
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, Call call);
 } // namespace cusim
 
 template <class F> cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute, int value) {
@@ -322,10 +327,16 @@ template <class F> cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-    // The arguments are converted and copied at the launch, as on the device.
-    std::tuple<std::decay_t<Parameters>...> copies(std::forward<Arguments>(arguments)...);
-    return cusim::launch(*config, (const void*)kernel,
-                         [kernel, copies] { std::apply(kernel, copies); });
+    struct Copies {
+        void (*kernel)(Parameters...);
+        std::tuple<std::decay_t<Parameters>...> values;
+    };
+    auto copies = std::make_shared<Copies>(Copies{kernel, {std::forward<Arguments>(arguments)...}});
+    auto run = [](const void* p) {
+        const Copies& c = *static_cast<const Copies*>(p);
+        std::apply(c.kernel, c.values);
+    };
+    return cusim::launch(*config, (const void*)kernel, {run, copies, sizeof(Copies)});
 }
 template <class F>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, F, int, size_t) {

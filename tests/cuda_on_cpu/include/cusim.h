@@ -40,8 +40,9 @@ int block_meet(const char* file, int line, bool vote = false);
 
 // Tells the access checker of an atomic read-modify-write.
 void note_atomic(const void* p, size_t bytes);
-// Tells it that a library has written device memory.
+// Tells it that a library has written device memory, or is about to read it.
 void note_written(const void* p, size_t bytes);
+void note_read(const void* p, size_t bytes);
 
 // Appends work to a stream. In a captured stream it becomes a node of the graph.
 void enqueue(CUstream_st* stream, std::function<void()> work);

@@ -1,0 +1,141 @@
+// The access checker finds planted faults and is silent about right kernels; and a test during which it finds
+// something fails. Compiled like the kernels, and linked by `make cuda-check` only.
+
+#include "checker.h"
+#include "testing.h"
+
+namespace {
+struct FailOnReports : testing::EmptyTestEventListener {
+    void OnTestEnd(const testing::TestInfo&) override {
+        for (const std::string& line : cusim::take_reports()) ADD_FAILURE() << line;
+    }
+};
+struct Install : testing::Environment {
+    void SetUp() override {
+        testing::UnitTest::GetInstance()->listeners().Append(new FailOnReports);
+    }
+};
+[[maybe_unused]] testing::Environment* const install =
+    testing::AddGlobalTestEnvironment(new Install);
+} // namespace
+
+namespace planted {
+
+// The neighbour's number by shared memory, with or without what must stand between.
+enum Between { nothing, warp_barrier, block_barrier, a_shuffle };
+template <Between between> __global__ void neighbour(int* y) {
+    __shared__ int s[64];
+    int i = threadIdx.x;
+    s[i] = i;
+    if (between == warp_barrier) __syncwarp();
+    if (between == block_barrier) __syncthreads();
+    if (between == a_shuffle) i = __shfl_sync(~0u, i, i % 32);
+    y[i] = s[i ^ 1];
+}
+
+__global__ void overwrite_too_early(int* y) {
+    __shared__ int s[64];
+    int i = threadIdx.x;
+    s[i] = i;
+    __syncthreads();
+    y[i] = s[63 - i];
+    s[i] = 0; // others may not have read yet
+}
+
+__global__ void other_block(int* y) {
+    y[blockIdx.x * 32 + threadIdx.x] = 1;
+    if (blockIdx.x == 1) y[threadIdx.x] = 2;
+}
+
+template <bool atomic> __global__ void count(int* y) {
+    if (atomic)
+        atomicAdd(y, 1);
+    else
+        *y += 1;
+}
+
+__global__ void read_it(int* y, const int* x) { y[threadIdx.x] = x[threadIdx.x]; }
+__global__ void read_shared(int* y) {
+    CUSIM_DYN_SHARED(int, s);
+    y[threadIdx.x] = s[threadIdx.x];
+}
+struct alignas(16) Four {
+    int v[4];
+};
+__global__ void copy_four(Four* y, const Four* x) { *y = *x; }
+
+} // namespace planted
+
+using namespace planted;
+
+struct Checker : testing::Test {
+    Device<int> y{std::vector<int>(64, 0)};
+    static void expect(const char* what) {
+        std::vector<std::string> lines = cusim::take_reports();
+        std::string all;
+        for (const std::string& line : lines) all += line + "\n";
+        if (!what) {
+            EXPECT_EQ(all, "");
+        } else {
+            EXPECT_NE(all.find(what), all.npos) << "wanted: " << what << "\nfound: " << all;
+            EXPECT_NE(all.find("checker_test.cpp:"), all.npos) << all;
+        }
+    }
+};
+
+TEST_F(Checker, BarriersOrder) {
+    launch(neighbour<block_barrier>, 2, 64, 0, nullptr, y.data);
+    expect("write-write race in device"); // of the two blocks
+    launch(neighbour<block_barrier>, 1, 64, 0, nullptr, y.data);
+    expect(nullptr);
+    launch(neighbour<warp_barrier>, 1, 64, 0, nullptr, y.data);
+    expect(nullptr);
+    launch(neighbour<nothing>, 1, 64, 0, nullptr, y.data);
+    expect("race in shared memory");
+    launch(neighbour<a_shuffle>, 1, 64, 0, nullptr, y.data);
+    expect("race in shared memory");
+    launch(overwrite_too_early, 1, 64, 0, nullptr, y.data);
+    expect("race in shared memory");
+}
+
+TEST_F(Checker, BlocksAreNotOrdered) {
+    launch(other_block, 2, 32, 0, nullptr, y.data);
+    expect("write-write race in device memory");
+    launch(count<false>, 2, 1, 0, nullptr, y.data);
+    expect("race in device memory");
+    launch(count<true>, 2, 64, 0, nullptr, y.data);
+    expect(nullptr);
+    launch(count<false>, 1, 1, 0, nullptr, y.data); // of another launch
+    expect(nullptr);
+}
+
+TEST_F(Checker, UninitialisedReads) {
+    Device<int> fresh(64);
+    launch(read_it, 1, 32, 0, nullptr, y.data, fresh.data);
+    expect("read of uninitialised data in device memory");
+    launch(read_shared, 1, 32, 128, nullptr, y.data);
+    expect("read of uninitialised data in shared memory");
+    cudaMemset(fresh.data, 0, 128);
+    launch(read_it, 1, 32, 0, nullptr, y.data, fresh.data);
+    expect(nullptr);
+    launch(read_it, 1, 33, 0, nullptr, y.data, fresh.data);
+    expect("read of uninitialised data in device memory");
+}
+
+TEST_F(Checker, AccessesOutside) {
+    std::vector<int> host(32);
+    launch(read_it, 1, 32, 0, nullptr, y.data, host.data());
+    expect("a read in host or freed memory");
+    launch(read_it, 1, 32, 0, nullptr, host.data(), y.data);
+    expect("a write in host or freed memory");
+    launch(read_it, 1, 33, 0, nullptr, y.data + 32, y.data);
+    expect("a write in host or freed memory"); // one past the end
+}
+
+TEST_F(Checker, MisalignedVectors) {
+    launch(copy_four, 1, 1, 0, nullptr, (Four*)(y.data + 4), (const Four*)(y.data + 8));
+    expect(nullptr);
+    EXPECT_DEATH(
+        launch(copy_four, 1, 1, 0, nullptr, (Four*)(y.data + 4), (const Four*)(y.data + 9)),
+        "a misaligned access of 16 bytes at checker_test.cpp");
+}
