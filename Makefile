@@ -43,7 +43,7 @@ KERNELS := $(wildcard cuda/*.cu)
 RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
 CHECKER := tests/cuda_on_cpu/checker.cpp tests/cuda_on_cpu/checker_test.cpp
 CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
-HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
+HOST_OBJECTS := $(filter-out $(if $(KERNELS),%/without_gpu.o),$(OBJECTS))
 STANDIN_OBJECTS := $(KERNELS:%.cu=$(STANDIN)/%.o) $(RUNTIME:%.cpp=$(STANDIN)/%.o)
 STANDIN_TESTS := $(CUDA_TESTS) $(filter-out $(CHECKER),$(wildcard tests/cuda_on_cpu/*_test.cpp))
 STANDIN_TEST_OBJECTS := $(STANDIN_TESTS:%.cpp=$(STANDIN)/%.o) $(BUILD)/tests/main.o
