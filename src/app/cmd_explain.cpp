@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 
 namespace {
 
@@ -19,10 +20,9 @@ struct ExplainConfig {
         v.field("step", step, 0, 9e15, "step of the stored rollouts; 0: the last one stored");
         v.field("prompt_id", prompt_id, -1, 9e15,
                 "only this prompt's completions; -1: as many prompts as a page can hold");
-        v.choice("colour", colour,
-                 {"gradient", "gradient weight", "advantage", "credit", "entropy", "ratio", "k1",
-                  "k3", "kept", "logp"},
-                 "what the page colours tokens by when it is opened");
+        v.field("colour", colour,
+                "what the page colours tokens by when it is opened: gradient, advantage, credit, "
+                "entropy, a credit source (qrm, ...), any quantity of the page");
         v.field("out", out, "file to write; empty: RUN/explain.html");
     }
 };
@@ -34,6 +34,38 @@ struct Layer {
 };
 
 const int64_t TOKENS_OF_A_PAGE = 12000; // more makes a browser slow
+
+// What each credit source said, on its own scale.
+std::vector<Layer> scores_of(const StoredUpdate& update) {
+    const Rollouts& r = update.stored.batch;
+    std::vector<Layer> layers;
+    auto scores = [&](int i) { return update.stored.source[i].value("scores", Json::object()); };
+    if (r.rows() == 0) return layers;
+    const Json first = scores(0);
+    for (const auto& [name, unused] : first.items()) {
+        if (name == "rule") continue;
+        Layer layer{{name, "", "raw score of the source " + name, 0, true}, {}};
+        for (int i = 0; i < r.rows(); ++i) {
+            const Json of_row = scores(i);
+            const std::string& where = update.stored.where[i];
+            CHECK(of_row.contains(name), "%s: \"scores\" lacks \"%s\"", where.c_str(),
+                  name.c_str());
+            if (of_row[name].is_number()) {
+                layer.value.insert(layer.value.end(), r.length(i), of_row[name].get<double>());
+                continue;
+            }
+            std::vector<double> given = json_numbers(of_row, name.c_str(), where);
+            CHECK((int64_t)given.size() == r.length(i),
+                  "%s: \"scores\" of %s has %zu entries, but the completion has %lld tokens",
+                  where.c_str(), name.c_str(), given.size(), (long long)r.length(i));
+            layer.value.insert(layer.value.end(), given.begin(), given.end());
+        }
+        layer.quantity.centre = std::accumulate(layer.value.begin(), layer.value.end(), 0.0) /
+                                (double)std::max<size_t>(1, layer.value.size());
+        layers.push_back(std::move(layer));
+    }
+    return layers;
+}
 
 std::vector<Layer> layers_of(const StoredUpdate& update) {
     const Rollouts& r = update.stored.batch;
@@ -141,15 +173,23 @@ static int cmd_explain(const Args& args) {
     page.formula = algorithm_formula(run.algo);
     std::vector<Layer> layers;
     std::string missing;
-    for (Layer& layer : layers_of(update))
+    std::vector<Layer> all = layers_of(update);
+    for (Layer& layer : scores_of(update)) all.push_back(std::move(layer));
+    for (Layer& layer : all)
         if (layer.value.empty())
             missing += (missing.empty() ? "" : ", ") + layer.quantity.name;
         else
             layers.push_back(std::move(layer));
+    std::string known;
+    bool found = false;
     for (const Layer& layer : layers) {
-        if (layer.quantity.name == config.colour) page.chosen = page.quantities.size();
+        known += " " + layer.quantity.name + ",";
+        if (layer.quantity.name == config.colour)
+            page.chosen = page.quantities.size(), found = true;
         page.quantities.push_back(layer.quantity);
     }
+    CHECK(found, "colour=%s: the page has no such quantity; it has%s", config.colour.c_str(),
+          known.substr(0, known.size() - 1).c_str());
     if (!missing.empty())
         page.notes.push_back(
             "Not stored by this run, as its algorithm does not need it: " + missing + ".");

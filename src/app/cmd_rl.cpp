@@ -50,6 +50,11 @@ void store_rollouts(Run& run, int64_t step, const Batch& batch, const Plan& plan
                     {"logp_sampled", sampled[i]}};
         put_rollout(row, batch.numbers, i);
         put_plan(row, batch.numbers, plan, i);
+        row["correct"] = batch.checker[i] > 0;
+        for (const Channel& channel : batch.channels) // as the sources gave them
+            row["scores"][channel.name] = channel.per_token
+                                              ? json_list(channel.values, batch.numbers, i)
+                                              : Json(channel.values[i]);
         out.write(dump_row(row) + "\n");
     }
     out.commit();
@@ -72,13 +77,19 @@ double mean_error(const Rollouts& r) {
     return r.groups > 1 ? 1.96 * std::sqrt(square / (r.groups - 1.0) / r.groups) : 0;
 }
 
-// Station 3 knows rules; models as sources are listed by name so that an unknown one is told apart.
-void check_credit(const Json& credit) {
-    CHECK(credit.is_array() && credit.size() == 1 && credit[0].is_object() &&
-              json_string_or(credit[0], "source", "", "credit") == "rule",
-          "credit must be a list of one {\"source\": \"rule\", \"weight\": 1}, found %.100s; other "
-          "sources are not in this build",
-          dump_row(credit).c_str());
+// What the sources said of the step's completions, and how well each one's score of a completion ranks the
+// right ones over the wrong ones: a model that is being hacked rises in the first and falls in the second.
+void put_credit(Json& line, const Batch& batch) {
+    line["checker_mean"] = mean(batch.checker);
+    const std::vector<uint8_t> right(batch.checker.begin(), batch.checker.end());
+    for (const Channel& channel : batch.channels) {
+        if (channel.name == "rule") continue;
+        std::vector<double> score =
+            pooled_channel(channel, channel.name == "orm" ? "last" : "mean", batch.numbers.offset);
+        line["score_mean_" + channel.name] = mean(score);
+        const double accuracy = ranking_accuracy(score, right);
+        if (std::isfinite(accuracy)) line["ranking_accuracy_" + channel.name] = accuracy;
+    }
 }
 
 // What a step says of itself.
@@ -142,7 +153,6 @@ Json step_line(int64_t step, const Batch& batch, const Plan& plan, const UpdateS
 static int rl(RlConfig& config, const Args& args) {
     resolve_algorithm(config.algo, args, config.sample.max_new_tokens);
     check_select(config.select);
-    check_credit(config.credit);
     CHECK(!config.task.name.empty(), "task.name is missing: arithmetic, gsm8k or jsonl");
     CHECK(!config.model.path.empty(),
           "model.path is missing: the policy to start from (rlhf sft makes one)");
@@ -186,6 +196,11 @@ static int rl(RlConfig& config, const Args& args) {
         line["eval_pass@1"] = result.pass.value;
         line["eval_pass@1_low"] = result.pass.low, line["eval_pass@1_high"] = result.pass.high;
         line["eval_completion_tokens_mean"] = result.length;
+        if (const int k = config.train.eval_samples; k > 1) {
+            const std::string name = format("eval_pass@%d", k);
+            line[name] = result.pass_k.value;
+            line[name + "_low"] = result.pass_k.low, line[name + "_high"] = result.pass_k.high;
+        }
         progress.message(format("pass@1 %s %.3f [%.3f, %.3f] on %d held-out problems", when,
                                 result.pass.value, result.pass.low, result.pass.high,
                                 config.train.eval_problems));
@@ -211,9 +226,11 @@ static int rl(RlConfig& config, const Args& args) {
         Rollouts& r = batch.numbers;
         std::vector<std::vector<double>> sampled;
         for (const Completion& completion : batch.completion) sampled.push_back(completion.logp);
+        const std::vector<TrainSequence> sequences = all_tokens(r, batch.texts);
+        const double credit_begin = now();
+        learner.give_credit(batch, sequences);
+        credit_seconds += now() - credit_begin;
 
-        // what frozen networks say of the same tokens
-        const double reference_begin = now();
         UpdatePlan how;
         how.epochs = config.train.epochs, how.minibatches = config.train.minibatches;
         how.seed = mix64((uint64_t)config.run.seed ^ mix64((uint64_t)step));
@@ -221,7 +238,8 @@ static int rl(RlConfig& config, const Args& args) {
         const bool one_update = how.epochs * how.minibatches == 1;
         how.adopt_logp_old = !learner.exact && one_update && algo.kl_in == "loss";
         double gap = 0;
-        std::vector<TrainSequence> sequences = all_tokens(r, batch.texts);
+        // what frozen networks say of the same tokens
+        const double reference_begin = now();
         if (!learner.exact && !how.adopt_logp_old) {
             std::vector<double> old = learner.outputs_of(learner.trainer.pass, sequences, false);
             for (size_t n = 0; n < old.size(); ++n)
@@ -281,6 +299,7 @@ static int rl(RlConfig& config, const Args& args) {
         }
 
         Json line = step_line(step, batch, plan, update);
+        put_credit(line, batch);
         if (learner.critic)
             line["value_loss"] = critic.parts.value,
             line["critic_grad_norm"] = critic.step.grad_norm;

@@ -15,7 +15,19 @@ Learner::Learner(RlConfig& config_, const std::string& start, const std::string&
       trainer(*policy, config.train.tokens_per_micro_batch, config.train.tokens_per_micro_batch),
       task(make_task(config.task)),
       inputs(open_inputs(policy_directory, policy->config, config.data.template_name, true,
-                         config.chat)) {
+                         config.chat)),
+      sources(config.credit, task, inputs, policy_directory, start, compute,
+              config.train.tokens_per_micro_batch) {
+    const AdvantageConfig& advantage = config.algo.advantage;
+    CHECK(!sources.to_tokens() || advantage.credit_weight != 0,
+          "a credit source goes to the tokens, but algo.preset = %s has no use for token credit "
+          "(algo.advantage.credit_weight = 0); use reinforce_qrm or ppo_qrm, or set estimator and "
+          "credit_weight",
+          config.algo.preset.c_str());
+    CHECK(
+        sources.to_tokens() || advantage.estimator != "token",
+        "algo.advantage.estimator = token needs a credit source that goes to the tokens: one with "
+        "\"to\": \"tokens\" in the list credit");
     CHECK(policy->config.head == Head::lm, "%s is a reward model; rl needs a language model",
           policy_directory.c_str());
     CHECK(config.sample.temperature > 0,
@@ -45,13 +57,13 @@ Learner::Learner(RlConfig& config_, const std::string& start, const std::string&
         !compute.gpu && (compute.dtype == DType::f64 || cpu_gemm_is_batch_invariant(compute.gemm));
 }
 
-static void add_row(Batch& batch, Completion completion, double reward, const std::string& text,
+static void add_row(Batch& batch, Completion completion, double checker, const std::string& text,
                     const std::string& reason) {
     Rollouts& r = batch.numbers;
     r.group.push_back(completion.prompt);
     r.groups = std::max(r.groups, completion.prompt + 1);
     r.offset.push_back(r.offset.back() + (int64_t)completion.ids.size());
-    r.reward.push_back(reward);
+    batch.checker.push_back(checker);
     r.finished.push_back(completion.finished);
     r.logp_old.insert(r.logp_old.end(), completion.logp.begin(), completion.logp.end());
     r.entropy.insert(r.entropy.end(), completion.entropy.begin(), completion.entropy.end());
@@ -85,8 +97,7 @@ void Learner::roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& s
             const Completion& completion = drawn[(size_t)p * G + s];
             texts.push_back(inputs.text(completion.ids));
             verdicts.push_back(task.verify(fresh.problem[p], completion.ids, texts.back()));
-            double weight = json_number_or(config.credit[0], "weight", 1, "credit");
-            rewards.push_back(weight * verdicts.back().reward);
+            rewards.push_back(verdicts.back().reward);
             CHECK(std::isfinite(rewards.back()), "the reward of %s is not finite (%g)",
                   fresh.problem[p].where.c_str(), rewards.back());
         }
@@ -109,6 +120,14 @@ void Learner::roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& s
     credit_seconds += now() - start;
 }
 
+void Learner::give_credit(Batch& batch, const std::vector<TrainSequence>& sequences) {
+    Rollouts& r = batch.numbers;
+    batch.channels = sources.ask(
+        {batch.asked.problem, r.group, batch.texts.completion, sequences, batch.checker});
+    Credit credit = combine(batch.channels, sources.config, r.offset);
+    r.reward = std::move(credit.reward), r.credit = std::move(credit.token);
+}
+
 std::vector<double> Learner::outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,
                                         bool value) {
     OutputOptions options;
@@ -128,15 +147,20 @@ Evaluation Learner::evaluate() {
     int64_t count = std::min<int64_t>(config.train.eval_problems, task.count(Split::eval));
     for (int64_t i = 0; i < count; ++i) asked.add(task, Split::eval, i, inputs.options);
     SampleConfig sample = config.sample;
-    sample.n = 1;
+    sample.n = config.train.eval_samples;
     Evaluation result;
-    std::vector<double> right;
+    std::vector<int> right(count);
     for (const Completion& completion : generate(*policy, asked.prompt, sample, 0)) {
         Verdict verdict = task.verify(asked.problem[completion.prompt], completion.ids,
                                       inputs.text(completion.ids));
-        right.push_back(verdict.reward > 0);
-        result.length += (double)completion.ids.size() / (double)count;
+        right[completion.prompt] += verdict.reward > 0;
+        result.length += (double)completion.ids.size() / (double)(count * sample.n);
     }
-    result.pass = mean_over_prompts(right, 1);
+    auto pass_at = [&](int k) {
+        std::vector<double> values;
+        for (int hits : right) values.push_back(pass_at_k(sample.n, hits, k));
+        return mean_over_prompts(values, sample.n);
+    };
+    result.pass = pass_at(1), result.pass_k = pass_at(sample.n);
     return result;
 }

@@ -2,6 +2,7 @@
 // What a run of rl works with: its configuration, its networks, and stations 1 to 3 (task, rollout, credit).
 // The loop over all six is cmd_rl.cpp.
 
+#include "app/credit_sources.h"
 #include "app/inputs.h"
 #include "rl/select.h"
 #include "rl/update.h"
@@ -19,7 +20,7 @@ struct PromptSettings { // data.*: how a problem becomes a prompt
 struct RlTrainSettings { // train.*
     int64_t steps = 100;
     int prompts_per_step = 16, epochs = 1, minibatches = 1, tokens_per_micro_batch = 4096;
-    int max_rounds = 1, eval_every = 0, eval_problems = 256, store_every = 1;
+    int max_rounds = 1, eval_every = 0, eval_problems = 256, eval_samples = 1, store_every = 1;
     bool drop_truncated = false;
     void visit(Fields& v) {
         v.field("steps", steps, 1, 9e15, "S: batches of rollouts in the run");
@@ -39,6 +40,8 @@ struct RlTrainSettings { // train.*
                 "steps between evaluations; 0: before the first and after the last only");
         v.field("eval_problems", eval_problems, 0, 1e9,
                 "problems of the held-out split per evaluation; 0: no evaluation");
+        v.field("eval_samples", eval_samples, 1, 1e6,
+                "k: completions of each; above 1 also pass@k");
         v.field("store_every", store_every, 0, 1e9,
                 "steps between stored rollouts (RUN/rollouts/STEP.jsonl); 0: never");
     }
@@ -79,7 +82,13 @@ struct RlConfig {
         v.object("data", data, "how a problem becomes a prompt");
         v.object("chat", chat, "conversations");
         v.object("sample", sample, "station 2: rollout");
-        v.json("credit", credit, "station 3: a list of {\"source\": \"rule\", \"weight\": 1}");
+        v.json(
+            "credit", credit,
+            "station 3: a list of sources, each {\"source\": rule | oracle | orm | prm | qrm | "
+            "pgtg | "
+            "dpo_rm | implicit_prm | self, \"model\": DIR, \"weight\": 1, \"normalise\": none | "
+            "mean_std | std, \"pool\": none | mean | last | sum, \"to\": reward | tokens, \"eos\": "
+            "own | mean, \"clip\": 0, \"reference\": DIR}");
         v.object("algo", algo, "stations 4 and 6: advantage and loss");
         v.object("select", select, "station 5: what trains");
         v.object("train", train, "steps");
@@ -104,6 +113,8 @@ struct Batch {
     Asked asked; // (groups)
     std::vector<Completion> completion;
     std::vector<std::string> text, reason;
+    std::vector<double> checker;   // (rows) what the task's rule says, whoever gives the credit
+    std::vector<Channel> channels; // what the sources said
     Rollouts numbers;
     RolloutTexts texts;
     int rounds = 0;
@@ -111,7 +122,7 @@ struct Batch {
 };
 
 struct Evaluation {
-    Estimate pass;
+    Estimate pass, pass_k; // pass@1, pass@eval_samples
     double length = 0;
 };
 
@@ -129,16 +140,19 @@ struct Learner {
     std::unique_ptr<Pass> reference_pass;
     Task task;
     Inputs inputs;
+    CreditSources sources;
     bool exact;               // sampled log-probabilities are the trainer's
     int64_t next_problem = 0; // of the training split
     double ema = 0;           // of the baseline "ema"
 
-    // Stations 1 to 3 of one round: G completions of each prompt, and what the rule says.
+    // Stations 1 and 2 of one round: G completions of each prompt, and whether they are right.
     void roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& stats,
                   double& credit_seconds);
+    // Station 3: what the sources say of the whole batch.
+    void give_credit(Batch& batch, const std::vector<TrainSequence>& sequences);
     // logp of every completion token, or the critic's values, one sequence after another.
     std::vector<double> outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,
                                    bool value);
-    // One sample of each held-out problem.
+    // eval_samples completions of each held-out problem.
     Evaluation evaluate();
 };

@@ -64,18 +64,24 @@ void whiten(std::span<double> advantage, bool unbiased, double eps) {
     for (double& A : advantage) A = (A - centre) * scale;
 }
 
-static double k1_old(const Rollouts& r, int64_t n) { return r.logp_old[n] - r.logp_ref[n]; }
+// What a KL in the reward takes from token n, before beta.
+static double kl_in_reward(const Rollouts& r, int64_t n, const AlgoConfig& algo) {
+    if (algo.kl == "none" || algo.kl_in != "reward") return 0;
+    double k1 = r.logp_old[n] - r.logp_ref[n];
+    return algo.kl == "abs" ? std::abs(k1) : k1;
+}
 
 std::vector<double> shaped_rewards(const Rollouts& r, const AlgoConfig& algo) {
     std::vector<double> reward = r.reward;
-    bool kl = algo.kl != "none" && algo.kl_in == "reward" && algo.advantage.estimator == "outcome";
+    const bool kl = algo.advantage.estimator == "outcome";
     for (int i = 0; i < r.rows(); ++i) {
         if (algo.overlong_length > 0) {
             double over = r.length(i) - (algo.overlong_length - algo.overlong_cache);
             reward[i] -= algo.overlong_factor * std::clamp(over / algo.overlong_cache, 0.0, 1.0);
         }
         double sum = 0;
-        for (int64_t n = r.offset[i]; kl && n < r.offset[i + 1]; ++n) sum += k1_old(r, n);
+        for (int64_t n = r.offset[i]; kl && n < r.offset[i + 1]; ++n)
+            sum += kl_in_reward(r, n, algo);
         reward[i] -= algo.kl_coef * sum;
     }
     return reward;
@@ -117,12 +123,57 @@ static void normalise_group_tokens(Plan& plan, const Rollouts& r, const std::vec
         for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) plan.advantage[n] = out[k++];
 }
 
+// rho without its outcome: what each token earned on the way.
+static std::vector<double> token_rewards(const Rollouts& r, const AlgoConfig& algo) {
+    std::vector<double> rho(r.tokens());
+    for (int64_t n = 0; n < r.tokens(); ++n) {
+        rho[n] = -algo.kl_coef * kl_in_reward(r, n, algo);
+        if (!r.credit.empty()) rho[n] += algo.advantage.credit_weight * r.credit[n];
+    }
+    return rho;
+}
+
+// Credit that is a Q value already: no sum over what comes later, and the value is its baseline.
+static void token_advantages(Plan& plan, const Rollouts& r, std::span<const double> reward,
+                             std::span<const double> rho, const AdvantageConfig& advantage) {
+    const bool critic = advantage.value_weight != 0;
+    double weight = advantage.value_weight;
+    if (critic && advantage.scale_value) {
+        double deviation = std::sqrt(variance(r.value_old, mean(r.value_old), false));
+        weight = deviation > 0 ? weight / deviation : 0; // all equal: no baseline in them
+    }
+    if (critic) plan.ret.assign(r.tokens(), 0);
+    for (int i = 0; i < r.rows(); ++i)
+        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
+            const double ret = reward[i] + rho[n];
+            plan.advantage[n] = critic ? ret - weight * r.value_old[n] : ret;
+            if (critic) plan.ret[n] = ret;
+        }
+}
+
+// reward_to_go and gae: rewards, and what comes after them.
+static void sums_to_come(Plan& plan, const Rollouts& r, std::span<const double> reward,
+                         std::vector<double> rho, const AlgoConfig& algo) {
+    const bool critic = algo.advantage.estimator == "gae";
+    if (critic) plan.ret.assign(r.tokens(), 0);
+    for (int i = 0; i < r.rows(); ++i) {
+        int64_t first = r.offset[i], last = r.offset[i + 1] - 1;
+        if (last >= first) rho[last] += reward[i];
+        std::span<double> A(plan.advantage.data() + first, (size_t)r.length(i));
+        if (critic)
+            gae(A, {plan.ret.data() + first, A.size()}, {rho.data() + first, A.size()},
+                row_of(r.value_old, r, i), algo.gamma, algo.lambda);
+        else
+            for (int64_t n = last; n >= first; --n)
+                plan.advantage[n] = rho[n] + (n < last ? algo.gamma * plan.advantage[n + 1] : 0);
+    }
+}
+
 void compute_advantages(Plan& plan, const Rollouts& r, const AlgoConfig& algo) {
     const AdvantageConfig& advantage = algo.advantage;
-    const int64_t N = r.tokens();
     std::vector<std::vector<int>> groups = rows_by_group(r);
     std::vector<double> reward = shaped_rewards(r, algo);
-    plan.advantage.assign(N, 0);
+    plan.advantage.assign(r.tokens(), 0);
     plan.ret.clear();
 
     plan.single_groups = plan.equal_groups = 0;
@@ -150,27 +201,10 @@ void compute_advantages(Plan& plan, const Rollouts& r, const AlgoConfig& algo) {
     if (advantage.estimator == "outcome") {
         for (int i = 0; i < r.rows(); ++i)
             std::fill_n(plan.advantage.begin() + r.offset[i], r.length(i), reward[i]);
+    } else if (advantage.estimator == "token") {
+        token_advantages(plan, r, reward, token_rewards(r, algo), advantage);
     } else if (advantage.estimator != "group_tokens") {
-        std::vector<double> rho(N, 0);
-        bool kl = algo.kl != "none" && algo.kl_in == "reward";
-        for (int64_t n = 0; n < N; ++n) {
-            if (kl) rho[n] -= algo.kl_coef * k1_old(r, n);
-            if (!r.credit.empty()) rho[n] += advantage.credit_weight * r.credit[n];
-        }
-        bool critic = advantage.estimator == "gae";
-        if (critic) plan.ret.assign(N, 0);
-        for (int i = 0; i < r.rows(); ++i) {
-            int64_t first = r.offset[i], last = r.offset[i + 1] - 1;
-            if (last >= first) rho[last] += reward[i];
-            std::span<double> A(plan.advantage.data() + first, (size_t)r.length(i));
-            if (critic)
-                gae(A, {plan.ret.data() + first, A.size()}, {rho.data() + first, A.size()},
-                    row_of(r.value_old, r, i), algo.gamma, algo.lambda);
-            else
-                for (int64_t n = last; n >= first; --n)
-                    plan.advantage[n] =
-                        rho[n] + (n < last ? algo.gamma * plan.advantage[n + 1] : 0);
-        }
+        sums_to_come(plan, r, reward, token_rewards(r, algo), algo);
     }
 
     if (advantage.whiten != "none") {

@@ -1,7 +1,8 @@
 #pragma once
 // Station "advantage": rewards -> A per token. A pipeline of four choices (AdvantageConfig):
 //
-//   1. R_i      reward, + overlong penalty, - beta sum_t k1_it (kl_in=reward, estimator outcome)
+//   1. R_i      reward, + overlong penalty, - beta sum_t k_it (kl_in=reward, estimator outcome), where
+//               k = logp_old - logp_ref (kl=k1) or its absolute value (abs)
 //   2. R'_i   = (R_i - b) / (sigma + std_eps)          baseline b and std sigma over the prompt's completions
 //               (group_mean, leave_one_out) or the batch's (batch_mean, ema)
 //   3. outcome        A_it = R'_i
@@ -10,7 +11,9 @@
 //                     ret_t = A_t + V_t,  V = value_old, 0 after the last token
 //      group_tokens   A_it = (R_it - mean) / (sigma + std_eps) over all tokens of the prompt,
 //                     R_it = R_i + credit_weight credit_it                     [CAPO, eq. 2]
-//      with rho_it  = [t last] R'_i - beta k1_it (kl_in=reward) + credit_weight credit_it
+//      token          A_it = ret_it - value_weight V_it,  V = value_old (over its deviation: scale_value),
+//                     ret_it = R'_i + credit_weight credit_it - beta k_it (kl_in=reward)  [Q-RM, alg. 1]
+//      with rho_it  = [t last] R'_i - beta k_it (kl_in=reward) + credit_weight credit_it
 //   4. whiten         (A - mean) / sqrt(var + whiten_eps) over all tokens;  clip: |A| <= clip
 //
 // A prompt with one completion, or whose R_i are all equal, has A = 0 exactly where b and sigma are the

@@ -2,6 +2,7 @@
 
 Algorithm grpo_row(), dr_grpo_row(), dapo_row(), gspo_row(), gspo_token_row(), cispo_row(),
     reinforce_row(), rloo_row(), reinforce_pp_row(), reinforce_pp_baseline_row(), ppo_row();
+std::span<const Algorithm> qrm_rows();
 std::span<const Algorithm> peer_rows();
 
 std::span<const Algorithm> algorithm_table() {
@@ -12,6 +13,7 @@ std::span<const Algorithm> algorithm_table() {
                                        reinforce_row(),    rloo_row(),
                                        reinforce_pp_row(), reinforce_pp_baseline_row(),
                                        ppo_row()};
+        for (const Algorithm& row : qrm_rows()) rows.push_back(row);
         for (const Algorithm& row : peer_rows()) rows.push_back(row);
         return rows;
     }();
@@ -44,10 +46,11 @@ void AlgoConfig::visit(Fields& v) {
     v.field("dual_clip", dual_clip, 0, 1e9,
             "c: bound of the ratio where A < 0, at least 1; 0: none");
     v.field("ratio_cap", ratio_cap, 0, 1e9, "cispo: bound of the ratio; 0: none");
-    v.choice("kl", kl, {"none", "k1", "k2", "k3", "k3_ratio"},
+    v.choice("kl", kl, {"none", "k1", "abs", "k2", "k3", "k3_ratio"},
              "estimator of KL(policy || reference)");
     v.field("kl_coef", kl_coef, 0, 1e6, "beta: weight of the KL, per nat");
-    v.choice("kl_in", kl_in, {"loss", "reward"}, "where the KL stands; in the reward: k1 only");
+    v.choice("kl_in", kl_in, {"loss", "reward"},
+             "where the KL stands; in the reward: k1 or abs only");
     v.field("entropy_coef", entropy_coef, -1e6, 1e6, "c_e: loss -= c_e * entropy, per nat");
     v.choice("aggregation", aggregation,
              {"seq_mean_token_mean", "token_mean", "seq_mean_token_sum", "seq_mean_token_sum_norm",
@@ -98,9 +101,13 @@ void resolve_algorithm(AlgoConfig& algo, const Args& args, double longest) {
 
 void check_algorithm(const AlgoConfig& algo) {
     const AdvantageConfig& advantage = algo.advantage;
-    CHECK(algo.kl_in == "loss" || algo.kl == "k1" || algo.kl == "none",
-          "algo.kl = %s cannot stand in the reward: only k1 can; set algo.kl=k1 or algo.kl_in=loss",
+    CHECK(algo.kl_in == "loss" || algo.kl == "k1" || algo.kl == "abs" || algo.kl == "none",
+          "algo.kl = %s cannot stand in the reward: only k1 and abs can; set algo.kl=k1 or "
+          "algo.kl_in=loss",
           algo.kl.c_str());
+    CHECK(algo.kl_in == "reward" || algo.kl != "abs",
+          "algo.kl = abs, |logp_old - logp_ref|, stands in the reward only; set algo.kl_in=reward, "
+          "or another algo.kl");
     CHECK(algo.dual_clip == 0 || algo.dual_clip >= 1,
           "algo.dual_clip = %g must be 0 (off) or at least 1", algo.dual_clip);
     CHECK(algo.aggregation != "seq_mean_token_sum_norm" || algo.max_length_norm > 0,
@@ -111,12 +118,17 @@ void check_algorithm(const AlgoConfig& algo) {
               (algo.overlong_cache > 0 && algo.overlong_cache <= algo.overlong_length),
           "algo.overlong_cache = %g must be above 0 and at most algo.overlong_length = %g",
           algo.overlong_cache, algo.overlong_length);
-    CHECK(algo.value_coef == 0 || advantage.estimator == "gae",
-          "algo.value_coef = %g needs returns, which only algo.advantage.estimator = gae makes",
+    CHECK(algo.value_coef == 0 || needs_value(algo),
+          "algo.value_coef = %g needs returns, which only algo.advantage.estimator = gae, or token "
+          "with a value_weight, makes",
           algo.value_coef);
+    CHECK(advantage.value_weight == 0 || advantage.estimator == "token",
+          "algo.advantage.value_weight = %g has no effect with estimator = %s; only token "
+          "subtracts a weighted value",
+          advantage.value_weight, advantage.estimator.c_str());
     CHECK(advantage.credit_weight == 0 || advantage.estimator != "outcome",
           "algo.advantage.credit_weight = %g has no effect with estimator = outcome; use "
-          "reward_to_go, gae or group_tokens",
+          "token, reward_to_go, gae or group_tokens",
           advantage.credit_weight);
     CHECK(advantage.estimator != "group_tokens" || advantage.baseline == "group_mean",
           "algo.advantage.estimator = group_tokens subtracts the mean over the prompt's tokens; "
@@ -132,4 +144,8 @@ bool needs_all_tokens(const AlgoConfig& algo) {
 
 bool needs_reference(const AlgoConfig& algo) { return algo.kl != "none"; }
 
-bool needs_value(const AlgoConfig& algo) { return algo.advantage.estimator == "gae"; }
+bool needs_value(const AlgoConfig& algo) {
+    const AdvantageConfig& advantage = algo.advantage;
+    return advantage.estimator == "gae" ||
+           (advantage.estimator == "token" && advantage.value_weight != 0);
+}

@@ -12,7 +12,8 @@
 // How rewards become A per token (advantage.h has the formulas).
 struct AdvantageConfig {
     std::string baseline = "group_mean", std = "none", estimator = "outcome", whiten = "none";
-    double std_eps = 1e-6, whiten_eps = 1e-8, clip = 0, credit_weight = 0;
+    double std_eps = 1e-6, whiten_eps = 1e-8, clip = 0, credit_weight = 0, value_weight = 0;
+    bool scale_value = false;
     double ema = 0, ema_decay = 0.9;
     void visit(Fields& v) {
         v.choice("baseline", baseline, {"none", "group_mean", "leave_one_out", "batch_mean", "ema"},
@@ -20,9 +21,11 @@ struct AdvantageConfig {
         v.choice("std", std, {"none", "unbiased", "population"},
                  "sigma: what R - b is divided by, over the same completions as b");
         v.field("std_eps", std_eps, 0, 1, "added to sigma");
-        v.choice("estimator", estimator, {"outcome", "reward_to_go", "gae", "group_tokens"},
-                 "A per token: the completion's, discounted rewards to come, GAE, or token rewards "
-                 "normalised over all tokens of the prompt");
+        v.choice("estimator", estimator,
+                 {"outcome", "reward_to_go", "gae", "group_tokens", "token"},
+                 "A per token: the completion's, discounted rewards to come, GAE, token rewards "
+                 "normalised over all tokens of the prompt, or the token's own credit as it is "
+                 "(a Q value)");
         v.choice("whiten", whiten, {"none", "population", "unbiased"},
                  "(A - mean) / sqrt(var + whiten_eps) over all tokens, with this variance");
         v.field("whiten_eps", whiten_eps, 0, 1, "under the root");
@@ -30,6 +33,10 @@ struct AdvantageConfig {
         v.field("credit_weight", credit_weight, -1e6, 1e6,
                 "weight of the rows' per-token credit in the token rewards (estimators other than "
                 "outcome)");
+        v.field("value_weight", value_weight, 0, 1e6,
+                "c_v: estimator=token subtracts c_v V from the credit; 0: no critic");
+        v.field("scale_value", scale_value,
+                "estimator=token: V is divided by its deviation over the batch first");
         v.field("ema", ema, -1e9, 1e9, "baseline=ema: its value before this batch");
         v.field("ema_decay", ema_decay, 0, 1, "baseline=ema: share of the old value in the new");
     }

@@ -7,6 +7,7 @@
 //   k2         x^2 / 2                   x                 unbiased gradient on-policy
 //   k3         exp(delta) - delta - 1    1 - exp(delta)    GRPO's
 //   k3_ratio   r k3                      r x               (r k3)' = r k3 + r (1 - exp(delta)) = r x
+//   abs        |x|                       -                 Q-RM's public code; in the reward only
 //
 // No clamps.
 

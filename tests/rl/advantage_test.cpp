@@ -115,6 +115,37 @@ TEST(Advantage, RewardToGoCarriesKlAndCredit) {
     EXPECT_NEAR(plan.advantage[0], -0.005 + 0.75125, 1e-15);
 }
 
+TEST(Advantage, ATokensOwnCreditLessKlAndValue) {
+    Rollouts r = rollouts_of({{2, 0}}, 3);
+    r.credit = {1, -1, 0.5, 2, 0, -2};
+    Plan reinforce = advantages_of(r, preset_algorithm("reinforce_qrm"));
+    for (int n = 0; n < 6; ++n)
+        EXPECT_EQ(reinforce.advantage[n], (n < 3 ? 2 : 0) + r.credit[n]); // and the outcome, if any
+    EXPECT_TRUE(reinforce.ret.empty());
+
+    AlgoConfig algo = preset_algorithm("ppo_qrm");
+    Plan ppo = advantages_of(r, algo);
+    for (int n = 0; n < 6; ++n) {
+        double ret = (n < 3 ? 2 : 0) + r.credit[n] - 0.01 * (r.logp_old[n] - r.logp_ref[n]);
+        EXPECT_NEAR(ppo.ret[n], ret, 1e-15);
+        EXPECT_NEAR(ppo.advantage[n], ret - r.value_old[n], 1e-15);
+    }
+
+    algo = preset_algorithm("ppo_qrm_code");
+    Plan code = advantages_of(r, algo);
+    double mean = 0, square = 0;
+    for (double v : r.value_old) mean += v / 6;
+    for (double v : r.value_old) square += (v - mean) * (v - mean) / 6;
+    for (int n = 0; n < 6; ++n) {
+        double kl = std::abs(r.logp_old[n] - r.logp_ref[n]);
+        double ret = (n < 3 ? 2 : 0) + r.credit[n] - 0.01 * kl;
+        EXPECT_NEAR(code.ret[n], ret, 1e-15);
+        EXPECT_NEAR(code.advantage[n], ret - 0.01 * r.value_old[n] / std::sqrt(square), 1e-13);
+    }
+    r.value_old.assign(6, 3); // a critic that says the same of everything is no baseline
+    EXPECT_EQ(advantages_of(r, algo).advantage, code.ret);
+}
+
 TEST(Advantage, KlInTheRewardOfACompletionIsItsSum) {
     Rollouts r = rollouts_of({{1, 0}}, 2);
     r.logp_old = {-1, -1, -1, -1}, r.logp_ref = {-2, -1.5, -1, -1};

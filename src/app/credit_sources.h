@@ -1,0 +1,35 @@
+#pragma once
+// The sources of station "credit", bound to what they need: rules to the task, models to their directories.
+// A model sees prompt and completion as ids and answers with raw numbers; it is frozen.
+
+#include "app/inputs.h"
+#include "credit/channel.h"
+#include "credit/reward_model.h"
+
+#include <map>
+
+// A batch of completions as the sources see it.
+struct Judged {
+    const std::vector<Problem>& problem;                 // (groups)
+    std::span<const int> group;                          // (rows)
+    const std::vector<std::vector<int32_t>>& completion; // (rows)
+    const std::vector<TrainSequence>& sequence; // (rows) prompt and completion, every token listed
+    std::span<const double> checker; // (rows) what the task's rule says, 1 right, 0 wrong
+};
+
+struct CreditSources {
+    // start: the policy's first weights, what "self" reads and log-ratios are taken to unless told otherwise.
+    CreditSources(const Json& credit, const Task& task, const Inputs& inputs,
+                  const std::string& policy, const std::string& start, const ComputeConfig& compute,
+                  int tokens_per_micro_batch);
+
+    std::vector<Channel> ask(const Judged& batch);
+    bool to_tokens() const; // whether a source goes to the tokens
+    bool to_reward() const;
+
+    std::vector<SourceConfig> config;
+    const Task& task;
+    const Inputs& inputs;
+    std::vector<std::shared_ptr<RewardModel>>
+        model; // per source, null for rules; one per directory
+};

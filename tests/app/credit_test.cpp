@@ -1,0 +1,87 @@
+// Credit sources inside rl, as a user runs them: on the tiny model, with rules and with a policy's own
+// log-probabilities as reward model.
+
+#include "command.h"
+
+namespace {
+struct Start : testing::Test {
+    Scratch scratch;
+    void SetUp() override {
+        ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + scratch("start"),
+                        "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
+                      .status,
+                  0);
+    }
+    Outcome rl(const std::string& name, std::vector<std::string> more) {
+        std::vector<std::string> words = {"rl",
+                                          "model.path=" + scratch("start"),
+                                          "task.name=arithmetic",
+                                          "run.dir=" + scratch(name),
+                                          "sample.n=2",
+                                          "sample.max_new_tokens=6",
+                                          "train.steps=2",
+                                          "train.prompts_per_step=2",
+                                          "train.eval_problems=2",
+                                          "train.eval_samples=3"};
+        words.insert(words.end(), more.begin(), more.end());
+        return rlhf(words);
+    }
+    std::vector<Json> rollouts(const std::string& name) {
+        return rows_of(scratch(name) + "/rollouts/000001.jsonl");
+    }
+};
+} // namespace
+
+using CreditCommand = Start;
+
+TEST_F(CreditCommand, TokenCreditIsStoredAndIsTheAdvantage) {
+    Outcome outcome =
+        rl("self", {"algo.preset=reinforce_qrm", R"(credit=[{"source": "self"}, {"source": "rule",
+            "weight": 0}])"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    double sum = 0, square = 0, n = 0;
+    for (const Json& row : rollouts("self")) {
+        EXPECT_EQ(row["scores"]["self"].size(), row["completion_ids"].size());
+        EXPECT_EQ(row["credit"], row["advantage"]);
+        // the policy itself is still what it was: its log-probabilities are the scores
+        for (size_t t = 0; t < row["logp_old"].size(); ++t)
+            EXPECT_NEAR(row["scores"]["self"][t].get<double>(), row["logp_old"][t].get<double>(),
+                        1e-5);
+        for (const Json& c : row["credit"]) {
+            double x = c.get<double>();
+            sum += x, square += x * x, ++n;
+        }
+    }
+    EXPECT_NEAR(sum / n, 0, 1e-6);
+    EXPECT_NEAR(square / n, 1, 1e-6);
+    Json line = rows_of(scratch("self") + "/metrics.jsonl").back();
+    for (const char* key : {"checker_mean", "score_mean_self", "eval_pass@3", "eval_pass@3_low"})
+        EXPECT_TRUE(line.contains(key)) << key;
+    outcome = rlhf({"explain", scratch("self"), "colour=self"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(
+        contains(read_file(scratch("self") + "/explain.html"), "raw score of the source self"));
+    expect_refusal(rlhf({"explain", scratch("self"), "colour=beauty"}), {"beauty", "gradient"});
+}
+
+TEST_F(CreditCommand, OracleMarksEveryTokenOfAStep) {
+    Outcome outcome = rl("oracle", {"algo.preset=ppo_qrm", R"(credit=[{"source": "oracle"}])"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    for (const Json& row : rollouts("oracle"))
+        for (const Json& x : row["scores"]["oracle"]) EXPECT_EQ(std::abs(x.get<double>()), 1);
+}
+
+TEST_F(CreditCommand, MisfitsAreRefused) {
+    expect_refusal(rl("a", {R"(credit=[{"source": "oracle"}])"}),
+                   {"token credit", "reinforce_qrm"});
+    expect_refusal(rl("b", {"algo.preset=reinforce_qrm"}), {"estimator = token", "tokens"});
+    expect_refusal(rl("c", {"algo.preset=reinforce_qrm",
+                            R"(credit=[{"source": "qrm", "model": ")" + scratch("start") + "\"}]"}),
+                   {"plain language model", "rlhf reward"});
+    expect_refusal(rl("d", {"algo.preset=reinforce_qrm", R"(credit=[{"source": "qrm"}])"}),
+                   {"model"});
+    expect_refusal(
+        rl("e", {"algo.preset=reinforce_qrm",
+                 R"(credit=[{"source": "self", "model": "tests/golden/models/llama"}])"}),
+        {"vocabular"});
+}
