@@ -1,0 +1,109 @@
+#pragma once
+// Host side of the GPU backend: the install functions of the op files, the calling thread's device with
+// its stream, GEMM handle and scratch, error checks, and the check of an argument.
+//
+// Every op runs on one stream, so ops run one after another and share one scratch block.
+
+#include "ops/gpu.h"
+
+#include <cublas_v2.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+namespace gpu {
+
+using bf16 = __nv_bfloat16;
+
+template <class T> void install_memory(Ops& ops);
+template <class T> void install_embedding(Ops& ops);
+template <class T> void install_linear(Ops& ops);
+template <class T> void install_rmsnorm(Ops& ops);
+template <class T> void install_residual(Ops& ops);
+template <class T> void install_head_norm(Ops& ops);
+template <class T> void install_rope(Ops& ops);
+template <class T> void install_attention(Ops& ops);
+template <class T> void install_decode(Ops& ops);
+template <class T> void install_swiglu(Ops& ops);
+template <class T> void install_token_logprob(Ops& ops);
+template <class T> void install_sample(Ops& ops);
+template <class T> void install_adamw(Ops& ops);
+
+struct Context {
+    int device = -1;
+    cudaStream_t stream = nullptr;
+    cublasHandle_t blas = nullptr;
+    void* blas_workspace = nullptr;
+    void* scratch = nullptr;
+    size_t scratch_bytes = 0;
+    bool recording = false; // between graph_begin and graph_end
+
+    ~Context();
+};
+
+// The calling thread's; made at its first use.
+Context& context();
+
+// Scratch of the op that is being launched; the next op may overwrite it. 32 MiB are there from the
+// start, and more is taken when an op needs more (attention backward and embedding backward of very
+// large batches): a step allocates nothing once everything has run at full size.
+constexpr size_t first_scratch_bytes = 32 << 20;
+void* scratch(size_t bytes);
+
+// Fails with what CUDA says. `what`: the call or the op.
+void check_cuda(cudaError_t status, const char* what);
+void check_blas(cublasStatus_t status, const char* what);
+
+template <class T> constexpr DType dtype_of() {
+    if constexpr (std::is_same_v<T, bf16>)
+        return DType::bf16;
+    else
+        return ::dtype_of<T>();
+}
+
+// The elements of an argument, after its shape and type were checked.
+template <class T>
+T* arg(const char* op, const char* name, const Tensor& tensor,
+       std::initializer_list<int64_t> shape) {
+    check_shape(op, name, tensor, shape);
+    CHECK(tensor.dtype == dtype_of<T>(), "%s: %s is %s, wanted %s", op, name,
+          dtype_name(tensor.dtype), dtype_name(dtype_of<T>()));
+    return static_cast<T*>(tensor.data);
+}
+
+// The same for an argument that may be left out: null then.
+template <class T>
+T* optional_arg(const char* op, const char* name, const Tensor& tensor,
+                std::initializer_list<int64_t> shape) {
+    return tensor ? arg<T>(op, name, tensor, shape) : nullptr;
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Launches a kernel on the context's stream.
+template <class... Parameters, class... Arguments>
+void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+            Arguments... arguments) {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared > (48 << 10)) // more than this must be asked for
+        check_cuda(
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
+            op);
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid, config.blockDim = block;
+    config.dynamicSmemBytes = shared, config.stream = context().stream;
+    check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), op);
+}
+
+// Kernels move 8 elements per thread and access (16 bytes of bf16, twice 16 of f32) where every row of
+// every array begins at a multiple of 16 bytes, and single elements elsewhere.
+constexpr int full_width = 8;
+template <class... T> bool is_aligned(const T*... arrays) {
+    return ((((uintptr_t)arrays & 15) == 0) && ...);
+}
+
+// Calls f with the width as a compile-time constant: f(std::integral_constant<int, 8 or 1>).
+template <class F> void with_width(bool full, F f) {
+    full ? f(std::integral_constant<int, full_width>()) : f(std::integral_constant<int, 1>());
+}
+
+} // namespace gpu
