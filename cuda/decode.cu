@@ -174,9 +174,10 @@ __global__ void __launch_bounds__(128)
         all += exp2_approximate(stats[2 * i] - most) * stats[2 * i + 1];
     for (int d = threadIdx.x % 32; d < D; d += 32) {
         float value = 0;
-        UNROLL_BY(4)
-        for (int i = 0; i < splits; ++i) value +=
-            exp2_approximate(stats[2 * i] - most) * stats[2 * i + 1] * part[i * D + d];
+        UNROLL_BY(4) for (int i = 0; i < splits; ++i) {
+            const float weight = exp2_approximate(stats[2 * i] - most) * stats[2 * i + 1];
+            value += weight * part[i * D + d];
+        }
         y[row * D + d] = from_float<bf16>(value / all);
     }
 }
