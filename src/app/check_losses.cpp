@@ -3,8 +3,8 @@
 
 #include "app/check.h"
 #include "base/rng.h"
+#include "credit/dpo.h"
 #include "rl/advantage.h"
-#include "rl/dpo.h"
 #include "rl/loss.h"
 #include "rl/select.h"
 

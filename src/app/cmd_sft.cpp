@@ -2,14 +2,11 @@
 
 #include "app/commands.h"
 #include "app/inputs.h"
-#include "base/rng.h"
+#include "app/train_loop.h"
 #include "model/hf.h"
-#include "report/tensorboard.h"
 #include "train/order.h"
-#include "train/run.h"
 #include "train/sft_loss.h"
 
-#include <chrono>
 #include <cstdio>
 
 namespace {
@@ -56,15 +53,6 @@ struct TrainingData {
     }
     TrainSequence of_task(Split split, int64_t i) {
         return train_sequence(problem_row(task.problem(split, i), options, RowNeed::completion));
-    }
-    // 64 bits of all rows: a resumed run must see what it saw before.
-    std::string fingerprint() const {
-        uint64_t hash = rows.size();
-        for (const TrainSequence& row : rows) {
-            for (int32_t id : row.ids) hash = mix64(hash ^ (uint64_t)id);
-            for (int32_t t : row.target) hash = mix64(hash + (uint64_t)t);
-        }
-        return format("%016llx", (unsigned long long)hash);
     }
 };
 
@@ -117,10 +105,6 @@ double mean_loss(Trainer& trainer, const std::vector<TrainSequence>& sequences) 
     return sum / (double)count;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // The directory to load from: the checkpoint, the user's model, or the built-in one, made here.
 std::string start_directory(const SftConfig& config, Run& run) {
     if (!run.checkpoint.empty()) return run.checkpoint;
@@ -141,16 +125,12 @@ static int sft(SftConfig& config, const Args&) {
     const ComputeConfig compute = apply_compute(config.compute);
     const int64_t steps = config.train.steps;
     Run run(config.run, fields, steps);
-    if (run.finished()) {
-        std::printf("finished: %s has %lld of %lld steps; the model is %s\n",
-                    config.run.dir.c_str(), (long long)run.step, (long long)steps,
-                    run.checkpoint.c_str());
-        return 0;
-    }
+    if (tell_if_finished(run, steps)) return 0;
     std::string directory = start_directory(config, run);
     std::unique_ptr<Model> model = load_model(directory, compute, false);
     CHECK(model->config.head == Head::lm, "%s is a reward model; sft needs a language model",
           directory.c_str());
+    model->config.reward_head = model->config.reward_kind = ""; // a language model leaves here
     Inputs inputs = open_inputs(directory, model->config, config.data.template_name,
                                 config.data.add_eos, config.chat);
     std::vector<TrainSequence> held_out;
@@ -158,60 +138,30 @@ static int sft(SftConfig& config, const Args&) {
     const int budget = config.train.tokens_per_micro_batch;
     Trainer trainer(*model, budget, budget);
 
-    Json state = {{"rows", data.rows.size()}, {"data", data.fingerprint()}};
-    if (run.step > 0) {
-        Json saved = run.resumed_state();
-        CHECK(saved["data"] == state["data"],
-              "%s does not hold the rows that %s was trained on; put them back, or choose another "
-              "run.dir",
-              config.data.train.c_str(), run.checkpoint.c_str());
-        state = saved;
-        load_checkpoint(run, trainer);
-    }
-    run.begin();
-    EventLog events;
-    events.open(config.run.dir, run.step);
-
-    Progress progress("sft", "steps", steps, run.step);
-    if (run.step > 0) progress.message(format("continuing from %s", run.checkpoint.c_str()));
-    double after = 0;
-    for (int64_t step = run.step + 1; step <= steps; ++step) {
-        Json line = {{"step", step}};
-        if (step == 1 && !held_out.empty()) {
-            double before = mean_loss(trainer, held_out);
-            state["eval_loss_before"] = line["eval_loss_before_nats_per_token"] = before;
-            progress.message(format("eval loss before %.4f nats per token", before));
-        }
-        auto start = std::chrono::steady_clock::now();
+    TrainLoop loop{"sft",
+                   "loss_nats_per_token",
+                   run,
+                   trainer,
+                   config.train,
+                   config.optim,
+                   config.data.train,
+                   fingerprint_of(data.rows)};
+    loop.gradients = [&](int64_t step, Json&) {
         std::vector<TrainSequence> sequences = data.step(step);
-        StepStats stats = accumulate_gradients(trainer, sequences, sft_loss(sequences));
-        double lr = config.optim.lr(step, steps);
-        apply_update(trainer, config.optim.adamw, lr, stats);
-        double seconds = seconds_since(start);
-
-        line.update({{"loss_nats_per_token", stats.loss},
-                     {"grad_norm", stats.grad_norm},
-                     {"lr", lr},
-                     {"tokens", stats.tokens},
-                     {"step_seconds", seconds},
-                     {"trained_tokens", stats.targets},
-                     {"micro_batches", stats.micro_batches},
-                     {"tokens_per_s", (double)stats.tokens / seconds}});
-        bool due = config.train.eval_every > 0 && step % config.train.eval_every == 0;
-        if (!held_out.empty() && (due || step == steps)) {
-            line["eval_loss_nats_per_token"] = after = mean_loss(trainer, held_out);
-            progress.message(
-                format("eval loss after step %lld %.4f nats per token", (long long)step, after));
-        }
-        run.log(line);
-        events.write(line);
-        if (run.save_due(step)) save_checkpoint(run, trainer, step, state);
-        progress.update(
-            step, format("loss %.4f  %.0f tokens/s", stats.loss, (double)stats.tokens / seconds));
-    }
+        return accumulate_gradients(trainer, sequences, sft_loss(sequences));
+    };
+    if (!held_out.empty())
+        loop.evaluate = [&](bool before) {
+            double loss = mean_loss(trainer, held_out);
+            const char* name =
+                before ? "eval_loss_before_nats_per_token" : "eval_loss_nats_per_token";
+            return TrainLoop::Held{{{name, loss}}, format("eval loss %.4f nats per token", loss)};
+        };
+    loop.go();
     if (!held_out.empty())
         std::printf("eval loss %.4f before, %.4f after, nats per token\n",
-                    state["eval_loss_before"].get<double>(), after);
+                    loop.before["eval_loss_before_nats_per_token"].get<double>(),
+                    loop.after["eval_loss_nats_per_token"].get<double>());
     std::printf("the model is %s\n", run.checkpoint.c_str());
     return 0;
 }

@@ -17,9 +17,12 @@ extern const Command loss_command;
 extern const Command report_command;
 extern const Command tokenize_command;
 extern const Command sft_command;
+extern const Command pairs_command;
+extern const Command reward_command;
 extern const Command rl_command;
 extern const Command generate_command;
 extern const Command logprob_command;
+extern const Command score_command;
 
 static const Command* const commands[] = {
     // clang-format off
@@ -30,6 +33,9 @@ static const Command* const commands[] = {
     &logprob_command,
     &generate_command,
     &sft_command,
+    &pairs_command,
+    &reward_command,
+    &score_command,
     &rl_command,
     &eval_command,
     &loss_command,

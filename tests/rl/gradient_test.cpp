@@ -1,7 +1,7 @@
 // Central differences of every loss by logp, value and entropy, and both sides of every branch.
 
+#include "credit/dpo.h"
 #include "rl/advantage.h"
-#include "rl/dpo.h"
 #include "rl/kl.h"
 #include "rl/loss.h"
 #include "rl/policy_terms.h"

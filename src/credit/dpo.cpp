@@ -1,9 +1,7 @@
-#include "rl/dpo.h"
+#include "credit/dpo.h"
 
 #include "base/check.h"
-
-#include <algorithm>
-#include <cmath>
+#include "credit/sigmoid.h"
 
 static double log_ratio(std::span<const double> logp, std::span<const double> logp_ref) {
     CHECK(logp.size() == logp_ref.size(), "dpo: %zu log-probabilities but %zu of the reference",
@@ -13,9 +11,6 @@ static double log_ratio(std::span<const double> logp, std::span<const double> lo
     return sum;
 }
 
-// log(1 + e^x) without overflow: -log sigma(-x)
-static double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
-
 DpoTerm dpo_loss(std::span<const double> chosen, std::span<const double> chosen_ref,
                  std::span<const double> rejected, std::span<const double> rejected_ref,
                  double beta, double label_smoothing) {
@@ -24,6 +19,6 @@ DpoTerm dpo_loss(std::span<const double> chosen, std::span<const double> chosen_
     double margin = reward_chosen - reward_rejected;
     double loss = (1 - label_smoothing) * softplus(-margin) + label_smoothing * softplus(margin);
     // eps - sigma(-m)
-    double dmargin = label_smoothing - std::exp(-softplus(margin));
+    double dmargin = label_smoothing - sigmoid(-margin);
     return {loss, margin, beta * dmargin, -beta * dmargin, reward_chosen, reward_rejected};
 }

@@ -1,0 +1,81 @@
+#include "app/train_loop.h"
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "report/tensorboard.h"
+
+#include <cstdio>
+
+std::string fingerprint_of(const std::vector<TrainSequence>& sequences) {
+    uint64_t hash = sequences.size();
+    for (const TrainSequence& row : sequences) {
+        for (int32_t id : row.ids) hash = mix64(hash ^ (uint64_t)id);
+        for (int32_t t : row.target) hash = mix64(hash + (uint64_t)t);
+    }
+    return format("%016llx", (unsigned long long)hash);
+}
+
+bool tell_if_finished(const Run& run, int64_t steps) {
+    if (!run.finished()) return false;
+    std::printf("finished: %s has %lld of %lld steps; the model is %s\n", run.settings.dir.c_str(),
+                (long long)run.step, (long long)steps, run.checkpoint.c_str());
+    return true;
+}
+
+void TrainLoop::go() {
+    const int64_t steps = train.steps;
+    Json state = {{"data", fingerprint}};
+    if (run.step > 0) {
+        Json saved = run.resumed_state();
+        CHECK(saved["data"] == state["data"],
+              "%s does not hold the rows that %s was trained on; put them back, or choose another "
+              "run.dir",
+              data_name.c_str(), run.checkpoint.c_str());
+        state = saved;
+        load_checkpoint(run, trainer);
+    }
+    run.begin();
+    EventLog events;
+    events.open(run.settings.dir, run.step);
+
+    Progress progress(name, "steps", steps, run.step);
+    if (run.step > 0) progress.message(format("continuing from %s", run.checkpoint.c_str()));
+    for (int64_t step = run.step + 1; step <= steps; ++step) {
+        Json line = {{"step", step}};
+        if (step == 1 && evaluate) {
+            Held held = evaluate(true);
+            state["before"] = held.members;
+            line.update(held.members);
+            progress.message("before: " + held.words);
+        }
+        double start = now();
+        Json more = Json::object();
+        StepStats stats = gradients(step, more);
+        double lr = optim.lr(step, steps);
+        apply_update(trainer, optim.adamw, lr, stats);
+        double seconds = now() - start;
+
+        line.update({{loss_name, stats.loss},
+                     {"grad_norm", stats.grad_norm},
+                     {"lr", lr},
+                     {"tokens", stats.tokens},
+                     {"step_seconds", seconds},
+                     {"trained_tokens", stats.targets},
+                     {"micro_batches", stats.micro_batches},
+                     {"tokens_per_s", (double)stats.tokens / seconds}});
+        line.update(more);
+        bool due = train.eval_every > 0 && step % train.eval_every == 0;
+        if (evaluate && (due || step == steps)) {
+            Held held = evaluate(false);
+            after = held.members;
+            line.update(held.members);
+            progress.message(format("after step %lld: ", (long long)step) + held.words);
+        }
+        run.log(line);
+        events.write(line);
+        if (run.save_due(step)) save_checkpoint(run, trainer, step, state);
+        progress.update(
+            step, format("loss %.4f  %.0f tokens/s", stats.loss, (double)stats.tokens / seconds));
+    }
+    if (state.contains("before")) before = state["before"];
+}

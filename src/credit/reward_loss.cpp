@@ -1,0 +1,206 @@
+#include "credit/reward_loss.h"
+
+#include "base/config.h"
+#include "credit/dpo.h"
+#include "credit/implicit_prm.h"
+#include "credit/orm.h"
+#include "credit/pgtg.h"
+#include "credit/prm.h"
+#include "credit/qrm.h"
+
+#include <cmath>
+
+using Reads = RewardKind::Reads;
+static const RewardKind kinds[] = {
+    // clang-format off
+    {"orm",           Head::sequence_classification, Reads::last,   true,  false, 1,   ""},
+    {"orm_pointwise", Head::sequence_classification, Reads::last,   false, false, 1,   "0 or 1"},
+    {"prm",           Head::token_classification,    Reads::steps,  false, false, 1,   "-1, 0 or 1"},
+    {"pgtg",          Head::token_classification,    Reads::tokens, true,  false, 1,   ""},
+    {"qrm",           Head::token_classification,    Reads::tokens, true,  false, 0.2, ""},
+    {"dpo_rm",        Head::lm,                      Reads::tokens, true,  true,  0.1, ""},
+    {"implicit_prm",  Head::lm,                      Reads::tokens, false, true,  1,   "0 or 1"},
+    // clang-format on
+};
+
+void RewardSettings::visit(Fields& v) {
+    std::vector<std::string> names = {""};
+    for (const RewardKind& row : kinds) names.push_back(row.name);
+    v.choice("kind", kind, names, "which reward model: its loss, head and data");
+    v.choice("head", head, {"scalar", "logit", "log_softmax"},
+             "qrm: Z as a scalar read at the token itself, or as the taken token's logit or "
+             "log-probability in the vocabulary head");
+    v.field(
+        "reference", reference,
+        "dpo_rm, implicit_prm: the model of the log-ratio; empty: the one training starts from");
+    v.field(
+        "beta", beta, 0, 1e6,
+        "beta: factor on the scores of qrm, dpo_rm, implicit_prm; 0: the kind's own (0.2, 0.1, 1)");
+    v.field("gamma", gamma, -1e6, 1e6, "gamma: qrm's margin");
+    v.field("ce_coef", ce_coef, 0, 1e6,
+            "eta: qrm with head=log_softmax: weight of the cross entropy on the chosen answer");
+    v.field("focal", focal, 0, 100, "f: orm_pointwise: exponent of the focal weight; 0: none");
+}
+
+const RewardKind& reward_kind(const std::string& name) {
+    std::string list;
+    for (const RewardKind& row : kinds) {
+        if (name == row.name) return row;
+        list += format("%s%s", list.empty() ? "" : ", ", row.name);
+    }
+    fail("reward.kind is \"%s\"; it must be one of %s", name.c_str(), list.c_str());
+}
+
+void resolve_reward(RewardSettings& settings) {
+    const RewardKind& kind = reward_kind(settings.kind);
+    const bool qrm = settings.kind == "qrm";
+    if (settings.beta == 0) settings.beta = kind.beta;
+    CHECK(qrm || settings.head == "scalar",
+          "reward.head=%s belongs to reward.kind=qrm; %s has one head only", settings.head.c_str(),
+          kind.name);
+    CHECK(kind.ratio || settings.reference.empty(),
+          "reward.reference=%s: the loss of %s has no reference", settings.reference.c_str(),
+          kind.name);
+    CHECK(settings.kind == "orm_pointwise" || settings.focal == 0,
+          "reward.focal=%g belongs to reward.kind=orm_pointwise", settings.focal);
+    if (!qrm || settings.head != "log_softmax") settings.ce_coef = 0;
+}
+
+ScoreHead trained_head(const RewardSettings& settings) {
+    if (reward_kind(settings.kind).ratio) return ScoreHead::log_prob;
+    if (settings.head == "logit") return ScoreHead::logit;
+    return settings.head == "log_softmax" ? ScoreHead::log_softmax : ScoreHead::scalar;
+}
+
+void shape_reward_model(ModelConfig& config, const RewardSettings& settings) {
+    const ScoreHead head = trained_head(settings);
+    config.reward_kind = settings.kind;
+    config.reward_head =
+        head == ScoreHead::logit || head == ScoreHead::log_softmax ? settings.head : "";
+    config.head = head == ScoreHead::scalar ? reward_kind(settings.kind).model_head : Head::lm;
+    if (config.head == Head::lm) return;
+    config.score_bias = false; // a constant added to all scores changes no pair
+}
+
+// ---- the loss of one pair or answer -------------------------------------------------------------
+
+static double pair_loss(const RewardSettings& settings, std::span<const double> chosen,
+                        std::span<const double> rejected, const RewardBatch& batch, int index,
+                        std::span<double> dchosen, std::span<double> drejected) {
+    if (settings.kind == "qrm")
+        return qrm_loss(chosen, rejected, settings.beta, settings.gamma, dchosen, drejected);
+    if (settings.kind == "pgtg") return pgtg_loss(chosen, rejected, dchosen, drejected);
+    if (settings.kind == "orm")
+        return orm_loss(chosen.back(), rejected.back(), dchosen.back(), drejected.back());
+    DpoTerm term = dpo_loss(chosen, batch.logp_ref[index], rejected, batch.logp_ref[index + 1],
+                            settings.beta, 0);
+    for (double& x : dchosen) x = term.dchosen;
+    for (double& x : drejected) x = term.drejected;
+    return term.loss;
+}
+
+static double label_loss(const RewardSettings& settings, std::span<const double> score,
+                         const RewardBatch& batch, int index, std::span<double> dscore) {
+    const std::vector<double>& label = batch.label[index];
+    if (settings.kind == "prm") return prm_loss(score, label, dscore);
+    if (settings.kind == "orm_pointwise")
+        return orm_pointwise_loss(score.back(), label[0], settings.focal, dscore.back());
+    return implicit_prm_loss(score, batch.logp_ref[index], label[0], settings.beta, dscore);
+}
+
+Objective reward_objective(const RewardSettings& settings, const RewardBatch& batch) {
+    const RewardKind& kind = reward_kind(settings.kind);
+    const size_t rows = batch.sequences.size();
+    CHECK(rows > 0, "a step without an answer to train on");
+    CHECK(!kind.pairs || batch.paired, "reward.kind=%s needs pairs", kind.name);
+    CHECK(kind.pairs || batch.label.size() == rows, "reward.kind=%s needs labels", kind.name);
+    CHECK(!kind.ratio || batch.logp_ref.size() == rows,
+          "reward.kind=%s needs log-probabilities of the reference", kind.name);
+    size_t anchored = 0; // K: fixed before the step is cut into micro-batches
+    for (size_t s = 0; s < rows; s += 2) anchored += batch.sequences[s].target.size();
+    const double anchor = settings.ce_coef / (double)anchored;
+    const double weight = (kind.pairs ? 2.0 : 1.0) / (double)rows;
+
+    const ScoreHead head = trained_head(settings);
+    Objective objective;
+    want_head(objective, head);
+    objective.loss = [settings, &kind, &batch, head, anchor,
+                      weight](std::span<const TokenOutputs> outputs, std::span<TokenGrads> grads) {
+        double loss = 0;
+        for (size_t i = 0; i < outputs.size(); i += kind.pairs ? 2 : 1) {
+            const int index = outputs[i].index;
+            std::span<const double> score = head_of(outputs[i], head);
+            std::span<double> dscore = head_of(grads[i], head);
+            if (!kind.pairs) {
+                loss += weight * label_loss(settings, score, batch, index, dscore);
+                for (double& x : dscore) x *= weight;
+                continue;
+            }
+            CHECK(index % 2 == 0 && i + 1 < outputs.size() && outputs[i + 1].index == index + 1,
+                  "the answers of a pair came apart: they must share a bundle");
+            std::span<double> dother = head_of(grads[i + 1], head);
+            loss += weight * pair_loss(settings, score, head_of(outputs[i + 1], head), batch, index,
+                                       dscore, dother);
+            for (double& x : dscore) x *= weight;
+            for (double& x : dother) x *= weight;
+            if (anchor > 0) loss += ce_anchor(score, anchor, dscore);
+        }
+        return loss;
+    };
+    return objective;
+}
+
+// ---- held-out figures ---------------------------------------------------------------------------
+
+static double loss_of(const RewardSettings& settings, const RewardBatch& batch,
+                      const std::vector<std::vector<double>>& outputs) {
+    const ScoreHead head = trained_head(settings);
+    std::vector<std::vector<double>> scratch = outputs;
+    std::vector<TokenOutputs> rows;
+    std::vector<TokenGrads> grads;
+    for (size_t s = 0; s < outputs.size(); ++s) {
+        TokenOutputs row{(int)s, {}, {}, {}, {}};
+        TokenGrads grad;
+        const bool scalar = head == ScoreHead::scalar, logit = head == ScoreHead::logit;
+        (scalar ? row.value : logit ? row.logit : row.logp) = outputs[s];
+        (scalar ? grad.dvalue : logit ? grad.dlogit : grad.dlogp) = scratch[s];
+        rows.push_back(row), grads.push_back(grad);
+    }
+    return reward_objective(settings, batch).loss(rows, grads);
+}
+
+RewardFigures reward_figures(const RewardSettings& settings, const RewardBatch& batch,
+                             const std::vector<std::vector<double>>& outputs) {
+    const RewardKind& kind = reward_kind(settings.kind);
+    RewardFigures figures;
+    figures.loss = loss_of(settings, batch, outputs);
+    std::vector<std::vector<double>> Z = outputs;
+    double sum = 0, square = 0, count = 0;
+    for (size_t s = 0; s < Z.size(); ++s)
+        for (size_t t = 0; t < Z[s].size(); ++t) {
+            if (kind.ratio) Z[s][t] -= batch.logp_ref[s][t];
+            sum += Z[s][t], square += Z[s][t] * Z[s][t], ++count;
+        }
+    figures.spread = std::sqrt(std::max(0.0, square / count - sum / count * (sum / count)));
+    const char* pool = kind.ratio ? "sum" : kind.reads == Reads::last ? "last" : "mean";
+    if (batch.paired) {
+        const double pairs = (double)Z.size() / 2;
+        figures.pair_accuracy = figures.gap = 0;
+        for (size_t s = 0; s < Z.size(); s += 2) {
+            const double gap = pooled(Z[s], pool) - pooled(Z[s + 1], pool);
+            figures.gap += gap / pairs;
+            figures.pair_accuracy += (gap > 0 ? 1 : gap == 0 ? 0.5 : 0) / pairs;
+        }
+    }
+    if (kind.pairs) return figures;
+    double right = 0, labels = 0;
+    for (size_t s = 0; s < Z.size(); ++s)
+        for (size_t k = 0; k < batch.label[s].size(); ++k) {
+            const bool steps = kind.reads == Reads::steps;
+            const double label = steps ? batch.label[s][k] : 2 * batch.label[s][k] - 1;
+            if (label == 0) continue;
+            ++labels, right += (steps ? Z[s][k] : pooled(Z[s], pool)) * label > 0;
+        }
+    if (labels > 0) figures.label_accuracy = right / labels;
+    return figures;
+}

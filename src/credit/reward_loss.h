@@ -1,0 +1,64 @@
+#pragma once
+// From the kind of a reward model to what training needs: the head, the tokens it reads, the objective of a step
+// and the figures of held-out data. One row per kind; the formulas stand in the kind's own file.
+//
+//   kind           head                         read at          data       loss
+//   orm            scalar, sequence class.      last token       pairs      orm.h
+//   orm_pointwise  scalar, sequence class.      last token       labels     orm.h
+//   prm            scalar, token class.         step ends        labels     prm.h
+//   pgtg           scalar, token class.         every token      pairs      pgtg.h
+//   qrm            scalar, logit, log_softmax   every token      pairs      qrm.h
+//   dpo_rm         log_ratio                    every token      pairs      dpo.h
+//   implicit_prm   log_ratio                    every token      labels     implicit_prm.h
+
+#include "credit/reward_model.h"
+
+#include <cmath>
+
+struct RewardSettings { // reward.*
+    std::string kind, head = "scalar", reference;
+    double beta = 0, gamma = 2, ce_coef = 1, focal = 0;
+    void visit(struct Fields& v);
+};
+
+struct RewardKind {
+    const char* name;
+    Head model_head; // of the written directory; lm for qrm with a vocabulary head
+    enum class Reads { last, steps, tokens } reads;
+    bool pairs;         // the loss compares two answers; else each has labels
+    bool ratio;         // of a language model to its reference
+    double beta;        // default
+    const char* labels; // what a label may be, "" for pairs
+};
+const RewardKind& reward_kind(const std::string& name);
+
+// Fills what the kind decides (beta, a ce_coef without use) and refuses what does not go together.
+void resolve_reward(RewardSettings& settings);
+// The head as the network is trained: log_prob for the ratios, whose reference is a constant.
+ScoreHead trained_head(const RewardSettings& settings);
+// Sets head, reward_head and reward_kind of a model that is about to be trained.
+void shape_reward_model(ModelConfig& config, const RewardSettings& settings);
+
+// The answers of a step, or of held-out data.
+struct RewardBatch {
+    std::vector<TrainSequence> sequences;   // of pairs: chosen, rejected, chosen, rejected, ..
+    bool paired = false;                    // two by two, whatever the kind
+    std::vector<std::vector<double>> label; // per sequence: one, or one per step; empty: no labels
+    std::vector<std::vector<double>> logp_ref; // per sequence, of the ratios
+};
+
+// The mean of the kind's loss over the pairs or the answers of the batch, which must outlive the objective.
+// The two answers of a pair must share a bundle.
+Objective reward_objective(const RewardSettings& settings, const RewardBatch& batch);
+
+// Figures of a batch from the head's outputs on its sequences.
+struct RewardFigures {
+    double loss = 0;
+    double pair_accuracy = NAN; // share of pairs whose chosen answer scores higher, ties half
+    double gap = NAN;           // mean score of chosen minus rejected
+    double label_accuracy =
+        NAN;           // share of labels that the score's sign agrees with; 0 labels left out
+    double spread = 0; // standard deviation of Z over all tokens that are read
+};
+RewardFigures reward_figures(const RewardSettings& settings, const RewardBatch& batch,
+                             const std::vector<std::vector<double>>& outputs);

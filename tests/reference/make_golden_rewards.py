@@ -1,0 +1,157 @@
+"""Golden values of every reward model's loss, from PyTorch autograd in float64.
+
+    python tests/reference/make_golden_rewards.py          writes tests/golden/rewards/cases.json
+
+Two kinds of cases. "pairs" and "labels": a step of a few pairs or labelled answers, scores given, the loss and its
+derivative by every score. "heads": logits of a vocabulary head or hidden rows of a scalar head, the loss of Q-RM
+through torch's own log_softmax, gather and matmul, and the derivative by logits, by hidden rows and by the head.
+Written from the papers' formulas; shares nothing with the C++.
+"""
+
+import json
+import os
+import random
+
+import torch
+import torch.nn.functional as F
+
+torch.set_default_dtype(torch.float64)
+OUT = os.path.join(os.path.dirname(__file__), "..", "golden", "rewards")
+rng = random.Random(5)
+
+
+def leaf(values):
+    return torch.tensor(values, requires_grad=True)
+
+
+def noise(n, scale=1.0, shift=0.0):
+    return [round(shift + rng.gauss(0, scale), 6) for _ in range(n)]
+
+
+# ---------------------------------------------------------------- losses of a step; w, l: lists of 1-D tensors
+
+
+def qrm(w, l, beta, gamma, ce_coef=0.0):
+    d = torch.stack([beta * (a.mean() - b.mean()) - gamma for a, b in zip(w, l)])
+    loss = -F.logsigmoid(d).mean()
+    return loss + ce_coef * -torch.cat(w).mean() if ce_coef else loss
+
+
+def orm(w, l):
+    return -F.logsigmoid(torch.stack([a[-1] - b[-1] for a, b in zip(w, l)])).mean()
+
+
+def pgtg(w, l):
+    terms = []
+    for a, b in zip(w, l):
+        c = (len(a) + len(b)) / 2
+        terms.append(-F.logsigmoid(c * (torch.sigmoid(a).mean() - torch.sigmoid(b).mean())))
+    return torch.stack(terms).mean()
+
+
+def dpo(w, l, wr, lr, beta):
+    delta = [(a - ar).sum() - (b - br).sum() for a, b, ar, br in zip(w, l, wr, lr)]
+    return -F.logsigmoid(beta * torch.stack(delta)).mean()
+
+
+def pointwise(z, y, focal):
+    z, y = torch.stack([a[-1] for a in z]), torch.tensor([float(v) for v in y])
+    ce = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+    p = torch.sigmoid(z)
+    p_right = torch.where(y == 1, p, 1 - p)
+    return ((1 - p_right) ** focal * ce).mean()
+
+
+def prm(z, y):
+    return torch.stack([((torch.tanh(a) - torch.tensor([float(v) for v in b])) ** 2).mean() for a, b in zip(z, y)]).mean()
+
+
+def implicit_prm(z, zr, y, beta):
+    s = torch.stack([beta * (a - r).sum() for a, r in zip(z, zr)])
+    return F.binary_cross_entropy_with_logits(s, torch.tensor([float(v) for v in y]))
+
+
+# ---------------------------------------------------------------- cases
+
+
+def answers(lengths, scale=1.0, shift=0.0):
+    return [noise(n, scale, shift) for n in lengths]
+
+
+def step_case(name, settings, scores, loss_of, **extra):
+    """scores: one list per answer, of pairs chosen and rejected in turn."""
+    leaves = [leaf(s) for s in scores]
+    loss = loss_of(leaves)
+    loss.backward()
+    zero = lambda x: torch.zeros_like(x) if x.grad is None else x.grad
+    return dict(name=name, reward=settings, scores=scores, loss=loss.item(), grads=[zero(x).tolist() for x in leaves], **extra)
+
+
+def pairs_of(leaves):
+    return leaves[0::2], leaves[1::2]
+
+
+def step_cases():
+    cases = []
+    lengths = [3, 2, 5, 1, 4, 4]
+    for beta, gamma in [(0.2, 2.0), (1.0, 0.0), (3.0, -1.5)]:
+        scores = answers(lengths, 2.0)
+        cases.append(step_case(f"qrm beta {beta} gamma {gamma}", dict(kind="qrm", head="scalar", beta=beta, gamma=gamma),
+                               scores, lambda x: qrm(*pairs_of(x), beta, gamma)))
+    cases.append(step_case("qrm logit", dict(kind="qrm", head="logit", beta=0.2, gamma=2.0), scores,
+                           lambda x: qrm(*pairs_of(x), 0.2, 2.0)))
+    for eta in [0.0, 1.0, 0.25]:
+        scores = answers(lengths, 0.5, -1.5)
+        cases.append(step_case(f"qrm log_softmax ce {eta}", dict(kind="qrm", head="log_softmax", beta=0.2, gamma=2.0, ce_coef=eta),
+                               scores, lambda x: qrm(*pairs_of(x), 0.2, 2.0, eta)))
+    scores = answers([1] * 6, 2.0)
+    cases.append(step_case("orm", dict(kind="orm"), scores, lambda x: orm(*pairs_of(x))))
+    scores = answers(lengths, 2.0)
+    cases.append(step_case("pgtg", dict(kind="pgtg"), scores, lambda x: pgtg(*pairs_of(x))))
+    scores, ref = answers(lengths, 0.5, -1.5), answers(lengths, 0.5, -1.5)
+    t = lambda rows: [torch.tensor(r) for r in rows]
+    for beta in [0.1, 1.0]:
+        cases.append(step_case(f"dpo_rm beta {beta}", dict(kind="dpo_rm", beta=beta), scores,
+                               lambda x: dpo(*pairs_of(x), t(ref[0::2]), t(ref[1::2]), beta), logp_ref=ref))
+    labels = [1, 0, 0, 1, 1, 0]
+    for beta in [1.0, 0.05]:
+        cases.append(step_case(f"implicit_prm beta {beta}", dict(kind="implicit_prm", beta=beta), scores,
+                               lambda x: implicit_prm(x, t(ref), labels, beta), logp_ref=ref, labels=[[y] for y in labels]))
+    scores = answers([1] * 6, 2.0)
+    for focal in [0.0, 2.0, 0.5]:
+        cases.append(step_case(f"orm_pointwise focal {focal}", dict(kind="orm_pointwise", focal=focal), scores,
+                               lambda x: pointwise(x, labels, focal), labels=[[y] for y in labels]))
+    scores, steps = answers([2, 1, 4]), [[1, -1], [0], [1, 1, -1, 0]]
+    cases.append(step_case("prm", dict(kind="prm"), scores, lambda x: prm(x, steps), labels=steps))
+    return cases
+
+
+def head_cases():
+    """One pair through a head. vocabulary: (T, V) logits and the taken tokens; scalar: (T, C) hidden rows and w."""
+    cases, V, C = [], 7, 4
+    lengths = [3, 2]
+    tokens = [[rng.randrange(V) for _ in range(n)] for n in lengths]
+    logits = [[noise(V, 1.5) for _ in range(n)] for n in lengths]
+    for head, eta in [("logit", 0.0), ("log_softmax", 0.0), ("log_softmax", 1.0)]:
+        x = [leaf(rows) for rows in logits]
+        take = lambda rows, ids: rows.gather(1, torch.tensor(ids)[:, None])[:, 0]
+        Z = [take(rows if head == "logit" else F.log_softmax(rows, 1), ids) for rows, ids in zip(x, tokens)]
+        loss = qrm([Z[0]], [Z[1]], 0.2, 2.0, eta)
+        loss.backward()
+        cases.append(dict(head=head, ce_coef=eta, tokens=tokens, logits=logits, scores=[z.tolist() for z in Z],
+                          loss=loss.item(), dlogits=[rows.grad.tolist() for rows in x]))
+    hidden, w = [[noise(C) for _ in range(n)] for n in lengths], noise(C)
+    h, head = [leaf(rows) for rows in hidden], leaf(w)
+    loss = qrm([h[0] @ head], [h[1] @ head], 0.2, 2.0)
+    loss.backward()
+    cases.append(dict(head="scalar", hidden=hidden, w=w, loss=loss.item(), dhidden=[rows.grad.tolist() for rows in h],
+                      dw=head.grad.tolist()))
+    return cases
+
+
+if __name__ == "__main__":
+    os.makedirs(OUT, exist_ok=True)
+    with open(os.path.join(OUT, "cases.json"), "w") as f:
+        for key, cases in [("steps", step_cases()), ("heads", head_cases())]:
+            f.write(('{' if key == "steps" else ',\n') + f'"{key}": [\n' + ",\n".join(json.dumps(c) for c in cases) + "\n]")
+        f.write("}\n")
