@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "credit/ranking.h"
 #include "model/hf.h"
 #include "report/tensorboard.h"
 #include "rl/advantage.h"
@@ -81,14 +82,16 @@ double mean_error(const Rollouts& r) {
 // right ones over the wrong ones: a model that is being hacked rises in the first and falls in the second.
 void put_credit(Json& line, const Batch& batch) {
     line["checker_mean"] = mean(batch.checker);
-    const std::vector<uint8_t> right(batch.checker.begin(), batch.checker.end());
     for (const Channel& channel : batch.channels) {
         if (channel.name == "rule") continue;
         std::vector<double> score =
             pooled_channel(channel, channel.name == "orm" ? "last" : "mean", batch.numbers.offset);
         line["score_mean_" + channel.name] = mean(score);
-        const double accuracy = ranking_accuracy(score, right);
-        if (std::isfinite(accuracy)) line["ranking_accuracy_" + channel.name] = accuracy;
+        std::vector<ScoredAnswer> answers;
+        for (size_t i = 0; i < score.size(); ++i)
+            answers.push_back({0, score[i], batch.checker[i] > 0});
+        const double area = area_under_curve(answers);
+        if (std::isfinite(area)) line["auc_" + channel.name] = area;
     }
 }
 

@@ -146,18 +146,3 @@ Credit combine(const std::vector<Channel>& channels, const std::vector<SourceCon
     }
     return credit;
 }
-
-double ranking_accuracy(std::span<const double> score, std::span<const uint8_t> right) {
-    std::vector<size_t> order(score.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return score[a] < score[b]; });
-    double pairs_won = 0, wrong_below = 0, wrong = 0, all_right = 0;
-    for (size_t first = 0, last; first < order.size(); first = last) { // a run of ties at a time
-        double tied_right = 0, tied_wrong = 0;
-        for (last = first; last < order.size() && score[order[last]] == score[order[first]]; ++last)
-            ++(right[order[last]] ? tied_right : tied_wrong);
-        pairs_won += tied_right * (wrong_below + tied_wrong / 2);
-        wrong_below += tied_wrong, wrong += tied_wrong, all_right += tied_right;
-    }
-    return wrong > 0 && all_right > 0 ? pairs_won / (wrong * all_right) : NAN;
-}

@@ -52,7 +52,3 @@ Credit combine(const std::vector<Channel>& channels, const std::vector<SourceCon
 // completion without tokens has 0.
 std::vector<double> pooled_channel(const Channel& channel, const std::string& pool,
                                    std::span<const int64_t> offset);
-
-// Share of pairs (right, wrong) in which the right completion has the higher score, ties half: the area
-// under the ROC curve. NaN where one kind is missing.
-double ranking_accuracy(std::span<const double> score, std::span<const uint8_t> right);

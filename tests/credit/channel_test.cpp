@@ -94,11 +94,3 @@ TEST(Credit, BadListsAreRefused) {
           R"([{"source": "rule", "eos": "mean"}])", R"([{"source": "rule", "pool": "mean"}])"})
         EXPECT_THROW(sources_of(text), Error) << text;
 }
-
-TEST(Credit, RankingAccuracyIsTheShareOfPairsInOrder) {
-    const uint8_t right[] = {1, 0, 1, 0};
-    EXPECT_EQ(ranking_accuracy(Doubles{3, 1, 4, 2}, right), 1);
-    EXPECT_EQ(ranking_accuracy(Doubles{1, 3, 2, 4}, right), 0);
-    EXPECT_EQ(ranking_accuracy(Doubles{2, 2, 5, 1}, right), 3.5 / 4);
-    EXPECT_TRUE(std::isnan(ranking_accuracy(Doubles{2, 1}, std::vector<uint8_t>{1, 1})));
-}
