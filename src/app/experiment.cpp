@@ -20,15 +20,15 @@ std::vector<JobConfig> read_jobs(const Json& list, const char* key) {
         CHECK(list[i].is_object(), "%s must be an object", where.c_str());
         for (const auto& [name, value] : list[i].items())
             CHECK(name == "name" || name == "run" || name == "shared" || name == "figures",
-                  "%s: unknown key \"%s\"; an entry has name, run, shared and figures", where.c_str(),
-                  name.c_str());
+                  "%s: unknown key \"%s\"; an entry has name, run, shared and figures",
+                  where.c_str(), name.c_str());
         auto words = [&](const char* name) {
             std::vector<std::string> out;
             const Json given = list[i].value(name, Json::array());
             CHECK(given.is_array(), "%s: \"%s\" must be a list of words", where.c_str(), name);
             for (const Json& word : given) {
-                CHECK(word.is_string(), "%s: \"%s\" must be a list of words, found %s", where.c_str(),
-                      name, dump_row(word).c_str());
+                CHECK(word.is_string(), "%s: \"%s\" must be a list of words, found %s",
+                      where.c_str(), name, dump_row(word).c_str());
                 out.push_back(word.get<std::string>());
             }
             return out;
@@ -42,8 +42,8 @@ std::vector<JobConfig> read_jobs(const Json& list, const char* key) {
                   job.name != "seed",
               "%s: \"name\" must be a name for its directory, found \"%s\"", where.c_str(),
               job.name.c_str());
-        CHECK(!job.run.empty(), "%s: \"run\" must be the words of a command, as [\"rl\", \"CONFIG\"]",
-              where.c_str());
+        CHECK(!job.run.empty(),
+              "%s: \"run\" must be the words of a command, as [\"rl\", \"CONFIG\"]", where.c_str());
         jobs.push_back(std::move(job));
     }
     return jobs;
@@ -122,7 +122,8 @@ static bool is_done(const Job& job) {
     if (!file_exists(job.done())) return false;
     const std::string before = read_file(job.done());
     CHECK(before == command_line(job),
-          "%s was made by another command:\n  %s  now it would be\n  %s  Remove %s and what was made from "
+          "%s was made by another command:\n  %s  now it would be\n  %s  Remove %s and what was "
+          "made from "
           "it, or choose another out.",
           job.directory.c_str(), before.c_str(), command_line(job).c_str(), job.done().c_str());
     return true;

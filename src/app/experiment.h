@@ -16,9 +16,10 @@
 
 struct JobConfig { // an entry of the lists stages and arms
     std::string name;
-    std::vector<std::string> run;     // the command's words
-    bool shared = false;              // once for all seeds
-    std::vector<std::string> figures; // of the JSON object that the command prints last, for the table
+    std::vector<std::string> run; // the command's words
+    bool shared = false;          // once for all seeds
+    std::vector<std::string>
+        figures; // of the JSON object that the command prints last, for the table
 };
 
 struct Job {

@@ -23,6 +23,7 @@ extern const Command rl_command;
 extern const Command generate_command;
 extern const Command logprob_command;
 extern const Command score_command;
+extern const Command reproduce_command;
 
 static const Command* const commands[] = {
     // clang-format off
@@ -42,6 +43,7 @@ static const Command* const commands[] = {
     &diff_command,
     &report_command,
     &explain_command,
+    &reproduce_command,
     &check_command,
     &bench_command,
     // clang-format on
