@@ -1,6 +1,8 @@
-// rlhf explain RUN [step=N] [prompt_id=P]: what each token of a step was given, RUN/explain.html.
+// rlhf explain RUN [step=N] [prompt_id=P]: what each token of a step was given, RUN/explain.html. Of a reward
+// model's run: its scores of held-out pairs.
 
 #include "app/commands.h"
+#include "app/explain_pairs.h"
 #include "app/stored_run.h"
 #include "app/token_formula.h"
 #include "base/file.h"
@@ -15,11 +17,13 @@ namespace {
 
 struct ExplainConfig {
     int64_t step = 0, prompt_id = -1;
+    int pairs = 20;
     std::string out, colour = "gradient";
     void visit(Fields& v) {
         v.field("step", step, 0, 9e15, "step of the stored rollouts; 0: the last one stored");
         v.field("prompt_id", prompt_id, -1, 9e15,
                 "only this prompt's completions; -1: as many prompts as a page can hold");
+        v.field("pairs", pairs, 1, 1e5, "of a reward model's run: held-out pairs on the page");
         v.field("colour", colour,
                 "what the page colours tokens by when it is opened: gradient, advantage, credit, "
                 "entropy, a credit source (qrm, ...), any quantity of the page");
@@ -160,6 +164,13 @@ static int cmd_explain(const Args& args) {
     ExplainConfig config;
     load_config(config, rest);
     StoredRun run = open_run(args.config_path);
+    const std::string out = config.out.empty() ? run.file("explain.html") : config.out;
+    auto write = [&](const ExplainPage& made) {
+        write_file(out, explain_html(made));
+        if (out != "-") std::printf("%s\n", out.c_str());
+        return 0;
+    };
+    if (run.config.contains("reward")) return write(explain_pairs(run, config.pairs));
     const int64_t step = config.step || run.steps.empty() ? config.step : run.steps.back();
     StoredUpdate update = run.update(step);
     const Rollouts& r = update.stored.batch;
@@ -226,10 +237,7 @@ static int cmd_explain(const Args& args) {
         page.notes.push_back(format("The first %zu of %d prompts are shown; prompt_id=P shows one "
                                     "of the others.",
                                     page.groups.size(), r.groups));
-    std::string out = config.out.empty() ? run.file("explain.html") : config.out;
-    write_file(out, explain_html(page));
-    if (out != "-") std::printf("%s\n", out.c_str());
-    return 0;
+    return write(page);
 }
 
 extern const Command explain_command;

@@ -1,0 +1,107 @@
+// rlhf reproduce as a user runs it, and the numbers that it reads off curves.
+
+#include "app/comparison.h"
+#include "command.h"
+#include "testing.h"
+
+namespace {
+// Two arms from one shared start, two seeds.
+std::string config_text(const std::string& steps) {
+    return R"({"seeds": 2, "jobs": 2, "targets": [0, 2], "also": ["checker_mean"],
+      "compare": [["rule", "sft_logp"]],
+      "stages": [
+        {"name": "start", "shared": true, "run": ["sft", "configs/sft_arithmetic.json", "run.dir={self}",
+          "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"]},
+        {"name": "asked", "figures": ["pass@1.value"], "run": ["eval", "configs/eval_arithmetic.json",
+          "model.path={start}", "problems=3", "sample.seed={seed}", "format=json"]}],
+      "arms": [
+        {"name": "rule", "run": ["rl", "run.dir={self}", "model.path={start}", "task.name=arithmetic",
+          "run.seed={seed}", "sample.n=2", "sample.max_new_tokens=4", "train.prompts_per_step=2",
+          "train.eval_problems=4", "train.eval_every=1", "train.steps=)" +
+           steps + R"("]},
+        {"name": "sft_logp", "run": ["rl", "run.dir={self}", "model.path={start}", "task.name=arithmetic",
+          "run.seed={seed}", "sample.n=2", "sample.max_new_tokens=4", "train.prompts_per_step=2",
+          "train.eval_problems=4", "train.eval_every=1", "train.steps=2", "algo.preset=reinforce_qrm",
+          "credit=[{\"source\": \"self\", \"model\": \"{start}\"}]"]}]})";
+}
+} // namespace
+
+TEST(Reproduce, RunsEachJobOnceAndTellsWhatCameOut) {
+    Scratch scratch;
+    const std::string config = scratch("config.json"), out = "out=" + scratch("all");
+    write_file(config, config_text("2"));
+    Outcome first = rlhf({"reproduce", config, out});
+    ASSERT_EQ(first.status, 0) << first.err;
+    for (const char* part : {"| rule | ", "| sft_logp | ", "pass@1.value", "Paired by seed"})
+        EXPECT_TRUE(contains(first.out, part)) << part << " is not in\n" << first.out;
+    Json results = read_json(scratch("all") + "/results.json");
+    ASSERT_EQ(results["arms"]["rule"].size(), 2u);
+    EXPECT_EQ(results["arms"]["rule"][0]["update"], Json({0, 1, 2}));
+    EXPECT_TRUE(contains(read_file(scratch("all") + "/results.html"), "<svg"));
+
+    // again: nothing is run
+    const std::string log = scratch("all") + "/seed-1/rule.log";
+    write_file(log, "untouched");
+    ASSERT_EQ(rlhf({"reproduce", config, out}).status, 0);
+    EXPECT_EQ(read_file(log), "untouched");
+
+    // another command for what is there
+    write_file(config, config_text("3"));
+    expect_refusal(rlhf({"reproduce", config, out}),
+                   {"another command", "seed-0/rule", "train.steps=3"});
+    // one job that was lost is run again, the others stay
+    write_file(config, config_text("2"));
+    remove_tree(scratch("all") + "/seed-1/rule.done");
+    remove_tree(scratch("all") + "/seed-1/rule");
+    ASSERT_EQ(rlhf({"reproduce", config, out}).status, 0);
+    EXPECT_NE(read_file(log), "untouched");
+}
+
+TEST(Reproduce, AFailedJobNamesItsLog) {
+    Scratch scratch;
+    const std::string config = scratch("config.json");
+    write_file(config, R"({"seeds": 1, "arms": [{"name": "a", "run": ["rl", "run.dir={self}"]}]})");
+    expect_refusal(rlhf({"reproduce", config, "out=" + scratch("all")}),
+                   {"seed-0/a.log", "rlhf rl"});
+    EXPECT_TRUE(contains(read_file(scratch("all") + "/seed-0/a.log"), "task.name is missing"));
+    for (const char* arms :
+         {R"([{"name": "a"}])", R"([{"name": "a", "run": ["rl", "{b}"]}])",
+          R"([{"name": "a", "run": ["rl"], "wait": 1}])", R"([{"name": "self", "run": ["rl"]}])",
+          R"([{"name": "a", "run": ["rl"]}, {"name": "a", "run": ["rl"]}])", "[]"}) {
+        write_file(config, R"({"arms": )" + std::string(arms) + "}");
+        EXPECT_EQ(rlhf({"reproduce", config, "out=" + scratch("none")}).status, 1) << arms;
+    }
+}
+
+TEST(Comparison, CurvesAreSmoothedOverThreeEvaluations) {
+    Scratch scratch;
+    write_file(scratch("metrics.jsonl"), R"({"step": 1, "eval_before_pass@1": 0.1}
+{"step": 2, "eval_pass@1": 0.5}
+{"step": 4, "eval_pass@1": 0.9}
+{"step": 6, "eval_pass@1": 0.4}
+)");
+    Curve curve = read_curve(scratch.path, "eval_pass@1");
+    EXPECT_EQ(curve.update, (std::vector<double>{0, 2, 4, 6}));
+    const double smoothed[] = {0.1, 0.3, 0.5, 0.6};
+    for (int k = 0; k < 4; ++k) EXPECT_NEAR(curve.smoothed[k], smoothed[k], 1e-15);
+    EXPECT_EQ(curve.to(0.49), 4);
+    EXPECT_TRUE(std::isnan(curve.to(0.7)));
+    EXPECT_THROW(read_curve(scratch.path, "eval_pass@16"), Error);
+}
+
+TEST(Comparison, IntervalsAreStudents) {
+    Interval x = interval_of({1, 2, 3, NAN}); // s = 1, n = 3, t = 4.303
+    EXPECT_EQ(x.mean, 2);
+    EXPECT_NEAR(x.high - x.mean, 4.303 / std::sqrt(3.0), 1e-12);
+    EXPECT_NEAR(x.mean - x.low, 4.303 / std::sqrt(3.0), 1e-12);
+    EXPECT_EQ(interval_of({7}).high, 7);
+    EXPECT_TRUE(std::isnan(interval_of({}).mean));
+}
+
+TEST(Comparison, FiguresComeFromTheLastObjectOfALog) {
+    Scratch scratch;
+    write_file(scratch("log"), "words\n{\"a\": {\"b\": 1}}\n{\"a\": {\"b\": 2.5}}\ndone\n");
+    EXPECT_EQ(figure_in_log(scratch("log"), "a.b"), 2.5);
+    EXPECT_TRUE(std::isnan(figure_in_log(scratch("log"), "a.c")));
+    EXPECT_TRUE(std::isnan(figure_in_log(scratch("log"), "a")));
+}
