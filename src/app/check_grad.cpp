@@ -1,5 +1,5 @@
-// rlhf check grad: every op that has a backward, every loss (check_losses.cpp), and whole models of every
-// family, against central differences in f64.
+// rlhf check grad: every op that has a backward, every loss (check_losses.cpp), whole models of every family,
+// and every reward model (check_rewards.cpp), against central differences in f64.
 //
 // For an op with outputs y, the loss is <y, dy> with a random dy, so that dLoss/dy = dy. The gradient of
 // an input x is compared along random directions u:  d(h) = (loss(x + h u) - loss(x - h u)) / 2h  with
@@ -53,36 +53,6 @@ double dot(Tensor a, Tensor b) {
     double sum = 0;
     for (int64_t i = 0; i < a.size(); ++i) sum += a.as<double>()[i] * b.as<double>()[i];
     return sum;
-}
-
-// x += h u
-void move(Tensor x, const std::vector<double>& u, double h) {
-    for (int64_t i = 0; i < x.size(); ++i) x.as<double>()[i] += h * u[i];
-}
-
-double direction_error(Tensor x, Tensor dx, const std::function<double()>& loss, Rng& rng) {
-    double worst = 0;
-    std::vector<double> u(x.size());
-    std::vector<double> saved(x.as<double>(), x.as<double>() + x.size());
-    for (int direction = 0; direction < DIRECTIONS; ++direction) {
-        double want = 0, length = 0;
-        for (int64_t i = 0; i < x.size(); ++i) {
-            u[i] = rng.normal();
-            want += dx.as<double>()[i] * u[i];
-            length += dx.as<double>()[i] * dx.as<double>()[i];
-        }
-        auto at = [&](double h) {
-            move(x, u, h);
-            double value = loss();
-            std::memcpy(x.data, saved.data(), x.bytes());
-            return value;
-        };
-        double near = (at(STEP) - at(-STEP)) / (2 * STEP);
-        double far = (at(2 * STEP) - at(-2 * STEP)) / (4 * STEP);
-        double error = std::abs((4 * near - far) / 3 - want) / (std::sqrt(length) + 1e-3);
-        if (!(error <= worst)) worst = error; // a NaN stays
-    }
-    return worst;
 }
 
 struct Input {
@@ -264,13 +234,6 @@ std::vector<ModelCase> model_cases() {
             {"llama, classification head", reward}};
 }
 
-void randomise(const Model& model, Rng& rng) {
-    for (const Param& param : model.params.list)
-        for (int64_t i = 0; i < param.tensor.size(); ++i)
-            param.tensor.as<double>()[i] = 0.3 * rng.normal() + (param.init == Init::one);
-    refresh_weights(model.params, *model.ops);
-}
-
 // Loss: sum over targets of a logp + b entropy + c value, with random a, b, c.
 void check_model(GradientTable& report, const ModelCase& c) {
     ComputeConfig compute;
@@ -347,6 +310,43 @@ void check_model(GradientTable& report, const ModelCase& c) {
 
 } // namespace
 
+// x += h u
+static void move(Tensor x, const std::vector<double>& u, double h) {
+    for (int64_t i = 0; i < x.size(); ++i) x.as<double>()[i] += h * u[i];
+}
+
+double direction_error(Tensor x, Tensor dx, const std::function<double()>& loss, Rng& rng) {
+    double worst = 0;
+    std::vector<double> u(x.size());
+    std::vector<double> saved(x.as<double>(), x.as<double>() + x.size());
+    for (int direction = 0; direction < DIRECTIONS; ++direction) {
+        double want = 0, length = 0;
+        for (int64_t i = 0; i < x.size(); ++i) {
+            u[i] = rng.normal();
+            want += dx.as<double>()[i] * u[i];
+            length += dx.as<double>()[i] * dx.as<double>()[i];
+        }
+        auto at = [&](double h) {
+            move(x, u, h);
+            double value = loss();
+            std::memcpy(x.data, saved.data(), x.bytes());
+            return value;
+        };
+        double near = (at(STEP) - at(-STEP)) / (2 * STEP);
+        double far = (at(2 * STEP) - at(-2 * STEP)) / (4 * STEP);
+        double error = std::abs((4 * near - far) / 3 - want) / (std::sqrt(length) + 1e-3);
+        if (!(error <= worst)) worst = error; // a NaN stays
+    }
+    return worst;
+}
+
+void randomise(const Model& model, Rng& rng) {
+    for (const Param& param : model.params.list)
+        for (int64_t i = 0; i < param.tensor.size(); ++i)
+            param.tensor.as<double>()[i] = 0.3 * rng.normal() + (param.init == Init::one);
+    refresh_weights(model.params, *model.ops);
+}
+
 void GradientTable::row(const std::string& name, double error) {
     bool passed = error <= tolerance; // false for NaN
     std::printf("%-44s %9.1e  %s\n", name.c_str(), error, passed ? "ok" : "FAILED");
@@ -363,6 +363,7 @@ int check_grad(const Args& args) {
     check_ops(report);
     check_losses(report);
     for (const ModelCase& c : model_cases()) check_model(report, c);
+    check_rewards(report);
     double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::printf("%d gradients checked, %d failed, %.1f s\n", report.rows, report.failed, seconds);
