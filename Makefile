@@ -1,5 +1,5 @@
 # rlhf.cpp: two commands do everything on a fresh Debian or Ubuntu machine.
-#   make demo     packages, build, train the built-in tiny model, sample it, improve it by GRPO
+#   make demo     packages, build, train the built-in tiny model, improve it by GRPO and by a Q-RM
 #   make test     packages, build, all tests
 # Others: make (build only), make check (the fast tests), make format, make clean, make deps; for CI:
 # make format-check, make layers, make asan, make cuda-asan, make cuda-check, make fuzz.
@@ -106,7 +106,8 @@ deps:
 	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
 	$$sudo apt-get update -q && $$sudo apt-get install -y -q $$missing
 
-# Supervised training, demonstrations with faults, and GRPO that mends them.
+# Supervised training, demonstrations with faults, GRPO that mends them; then pairs, a Q-RM and an ORM from
+# them, and REINFORCE with either.
 demo: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf
 	@rm -rf checkpoints/demo && mkdir -p checkpoints/demo
@@ -116,6 +117,9 @@ demo: deps
 	$(BUILD)/rlhf sft configs/sft_arithmetic_faulty.json model.path=checkpoints/demo/sft run.dir=checkpoints/demo/faulty
 	$(BUILD)/rlhf rl configs/grpo_arithmetic.json model.path=checkpoints/demo/faulty run.dir=checkpoints/demo/grpo
 	$(BUILD)/rlhf report checkpoints/demo/grpo
+	$(BUILD)/rlhf reproduce configs/demo_qrm.json
+	$(BUILD)/rlhf explain checkpoints/demo/qrm/seed-0/qrm
+	$(BUILD)/rlhf report checkpoints/demo/qrm/seed-0/reinforce_qrm
 
 # The learning tables of the README, about five minutes. Needs what make demo leaves.
 learning: $(BUILD)/rlhf

@@ -1,6 +1,8 @@
 // rlhf report RUN [out=F]: the run on one page, RUN/report.html.
 
 #include "app/commands.h"
+#include "app/explain_pairs.h"
+#include "app/explain_step.h"
 #include "app/stored_run.h"
 #include "base/file.h"
 #include "report/report.h"
@@ -154,6 +156,10 @@ void add_facts(const StoredRun& run, RunRecord& record) {
 
 } // namespace
 
+// A look; explain has the rest.
+const int64_t TOKENS_IN_REPORT = 200;
+const int PAIRS_IN_REPORT = 6;
+
 static int cmd_report(const Args& args) {
     Args rest = args;
     rest.config_path.clear();
@@ -163,8 +169,10 @@ static int cmd_report(const Args& args) {
     RunRecord record;
     record.name = args.config_path;
     while (record.name.size() > 1 && record.name.back() == '/') record.name.pop_back();
-    record.summary =
-        run.rl ? "A policy trained against a reward: rlhf rl" : "Supervised fine-tuning: rlhf sft";
+    const bool reward_model = run.config.contains("reward");
+    record.summary = run.rl         ? "A policy trained against a reward: rlhf rl"
+                     : reward_model ? "A reward model: rlhf reward"
+                                    : "Supervised fine-tuning: rlhf sft";
     record.metrics = read_metrics(run.file("metrics.jsonl"));
     add_facts(run, record);
     if (run.rl && !run.steps.empty()) {
@@ -175,6 +183,9 @@ static int cmd_report(const Args& args) {
         shown.erase(std::unique(shown.begin(), shown.end()), shown.end());
         for (int64_t step : shown) add_samples(run, step, record.samples);
     }
+    if (run.rl && !run.steps.empty())
+        record.tokens = explain_step(run, run.steps.back(), -1, "", TOKENS_IN_REPORT);
+    if (reward_model) record.tokens = explain_pairs(run, PAIRS_IN_REPORT);
     record.settings = settings_of(run);
     std::string out = config.out.empty() ? run.file("report.html") : config.out;
     write_file(out, report_html(record));

@@ -144,7 +144,7 @@ static std::string completion_html(const ExplainCompletion& c, const ExplainPage
     return html + "</div></div>\n";
 }
 
-std::string explain_html(const ExplainPage& page) {
+ExplainPart explain_part(const ExplainPage& page) {
     // Of what is shown: the largest distance from the centre.
     std::vector<double> scale(page.quantities.size(), 0.0);
     for (const ExplainGroup& group : page.groups)
@@ -155,8 +155,8 @@ std::string explain_html(const ExplainPage& page) {
                         scale[q] = std::max(scale[q],
                                             std::abs(token.value[q] - page.quantities[q].centre));
 
-    std::string body = "<h1>" + escape(page.name) + "</h1>\n<p class=\"dim\">" +
-                       escape(page.summary) + "</p>\n<div class=\"text formula\">";
+    std::string body =
+        "<p class=\"dim\">" + escape(page.summary) + "</p>\n<div class=\"text formula\">";
     for (const std::string& line : page.formula) body += escape(line) + "\n";
     body += "</div>\n";
     for (const std::string& note : page.notes)
@@ -180,5 +180,10 @@ std::string explain_html(const ExplainPage& page) {
             body += completion_html(completion, page, scale);
         body += "</div>\n";
     }
-    return html_page(page.name, style_sheet(page.quantities.size()), body + "</main>\n");
+    return {style_sheet(page.quantities.size()), body + "</main>\n"};
+}
+
+std::string explain_html(const ExplainPage& page) {
+    const ExplainPart part = explain_part(page);
+    return html_page(page.name, part.style, "<h1>" + escape(page.name) + "</h1>\n" + part.body);
 }

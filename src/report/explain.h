@@ -43,6 +43,12 @@ struct ExplainPage {
 };
 
 std::string explain_html(const ExplainPage& page);
+// The same as a part of another page: CSS for its head, and what goes into its body, below a heading. One per
+// page.
+struct ExplainPart {
+    std::string style, body;
+};
+ExplainPart explain_part(const ExplainPage& page);
 
 // -10 .. 10: how strongly a value is coloured, where `scale` is the largest distance from the centre that
 // occurs. 0 only for the centre itself and for what is not a number.

@@ -359,6 +359,11 @@ std::string report_html(const RunRecord& record) {
     body += time_html(record.metrics);
     body += doctor_html(record);
     body += samples_html(record.samples);
+    ExplainPart tokens;
+    if (record.tokens) tokens = explain_part(*record.tokens);
+    if (record.tokens)
+        body += "<h2>" + escape(record.tokens->name) + "</h2>\n<section>" + tokens.body +
+                "</section>\n";
     if (!record.settings.empty())
         body += "<h2>Configuration</h2>\n<h3>What departs from the defaults</h3>\n" +
                 settings_table(record.settings, true) +
@@ -375,5 +380,6 @@ dt { color: var(--dim); font-size: .82rem; } dd { margin: 0; font-weight: 600; o
 @media print { .charts { grid-template-columns: 1fr 1fr; } .samples { grid-template-columns: 1fr 1fr 1fr; } }
 @media (max-width: 40rem) { .laws td:nth-child(-n+3) { white-space: normal; } }
 )";
-    return html_page(record.name + " \u2013 report", std::string(chart_style()) + style, body);
+    return html_page(record.name + " \u2013 report",
+                     std::string(chart_style()) + tokens.style + style, body);
 }

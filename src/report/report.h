@@ -3,6 +3,9 @@
 // was ever broken, sample completions, the configuration.
 
 #include "base/json.h"
+#include "report/explain.h"
+
+#include <optional>
 
 struct Setting { // of the effective configuration
     std::string path, value, standard, help;
@@ -29,6 +32,7 @@ struct RunRecord {
     int64_t laws_step = 0;
     std::vector<SampleRollout> samples;
     std::vector<Setting> settings;
+    std::optional<ExplainPage> tokens; // a few completions, token by token
 };
 
 std::string report_html(const RunRecord& record);
