@@ -1,6 +1,7 @@
-// Continuous batching: a finished sequence frees its place at once, and the next sample takes it. One
-// round is: admit samples (computing prompts that are new), decode one token of every sequence that was
-// already there, draw the next token of all.
+// Continuous batching: a finished sequence frees its place at once, and the next sample takes it. Samples of
+// the longest prompts are admitted first. One round is: admit samples (computing prompts that are new), decode
+// one token of every sequence that was already there, draw the next token of all.
+
 
 #include "rollout/generate.h"
 
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <unistd.h>
 
 namespace {
@@ -37,6 +39,7 @@ struct PagePool {
 // A prompt in the cache, as long as samples of it wait to be admitted.
 struct Prompt {
     int index = -1, length = 0;
+    int turn = -1;      // its place in the order of admission
     int hidden_row = 0; // its last token's hidden row, in Engine::prompt_hidden
     std::vector<int> pages;
 };
@@ -283,6 +286,13 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
     Engine engine(model, batch, batch * max_pages + pages_for(longest), max_pages, longest);
     const Ops& ops = *model.ops;
 
+    // The longest prompts first: they tend to have the longest answers, and a batch that ends with short ones
+    // has fewer idle places.
+    std::vector<int> order(prompts.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return prompts[a].size() > prompts[b].size(); });
+
     GenerateStats total;
     std::vector<Sequence> active;
     std::vector<Prompt> open; // those of this round; the last may wait for more places
@@ -294,26 +304,27 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
         next = std::min(samples, next + batch - old);
         std::vector<Prompt*> fresh;
         for (int64_t i = first_new; i < next; ++i) {
-            const int p = (int)(i / sample.n);
-            if (!open.empty() && open.back().index == p) continue;
-            open.push_back({p, (int)prompts[p].size(), (int)open.size(), {}});
+            const int turn = (int)(i / sample.n), p = order[turn];
+            if (!open.empty() && open.back().turn == turn) continue;
+            open.push_back({p, (int)prompts[p].size(), turn, (int)open.size(), {}});
             for (int page = 0; page < pages_for(open.back().length); ++page)
                 open.back().pages.push_back(engine.pool.take());
             total.prompt_tokens += open.back().length;
         }
         for (Prompt& prompt : open)
-            if (prompt.index >= first_new / sample.n + (first_new % sample.n != 0))
+            if (prompt.turn >= first_new / sample.n + (first_new % sample.n != 0))
                 fresh.push_back(&prompt);
         compute_prompts(engine, fresh, prompts);
 
         // A sample reads its prompt's full pages and gets a copy of the last one, unless that is full.
         std::vector<int32_t> hidden_rows, to, from;
         for (int64_t i = first_new; i < next; ++i) {
-            const int p = (int)(i / sample.n), s = (int)(i % sample.n);
+            const int turn = (int)(i / sample.n), s = (int)(i % sample.n);
             Prompt* prompt = &open[0];
-            while (prompt->index != p) ++prompt;
-            completions[i].prompt = p, completions[i].sample = s;
-            Sequence sequence{&completions[i], prompt->length, prompt->pages};
+            while (prompt->turn != turn) ++prompt;
+            Completion& out = completions[(int64_t)prompt->index * sample.n + s];
+            out.prompt = prompt->index, out.sample = s;
+            Sequence sequence{&out, prompt->length, prompt->pages};
             for (int page : sequence.pages) engine.pool.share(page);
             if (prompt->length % page_size != 0 && s + 1 < sample.n) {
                 engine.pool.drop(sequence.pages.back());
@@ -342,7 +353,7 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
         if (!open.empty()) {
             Prompt last = open.back();
             open.clear();
-            if (next < samples && next / sample.n == last.index) {
+            if (next < samples && next / sample.n == last.turn) {
                 if (last.hidden_row != 0)
                     ops.copy(engine.prompt_hidden.rows(0, 1),
                              engine.prompt_hidden.rows(last.hidden_row, 1));
