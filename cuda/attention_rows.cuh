@@ -54,7 +54,7 @@ __device__ float attend_row(float (&y)[channels_per_lane], const float* q, int D
 
 // Block: 4 rows of one head.   grid: (N / 4, H)
 template <class T>
-__global__ void __launch_bounds__(32 * row_warps)
+__global__ void __launch_bounds__(32 * row_warps, 4)
     attention_forward_rows_kernel(T* __restrict__ y, float* __restrict__ lse,
                                   const T* __restrict__ qkv, RaggedView ragged, int N, int H, int K,
                                   int D, float scale) {
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(32 * row_warps)
 
 // dq of one row and head: lanes are keys.
 template <class T>
-__global__ void __launch_bounds__(32 * row_warps)
+__global__ void __launch_bounds__(32 * row_warps, 4)
     attention_dq_rows_kernel(T* __restrict__ dqkv, const T* __restrict__ dy,
                              const float* __restrict__ delta, const float* __restrict__ lse,
                              const T* __restrict__ qkv, RaggedView ragged, int N, int H, int K,

@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(128)
 // ---- rows ---------------------------------------------------------------------------------------
 
 template <class T>
-__global__ void __launch_bounds__(32 * row_warps)
+__global__ void __launch_bounds__(32 * row_warps, 4)
     decode_rows_kernel(T* __restrict__ y, const T* __restrict__ qkv, const T* __restrict__ keys,
                        const T* __restrict__ values, CacheView cache, int B, int H, int K, int D,
                        float scale) {

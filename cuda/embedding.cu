@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(128)
 // dw[id] += sum of dy_n over the n with ids_n = id, in order of n. Block r does id = ids_r, if no earlier
 // row has it. Threads own channels; the ids are searched 1024 at a time, and those found are listed.
 template <class T, int W>
-__global__ void __launch_bounds__(128)
+__global__ void __launch_bounds__(128, 4)
     embedding_backward_kernel(float* __restrict__ dw, const T* __restrict__ dy,
                               const int* __restrict__ ids, int N, int64_t C) {
     constexpr int per_thread = 8, stretch = 128 * per_thread;

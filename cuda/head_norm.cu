@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(256)
 // Block b does the heads of rows b * chunk ..., each group of lanes every so-manieth of them, and leaves
 // dwq and dwk of these in row b of `partial`, (blocks, 2 D).
 template <class T, int W>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 2)
     head_norm_backward_kernel(T* __restrict__ dx, float* __restrict__ partial,
                               const float* __restrict__ s, const T* __restrict__ dy,
                               const T* __restrict__ x, const T* __restrict__ wq,

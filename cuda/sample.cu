@@ -247,7 +247,7 @@ template <int W, class T> __device__ int first_largest(const Row<T>& row, Sample
 }
 
 template <class T, int W>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, 2)
     sample_kernel(int* __restrict__ token, float* __restrict__ logp, float* __restrict__ entropy,
                   T* logits, const float* __restrict__ uniform, const int* __restrict__ barred,
                   int E, const int* __restrict__ bar, int V, SampleConstants options) {
