@@ -12,7 +12,7 @@ void check_cuda(cudaError_t status, const char* what) {
     if (status == cudaSuccess) return;
     cudaGetLastError(); // so that the next call does not report it again
     if (status == cudaErrorMemoryAllocation)
-        fail("%s: out of GPU memory; lower train.tokens_per_micro_batch or sample.batch, or set "
+        fail("%s: out of GPU memory; lower tokens_per_micro_batch or sample.batch, or set "
              "compute.recompute=true",
              what);
     fail("%s: the GPU reports: %s", what, cudaGetErrorString(status));

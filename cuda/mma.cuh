@@ -13,8 +13,6 @@
 
 #ifndef __CUDACC__
 #include "cusim.h"
-
-#include <vector>
 #endif
 
 namespace gpu {
@@ -102,18 +100,26 @@ struct AsyncCopies {
         Words* to;
         const Words* from; // null: zeros
     };
-    std::vector<std::vector<Copy>> groups{1}; // the last one is open
+    static constexpr unsigned most = 64, most_groups = 4; // that wait; on the thread's stack
+    Copy copies[most];
+    unsigned first = 0, next = 0; // those of them that wait, modulo `most`
+    unsigned ends[most_groups], first_group = 0, next_group = 0;
 
     void copy16(void* shared, const void* global, bool valid) {
-        groups.back().push_back({(Words*)shared, valid ? (const Words*)global : nullptr});
+        if (next - first == most) cusim::die("more than %u asynchronous copies wait", most);
+        copies[next++ % most] = {(Words*)shared, valid ? (const Words*)global : nullptr};
     }
-    void commit() { groups.emplace_back(); }
+    void commit() {
+        if (next_group - first_group == most_groups)
+            cusim::die("more than %u groups of copies wait", most_groups);
+        ends[next_group++ % most_groups] = next;
+    }
     template <int left> void wait() {
-        while ((int)groups.size() - 1 > left) {
-            for (const Copy& copy : groups.front())
+        while (next_group - first_group > left)
+            for (const unsigned end = ends[first_group++ % most_groups]; first != end; ++first) {
+                const Copy& copy = copies[first % most];
                 *copy.to = copy.from ? *copy.from : Words{0, 0, 0, 0};
-            groups.erase(groups.begin());
-        }
+            }
     }
 #endif
 };

@@ -62,6 +62,21 @@ TEST(GpuMemory, SelectingADevice) {
     expect_error([] { gpu_ops(DType::f64); }, "the GPU has ops in f32 and bf16, not in f64");
 }
 
+// What a user meets who has no GPU for this program: one line that says what to do. The stand-in pretends it.
+TEST(GpuMisuse, OneClearLineEach) {
+    if (gpu_info().name.find("stand-in") == std::string::npos)
+        GTEST_SKIP() << "only the stand-in can pretend that there is no GPU";
+    auto expect_message = [](const char* name, const char* value, const char* part) {
+        setenv(name, value, 1);
+        std::thread([&] { expect_error([] { gpu_ops(DType::bf16); }, part); }).join();
+        unsetenv(name);
+    };
+    expect_message("CUSIM_DRIVER", "none", "there is no NVIDIA driver, or it is too old for CUDA");
+    expect_message("CUSIM_DEVICES", "0", "there is no GPU here; set compute.device=cpu");
+    expect_message("CUSIM_SM", "75", "has compute capability 7.5; this program needs 8.0 or later");
+    expect_message("CUSIM_MEMORY_MIB", "40", "out of GPU memory");
+}
+
 // A recorded decode step runs again on what its inputs hold then.
 TEST(GpuGraph, LaunchesWhatWasRecorded) {
     for (DType dtype : gpu_types) {
