@@ -227,11 +227,14 @@ std::vector<ModelCase> model_cases() {
     qwen3.family = "qwen3", qwen3.head_norm = true, qwen3.D = 8;
     ModelConfig reward = llama;
     reward.head = Head::token_classification, reward.score_bias = true;
+    ModelConfig both = llama;
+    both.value_head = true;
     return {{"llama", llama},
             {"llama 3.1 rope, tied", llama3},
             {"qwen2", qwen2},
             {"qwen3", qwen3},
-            {"llama, classification head", reward}};
+            {"llama, classification head", reward},
+            {"llama, LM and value head", both}};
 }
 
 // Loss: sum over targets of a logp + b entropy + c value, with random a, b, c.
@@ -241,7 +244,7 @@ void check_model(GradientTable& report, const ModelCase& c) {
     auto model = make_model(c.config, compute, false);
     Rng rng(99);
     randomise(*model, rng);
-    const bool classifies = c.config.head != Head::lm;
+    const bool speaks = c.config.head == Head::lm, values = !speaks || c.config.value_head;
 
     std::vector<TrainSequence> sequences;
     for (int length : {2, 70, 5}) {
@@ -251,24 +254,25 @@ void check_model(GradientTable& report, const ModelCase& c) {
         sequences.push_back(sequence);
     }
     sequences[2].prefix = 3;
-    std::vector<std::vector<double>> a, b;
+    std::vector<std::vector<double>> a, b, d;
     for (const TrainSequence& sequence : sequences)
-        for (auto* weights : {&a, &b}) {
+        for (auto* weights : {&a, &b, &d}) {
             weights->emplace_back();
             for (size_t i = 0; i < sequence.target.size(); ++i)
                 weights->back().push_back(rng.normal());
         }
 
     Objective objective;
-    objective.wants_logp = objective.wants_entropy = !classifies;
-    objective.wants_value = classifies;
+    objective.wants_logp = objective.wants_entropy = speaks;
+    objective.wants_value = values;
     objective.value_at_own_token = true;
     objective.temperature = 0.8;
     auto share = [&](int s, std::span<const double> logp, std::span<const double> entropy,
                      std::span<const double> value) {
         double sum = 0;
         for (size_t i = 0; i < a[s].size(); ++i)
-            sum += classifies ? a[s][i] * value[i] : a[s][i] * logp[i] + b[s][i] * entropy[i];
+            sum += (speaks ? a[s][i] * logp[i] + b[s][i] * entropy[i] : 0) +
+                   (values ? d[s][i] * value[i] : 0);
         return sum;
     };
     objective.loss = [&](std::span<const TokenOutputs> outputs, std::span<TokenGrads> grads) {
@@ -277,10 +281,8 @@ void check_model(GradientTable& report, const ModelCase& c) {
             const int s = outputs[j].index;
             loss += share(s, outputs[j].logp, outputs[j].entropy, outputs[j].value);
             for (size_t i = 0; i < a[s].size(); ++i) {
-                if (classifies)
-                    grads[j].dvalue[i] = a[s][i];
-                else
-                    grads[j].dlogp[i] = a[s][i], grads[j].dentropy[i] = b[s][i];
+                if (speaks) grads[j].dlogp[i] = a[s][i], grads[j].dentropy[i] = b[s][i];
+                if (values) grads[j].dvalue[i] = d[s][i];
             }
         }
         return loss;
@@ -290,7 +292,7 @@ void check_model(GradientTable& report, const ModelCase& c) {
     accumulate_gradients(trainer, sequences, objective);
     auto loss = [&] {
         refresh_weights(model->params, *model->ops);
-        OutputOptions options{objective.temperature, !classifies, !classifies, classifies, true};
+        OutputOptions options{objective.temperature, speaks, speaks, values, true};
         auto outputs = evaluate_sequences(trainer.pass, sequences, 1000, options);
         double sum = 0;
         for (size_t s = 0; s < sequences.size(); ++s)

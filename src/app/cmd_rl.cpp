@@ -238,6 +238,7 @@ static int rl(RlConfig& config, const Args& args) {
         how.epochs = config.train.epochs, how.minibatches = config.train.minibatches;
         how.seed = mix64((uint64_t)config.run.seed ^ mix64((uint64_t)step));
         how.temperature = config.sample.temperature;
+        how.value_with_policy = config.critic.shared;
         const bool one_update = how.epochs * how.minibatches == 1;
         how.adopt_logp_old = !learner.exact && one_update && algo.kl_in == "loss";
         double gap = 0;
@@ -252,9 +253,8 @@ static int rl(RlConfig& config, const Args& args) {
         r.logp = r.logp_old;
         if (learner.reference)
             r.logp_ref = learner.outputs_of(*learner.reference_pass, sequences, false);
-        if (learner.critic)
-            r.value = r.value_old =
-                learner.outputs_of(learner.critic_trainer->pass, sequences, true);
+        if (Pass* critic = learner.value_pass())
+            r.value = r.value_old = learner.outputs_of(*critic, sequences, true);
         const double reference_seconds = now() - reference_begin;
 
         // 4 and 5. advantage, select
@@ -303,6 +303,7 @@ static int rl(RlConfig& config, const Args& args) {
 
         Json line = step_line(step, batch, plan, update);
         put_credit(line, batch);
+        if (config.critic.shared) line["value_loss"] = update.parts.value;
         if (learner.critic)
             line["value_loss"] = critic.parts.value,
             line["critic_grad_norm"] = critic.step.grad_norm;

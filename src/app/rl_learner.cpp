@@ -8,10 +8,27 @@
 #include <algorithm>
 #include <cmath>
 
+// With a value head where the critic is to share the backbone; new where the directory has none.
+static std::unique_ptr<Model> load_policy(const RlConfig& config, const std::string& directory,
+                                          const ComputeConfig& compute) {
+    if (!config.critic.shared) return load_model(directory, compute, true);
+    CHECK(needs_value(config.algo),
+          "critic.shared: algo.preset = %s has no critic; use ppo or ppo_qrm",
+          config.algo.preset.c_str());
+    CHECK(config.critic.path.empty(),
+          "critic.path names a model of the critic's own; leave it out with critic.shared=true");
+    ModelConfig shape = read_model_config(directory);
+    shape.value_head = shape.head == Head::lm;
+    auto policy = make_model(shape, compute, true);
+    uint64_t seed = mix64((uint64_t)config.run.seed + 1);
+    read_weights(*policy, directory, &seed);
+    return policy;
+}
+
 Learner::Learner(RlConfig& config_, const std::string& start, const std::string& policy_directory,
                  const std::string& critic_directory)
     : config(config_), compute(apply_compute(config.compute)),
-      policy(load_model(policy_directory, compute, true)),
+      policy(load_policy(config, policy_directory, compute)),
       trainer(*policy, config.train.tokens_per_micro_batch, config.train.tokens_per_micro_batch),
       task(make_task(config.task)),
       inputs(open_inputs(policy_directory, policy->config, config.data.template_name, true,
@@ -42,7 +59,7 @@ Learner::Learner(RlConfig& config_, const std::string& start, const std::string&
               reference->config.V, policy->config.V);
         reference_pass = std::make_unique<Pass>(*reference, budget, budget, false);
     }
-    if (needs_value(config.algo)) {
+    if (needs_value(config.algo) && !config.critic.shared) {
         ModelConfig shape = read_model_config(critic_directory);
         shape.head = Head::token_classification, shape.score_bias = false;
         shape.tied_embeddings = true; // no LM head
@@ -126,6 +143,11 @@ void Learner::give_credit(Batch& batch, const std::vector<TrainSequence>& sequen
         {batch.asked.problem, r.group, batch.texts.completion, sequences, batch.checker});
     Credit credit = combine(batch.channels, sources.config, r.offset);
     r.reward = std::move(credit.reward), r.credit = std::move(credit.token);
+}
+
+Pass* Learner::value_pass() {
+    if (critic) return &critic_trainer->pass;
+    return config.critic.shared ? &trainer.pass : nullptr;
 }
 
 std::vector<double> Learner::outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,

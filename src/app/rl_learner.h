@@ -50,7 +50,12 @@ struct RlTrainSettings { // train.*
 struct CriticSettings { // critic.*
     std::string path;
     double lr = 1e-4;
+    bool shared = false;
     void visit(Fields& v) {
+        v.field(
+            "shared", shared,
+            "the critic is a head on the policy's own backbone, trained by the policy's steps with "
+            "algo.value_coef; else it is a model of its own");
         v.field("path", path,
                 "model to start the critic from; empty: the policy's start, with a new head");
         v.field("lr", lr, 0, 10,
@@ -134,7 +139,8 @@ struct Learner {
 
     const RlConfig& config;
     ComputeConfig compute;
-    std::unique_ptr<Model> policy, reference, critic;
+    std::unique_ptr<Model> policy, reference,
+        critic; // critic: null without, and where it is shared
     Trainer trainer;
     std::unique_ptr<Trainer> critic_trainer;
     std::unique_ptr<Pass> reference_pass;
@@ -150,6 +156,8 @@ struct Learner {
                   double& credit_seconds);
     // Station 3: what the sources say of the whole batch.
     void give_credit(Batch& batch, const std::vector<TrainSequence>& sequences);
+    // The network that values states: the critic's own, or the policy's. Null: the algorithm needs none.
+    Pass* value_pass();
     // logp of every completion token, or the critic's values, one sequence after another.
     std::vector<double> outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,
                                    bool value);

@@ -24,6 +24,9 @@ struct ModelConfig {
     bool qkv_bias = false;        // Qwen2
     bool head_norm = false;       // Qwen3: norm of each query and key head
     Head head = Head::lm;
+    // A classification head beside the LM head: a policy and its critic on one backbone. Not in config.json; who
+    // wants it sets it. The weights are saved as score.weight, which a reader of language models leaves aside.
+    bool value_head = false;
     bool score_bias = false; // a classification head that was found with a bias
     std::string reward_head; // "logit" | "log_softmax": a reward model with a vocabulary head
     std::string reward_kind; // which loss made the reward model: "qrm", "orm", ..; "": not known

@@ -73,8 +73,9 @@ void layout_params(Params& params, const ModelConfig& config, Arena& arena, DTyp
         layer.norm2 = layout.vector(at + "post_attention_layernorm.weight", m.C, Init::one);
     }
     params.norm = layout.vector("model.norm.weight", m.C, Init::one);
-    if (m.head != Head::lm) {
+    if (m.head != Head::lm || m.value_head)
         params.score = layout.matrix("score.weight", 1, m.C, Init::normal);
+    if (m.head != Head::lm) {
         if (m.score_bias) params.score_bias = layout.vector("score.bias", 1, Init::zero);
     } else if (m.tied_embeddings) {
         params.lm_head = params.embedding;

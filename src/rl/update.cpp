@@ -129,7 +129,7 @@ UpdateStats update_policy(Trainer& policy, Rollouts& rollouts, const RolloutText
                           Plan& plan, const AlgoConfig& full, const SelectConfig& select,
                           const UpdatePlan& how, const OptimConfig& optim, double lr) {
     AlgoConfig algo = full;
-    algo.value_coef = 0; // the critic's own step
+    if (!how.value_with_policy) algo.value_coef = 0; // the critic's own step
     std::vector<double> sampled = rollouts.logp_old;
     if (rollouts.logp.empty()) rollouts.logp = rollouts.logp_old;
     auto objective_of = [&](const Minibatch& batch, LossParts& parts, UpdateStats& stats,
@@ -137,6 +137,7 @@ UpdateStats update_policy(Trainer& policy, Rollouts& rollouts, const RolloutText
         Objective objective;
         objective.temperature = how.temperature;
         objective.wants_entropy = algo.entropy_coef != 0;
+        objective.wants_value = algo.value_coef != 0;
         objective.loss = [&, first_pass, first_step](std::span<const TokenOutputs> outputs,
                                                      std::span<TokenGrads> grads) {
             LossParts share;
@@ -158,8 +159,9 @@ UpdateStats update_policy(Trainer& policy, Rollouts& rollouts, const RolloutText
                     std::copy(logp.begin(), logp.end(), rollouts.logp_old.begin() + at);
                 TokenRow row = token_row(rollouts, plan, i);
                 row.logp = logp, row.entropy = entropy;
+                if (algo.value_coef != 0) row.value = outputs[j].value; // of every token, then
                 std::vector<double> dlogp(length), dentropy(entropy.size());
-                share.add(row_loss(row, algo, {dlogp, dentropy, {}}));
+                share.add(row_loss(row, algo, {dlogp, dentropy, grads[j].dvalue}));
                 for (size_t k = 0; k < tokens.size(); ++k) {
                     grads[j].dlogp[k] = dlogp[tokens[k]];
                     if (!entropy.empty()) grads[j].dentropy[k] = dentropy[tokens[k]];
@@ -168,6 +170,8 @@ UpdateStats update_policy(Trainer& policy, Rollouts& rollouts, const RolloutText
                 std::copy(logp.begin(), logp.end(), rollouts.logp.begin() + at);
                 std::copy(dlogp.begin(), dlogp.end(), stats.grads.dlogp.begin() + at);
                 std::copy(dentropy.begin(), dentropy.end(), stats.grads.dentropy.begin() + at);
+                std::copy(grads[j].dvalue.begin(), grads[j].dvalue.end(),
+                          stats.grads.dvalue.begin() + at);
             }
             parts.add(share);
             return share.total();

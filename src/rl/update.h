@@ -31,6 +31,7 @@ struct UpdatePlan {
     uint64_t seed = 0;               // of the order of prompts in minibatches
     bool adopt_logp_old =
         false; // logp_old becomes the first pass's logp: on-policy by construction
+    bool value_with_policy = false; // the policy's network has the value head: its steps train both
     double temperature = 1;
 };
 

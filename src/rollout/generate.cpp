@@ -2,7 +2,6 @@
 // the longest prompts are admitted first. One round is: admit samples (computing prompts that are new), decode
 // one token of every sequence that was already there, draw the next token of all.
 
-
 #include "rollout/generate.h"
 
 #include "base/clock.h"

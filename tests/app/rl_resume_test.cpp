@@ -9,12 +9,14 @@ TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
                     "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
                   .status,
               0);
-    for (std::string preset : {"grpo", "ppo"}) {
+    for (std::string preset : {"grpo", "ppo", "ppo critic.shared=true"}) {
         std::string run = scratch(preset);
         auto with_steps = [&](const char* steps) {
+            const size_t more = preset.find(' ');
             return rlhf({"rl", "model.path=" + scratch("start"), "task.name=arithmetic",
-                         "run.dir=" + run, "algo.preset=" + preset, "sample.n=2",
-                         "sample.max_new_tokens=4", "train.prompts_per_step=2",
+                         "run.dir=" + run, "algo.preset=" + preset.substr(0, more),
+                         more < preset.size() ? preset.substr(more + 1) : "critic.shared=false",
+                         "sample.n=2", "sample.max_new_tokens=4", "train.prompts_per_step=2",
                          "train.eval_problems=2", "run.save_every=1", "run.keep=2",
                          "run.resume=true", steps});
         };
