@@ -125,6 +125,10 @@ bool is_device(uintptr_t a, size_t bytes) {
     return in(last, a) && in(last, a + bytes - 1);
 }
 
+// What the running kernel has allocated: the host versions of instructions may hold a std::vector.
+std::map<uintptr_t, size_t> kernel_heap;
+thread_local constinit bool noting = false;
+
 // What kernels' code may touch besides device and shared memory: constants, its stack, its arguments,
 // thread_local variables (threadIdx) and what warp functions exchange.
 bool is_own(uintptr_t a) {
@@ -134,7 +138,8 @@ bool is_own(uintptr_t a) {
     if (a >= tls - (64 << 10) && a < tls + 4096) return true;
     for (const auto& range : runtime_ranges)
         if (in(range, a)) return true;
-    return false;
+    auto next = kernel_heap.upper_bound(a);
+    return next != kernel_heap.begin() && in(*std::prev(next), a);
 }
 
 void access(uintptr_t address, size_t bytes, bool write, bool atomic, void* return_address) {
@@ -198,6 +203,26 @@ void reset(uintptr_t address, size_t bytes, bool written) {
 }
 
 } // namespace
+
+void* operator new(size_t bytes) {
+    void* p = malloc(bytes ? bytes : 1);
+    if (!p) cusim::die("out of memory");
+    if (cusim::self && !noting) {
+        noting = true;
+        kernel_heap[(uintptr_t)p] = bytes;
+        noting = false;
+    }
+    return p;
+}
+void operator delete(void* p) noexcept {
+    if (cusim::self && !noting) {
+        noting = true;
+        kernel_heap.erase((uintptr_t)p);
+        noting = false;
+    }
+    free(p);
+}
+void operator delete(void* p, size_t) noexcept { operator delete(p); }
 
 extern "C" {
 
