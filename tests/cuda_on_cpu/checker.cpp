@@ -231,6 +231,7 @@ void cusim_check_runtime(const void* p, size_t bytes) {
 }
 void cusim_check_launch(const void* arguments, size_t bytes) {
     argument_range = {(uintptr_t)arguments, bytes};
+    kernel_heap.clear();
     launch_first = block_serial + 1;
 }
 void cusim_check_block_start(const void* dynamic_shared, size_t bytes) {

@@ -5,6 +5,13 @@
 
 #include <cuda_bf16.h>
 
+// Other tests of the program start threads, which a plain fork does not survive.
+struct DeathTestsStartAnew : testing::Environment {
+    void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+[[maybe_unused]] static testing::Environment* const start_anew =
+    testing::AddGlobalTestEnvironment(new DeathTestsStartAnew);
+
 namespace planted {
 
 __global__ void square(float* y, const float* x, int n) {

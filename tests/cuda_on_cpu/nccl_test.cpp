@@ -99,7 +99,6 @@ TEST(Nccl, Bf16IsRoundedAtEveryHop) {
 }
 
 TEST(Nccl, DifferentCallsAreReported) {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_DEATH(on_threads(2,
                             [](int rank, ncclComm_t comm, cudaStream_t stream) {
                                 Device<float> x(8);
@@ -111,7 +110,6 @@ TEST(Nccl, DifferentCallsAreReported) {
 }
 
 TEST(Nccl, AMissingRankIsNamed) {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
     setenv("CUSIM_NCCL_TIMEOUT", "1", 1);
     EXPECT_DEATH(on_threads(2,
                             [](int rank, ncclComm_t comm, cudaStream_t stream) {
