@@ -1,6 +1,7 @@
 # rlhf.cpp: two commands do everything on a fresh Debian or Ubuntu machine.
 #   make demo     packages, build, train the built-in tiny model, improve it by GRPO and by a Q-RM
 #   make test     packages, build, all tests
+# With CUDA=1 make builds for NVIDIA GPUs, too; make test-gpu runs the kernels' tests on one.
 # Others: make (build only), make check (the fast tests), make format, make clean, make deps; for CI:
 # make format-check, make layers, make asan, make cuda-asan, make cuda-check, make fuzz.
 
@@ -28,28 +29,35 @@ FORMATTED := $(wildcard src/*/*.h src/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu test
 	tests/*/*.h tests/*/*.cpp tests/*/include/*.h)
 PACKAGES := g++ make libdnnl-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev
 
+STANDIN := $(BUILD)/standin
+KERNELS := $(wildcard cuda/*.cu)
+RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
+CHECKER := tests/cuda_on_cpu/checker.cpp tests/cuda_on_cpu/checker_test.cpp
+CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
+HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
+STANDIN_OBJECTS := $(KERNELS:%.cu=$(STANDIN)/%.o) $(RUNTIME:%.cpp=$(STANDIN)/%.o)
+STANDIN_TESTS := $(CUDA_TESTS) $(filter-out $(CHECKER),$(wildcard tests/cuda_on_cpu/*_test.cpp))
+STANDIN_TEST_OBJECTS := $(STANDIN_TESTS:%.cpp=$(STANDIN)/%.o) $(BUILD)/tests/main.o
+DEVICE := $(BUILD)/device
+DEVICE_OBJECTS := $(KERNELS:%.cu=$(DEVICE)/%.o)
+DEVICE_TEST_OBJECTS := $(CUDA_TESTS:%.cpp=$(DEVICE)/%.o) $(BUILD)/tests/main.o
+
 all: $(BUILD)/rlhf
 
-$(BUILD)/rlhf: $(OBJECTS) $(BUILD)/src/app/main.o
-	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS)
+# With CUDA=1 the kernels as nvcc compiles them, else src/ops/without_gpu.cpp; $(BUILD)/backend says which.
+$(BUILD)/rlhf: $(if $(CUDA),$(HOST_OBJECTS) $(DEVICE_OBJECTS),$(OBJECTS)) $(BUILD)/src/app/main.o $(BUILD)/backend
+	$(CXX) -o $@ $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) $(if $(CUDA),$(CUDA_LDLIBS))
+$(BUILD)/backend: FORCE
+	@mkdir -p $(@D)
+	@echo "$(if $(CUDA),CUDA,CPU)" | cmp -s - $@ || echo "$(if $(CUDA),CUDA,CPU)" > $@
 
 $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
 
 # ---- CUDA kernels on the CPU: cuda/*.cu compiled by g++ against the stand-in runtime in tests/cuda_on_cpu.
 # cuda_tests holds the tests of the kernels and of the runtime; rlhf_standin is rlhf with compute.device=cuda.
-STANDIN := $(BUILD)/standin
-KERNELS := $(wildcard cuda/*.cu)
-RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
-CHECKER := tests/cuda_on_cpu/checker.cpp tests/cuda_on_cpu/checker_test.cpp
-CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
-HOST_OBJECTS := $(filter-out $(if $(KERNELS),%/without_gpu.o),$(OBJECTS))
-STANDIN_OBJECTS := $(KERNELS:%.cu=$(STANDIN)/%.o) $(RUNTIME:%.cpp=$(STANDIN)/%.o)
-STANDIN_TESTS := $(CUDA_TESTS) $(filter-out $(CHECKER),$(wildcard tests/cuda_on_cpu/*_test.cpp))
-STANDIN_TEST_OBJECTS := $(STANDIN_TESTS:%.cpp=$(STANDIN)/%.o) $(BUILD)/tests/main.o
-
 $(BUILD)/cuda_tests: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(STANDIN_TEST_OBJECTS)
-	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+	$(CXX) -rdynamic -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
 
 $(BUILD)/rlhf_standin: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(BUILD)/src/app/main.o
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS)
@@ -88,6 +96,31 @@ $(CHECKED)/%.o: %.cu
 -include $(CHECKED_OBJECTS:.o=.d)
 -include $(STANDIN_OBJECTS:.o=.d) $(STANDIN_TEST_OBJECTS:.o=.d)
 
+# ---- CUDA with nvcc: one object holds the code of an A100, an H100 and a B200, and PTX for what comes
+# later. Warnings are errors, those of ptxas about spills and local memory, too. The PTX and the report of
+# ptxas stay beside the object, for the table of kernels.
+NVCC ?= nvcc
+HAS_NVCC := $(shell command -v $(NVCC))
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(HAS_NVCC)))
+CUDA_LDLIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
+NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+	-gencode arch=compute_100,code=[sm_100,compute_100] --Werror all-warnings \
+	-Xptxas -v,-warn-spills,-warn-lmem-usage,-Werror -Xcompiler -Wall -Isrc
+$(DEVICE)/%.o: %.cu
+	@mkdir -p $(@D) $(@:.o=.kept)
+	$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
+		{ grep -v "^ptxas info\|bytes stack frame" $(@:.o=.log); rm -f $@; exit 1; }
+	@mv $(@:.o=.kept)/*.compute_80.ptx $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
+$(DEVICE)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -O1 -Itests -isystem $(CUDA_HOME)/include -MMD -MP -c $< -o $@
+$(DEVICE)/rlhf: $(HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
+	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) $(CUDA_LDLIBS)
+$(DEVICE)/gpu_tests: $(HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
+	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) $(CUDA_LDLIBS) -lgtest
+
+-include $(DEVICE_OBJECTS:.o=.d) $(DEVICE_TEST_OBJECTS:.o=.d)
+
 # What runs once per command or per file is compiled for a short build, not for speed.
 SHORT_BUILD := src/app src/report src/task src/rl src/train tests
 $(SHORT_BUILD:%=$(BUILD)/%/%.o): CXXFLAGS += -O1
@@ -105,6 +138,7 @@ deps:
 	[ -z "$$missing" ] && exit 0; \
 	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
 	$$sudo apt-get update -q && $$sudo apt-get install -y -q $$missing
+	@[ -z "$(CUDA)" ] || [ -n "$(HAS_NVCC)" ] || tests/cuda_on_cpu/install_cuda.sh
 
 # Supervised training, demonstrations with faults, GRPO that mends them; then pairs, a Q-RM and an ORM from
 # them, and REINFORCE with either.
@@ -129,8 +163,9 @@ learning: $(BUILD)/rlhf
 # does other things, too, threads that spin make tiny tests slow.
 TEST_ENV := OMP_WAIT_POLICY=passive
 TEST_PROGRAMS := $(BUILD)/rlhf $(BUILD)/unit_tests $(BUILD)/rlhf_standin $(BUILD)/cuda_tests
+DEVICE_PROGRAMS := $(if $(HAS_NVCC),$(DEVICE)/rlhf $(DEVICE)/gpu_tests)
 test: deps
-	@$(MAKE) -s -j$(JOBS) $(TEST_PROGRAMS)
+	@$(MAKE) -s -j$(JOBS) $(TEST_PROGRAMS) $(DEVICE_PROGRAMS)
 	@tests/layers.sh
 	@RLHF=$(BUILD)/rlhf tests/report/browser.sh
 	@BUILD=$(BUILD) $(TEST_ENV) tests/all.sh
@@ -140,6 +175,22 @@ check:
 	@$(MAKE) -s -j$(JOBS) $(TEST_PROGRAMS)
 	@tests/layers.sh
 	@BUILD=$(BUILD) $(TEST_ENV) tests/all.sh fast
+
+# The kernels' tests on a GPU, then under compute-sanitizer if it is there.
+test-gpu:
+	@[ -n "$(HAS_NVCC)" ] || { echo "test-gpu needs nvcc; make deps CUDA=1 says what to install"; exit 1; }
+	@$(MAKE) -s -j$(JOBS) $(DEVICE)/rlhf $(DEVICE)/gpu_tests
+	@RLHF=$(DEVICE)/rlhf $(DEVICE)/gpu_tests --gtest_brief=1
+	@command -v compute-sanitizer > /dev/null || { echo "compute-sanitizer skipped: it is not here"; exit 0; }; \
+	for tool in memcheck racecheck initcheck synccheck; do \
+		compute-sanitizer --tool $$tool --error-exitcode 1 $(DEVICE)/gpu_tests --gtest_brief=1 \
+			--gtest_filter='-*Slow.*' || exit 1; done
+
+# Writes tests/cuda_on_cpu/kernels.txt anew from what nvcc says and from the launches of the tests.
+kernel-table: $(DEVICE_OBJECTS) $(BUILD)/cuda_tests
+	@rm -f $(DEVICE)/launches
+	@CUSIM_LAUNCHES=$(DEVICE)/launches $(BUILD)/cuda_tests --gtest_brief=1 --gtest_filter='Gpu*' > /dev/null
+	@tests/cuda_on_cpu/kernels.py write $(DEVICE)
 
 layers:
 	@tests/layers.sh
@@ -183,5 +234,5 @@ $(BUILD)/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(OBJECTS)
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all deps demo learning test check layers format format-check asan cuda-asan cuda-check fuzz clean
+.PHONY: FORCE all deps demo learning test test-gpu kernel-table check layers format format-check asan cuda-asan cuda-check fuzz clean
 .SECONDARY:

@@ -34,6 +34,7 @@ kernels() { # ORDER STREAMS FILTER
 kernels forward eager "${slow:-*}"
 kernels reverse lazy "-*Slow.*"
 kernels random random "-*Slow.*"
+[ -n "$slow" ] || run "nvcc" tests/cuda_on_cpu/nvcc.sh
 
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $status

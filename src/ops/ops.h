@@ -177,7 +177,7 @@ struct Ops {
     // the untempered one when greedy; entropy (may be empty): of the same. The bits of
     // token_logprob_forward.
     //   token: (B) i32   logp, entropy: (B)   logits: (B, V), overwritten   uniform: (B)
-    //   barred: (E) i32, ids that may not be drawn where bar: (B) i32 is 1; both may be empty
+    //   barred: (E) i32, distinct ids that may not be drawn where bar: (B) i32 is 1; both may be empty
     void (*sample)(Tensor token, Tensor logp, Tensor entropy, Tensor logits, Tensor uniform,
                    Tensor barred, Tensor bar, const SampleOptions& options);
 

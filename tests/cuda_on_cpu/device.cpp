@@ -3,8 +3,10 @@
 #include "engine.h"
 
 #include <cstdarg>
+#include <dlfcn.h>
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 
 namespace cusim {
@@ -64,6 +66,20 @@ cudaError_t allow_dynamic_shared(const void* kernel, int bytes) {
     return cudaSuccess;
 }
 
+// Every shape of launch once, for the table of kernels: symbol, threads, bytes of dynamic shared memory.
+static void log_launch(const void* kernel, unsigned threads, size_t shared) {
+    static const char* const path = getenv("CUSIM_LAUNCHES");
+    if (!path || !*path) return;
+    static std::set<std::tuple<const void*, unsigned, size_t>> known;
+    std::lock_guard hold(lock);
+    if (!known.insert({kernel, threads, shared}).second) return;
+    Dl_info symbol;
+    FILE* file = fopen(path, "a");
+    if (file && dladdr(kernel, &symbol) && symbol.dli_sname)
+        fprintf(file, "%s %u %zu\n", symbol.dli_sname, threads, shared);
+    if (file) fclose(file);
+}
+
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, Call call) {
     dim3 g = config.gridDim, b = config.blockDim;
     bool grid_fits = g.x && g.y && g.z && g.x <= 0x7fffffff && g.y <= 65535 && g.z <= 65535;
@@ -79,6 +95,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, Call ca
     size_t shared = config.dynamicSmemBytes;
     if (shared > limit) return note_error(cudaErrorInvalidValue);
     if (config.numAttrs) die("a launch with attributes, which the stand-in does not know");
+    log_launch(kernel, b.x * b.y * b.z, shared);
     enqueue(config.stream, [g, b, shared, call] { run_grid(g, b, shared, call); });
     return cudaSuccess;
 }
