@@ -1,9 +1,11 @@
 // rlhf info: what a model directory holds, and what memory the model takes.
 
 #include "app/commands.h"
+#include "app/memory_plan.h"
 #include "base/file.h"
 #include "model/hf.h"
 #include "model/safetensors.h"
+#include "ops/gpu.h"
 #include "text/tokenizer.h"
 #include "train/settings.h"
 
@@ -13,22 +15,37 @@
 #include <cstdio>
 
 namespace {
-struct PlanConfig {
+struct PlanTrain {
     int tokens_per_micro_batch = 2048;
     void visit(Fields& v) {
         v.field("tokens_per_micro_batch", tokens_per_micro_batch, 1, 1 << 24,
                 "N: tokens whose activations are planned for");
     }
 };
+struct PlanSample {
+    int batch = 64, prompt_tokens = 512, max_new_tokens = 512;
+    void visit(Fields& v) {
+        v.field("batch", batch, 1, 1e6, "B: sequences in flight that are planned for");
+        v.field("prompt_tokens", prompt_tokens, 1, 1e6, "tokens of their prompts");
+        v.field("max_new_tokens", max_new_tokens, 1, 1e6, "tokens drawn behind them");
+    }
+};
 struct InfoConfig {
     ModelSettings model;
     ComputeSettings compute;
-    PlanConfig train;
+    PlanTrain train;
+    PlanSample sample;
+    double memory_gib = 0;
+    int ranks = 1;
     std::string format = "text";
     void visit(Fields& v) {
         v.object("model", model, "the model");
         v.object("compute", compute, "how it would be computed");
         v.object("train", train, "what it would be trained with");
+        v.object("sample", sample, "how RL would sample it");
+        v.field("memory_gib", memory_gib, 0, 1e6,
+                "memory to plan for, of a card that need not be there; 0: that of the GPU in use");
+        v.field("ranks", ranks, 1, 4096, "GPUs that train together");
         v.choice("format", format, {"text", "json"}, "json: one object");
     }
 };
@@ -36,26 +53,15 @@ struct InfoConfig {
 
 static double mebibytes(double bytes) { return std::round(bytes / 1048576 * 10) / 10; }
 
-// In MiB. Nothing is taken: the arenas only count.
-static Json memory_plan(const ModelConfig& m, const ComputeConfig& compute, int tokens) {
-    Model shape;
-    shape.config = m;
-    shape.compute = compute;
-    shape.ops = &cpu_ops(compute.dtype, compute.gemm);
-    layout_params(shape.params, m, shape.weights, compute.dtype);
-    layout_weight_forms(shape.params, m, shape.forms, *shape.ops, compute.gemm, false);
-    double weights = (double)shape.weights.high_water, forms = (double)shape.forms.high_water;
-    double activations = (double)pass_bytes(shape, tokens, tokens, true);
-    double per_token = 2.0 * m.L * m.K * m.D * (double)dtype_bytes(compute.dtype);
-    Json plan;
-    plan["weights"] = mebibytes(weights);
-    if (forms > 0) plan["weights_bf16"] = mebibytes(forms);
-    plan["gradients"] = mebibytes(weights);
-    plan["adamw_moments"] = mebibytes(2 * weights);
-    plan["activations"] = mebibytes(activations);
-    plan["training_total"] = mebibytes(4 * weights + forms + activations);
-    plan["kv_cache_per_1000_tokens"] = mebibytes(1000 * per_token);
-    return plan;
+// In MiB, training alone.
+static Json memory_mib(const ModelConfig& m, const ComputeConfig& compute, const PlannedRun& run) {
+    const MemoryPlan plan = plan_memory(m, compute, run);
+    Json json;
+    for (const auto& [name, bytes] : plan.parts) json[name] = mebibytes(bytes);
+    json["training_total"] = mebibytes(plan.total());
+    json["kv_cache_per_1000_tokens"] =
+        mebibytes(2000.0 * m.L * m.K * m.D * (double)dtype_bytes(compute.dtype));
+    return json;
 }
 
 static Json stored_json(const std::string& directory) {
@@ -107,9 +113,17 @@ static void print_text(const Json& json, int indent) {
 
 static int info(InfoConfig& config, const Args&) {
     std::string directory = model_directory(config.model.path);
-    ComputeConfig compute = apply_compute(config.compute);
     ModelConfig m = read_model_config(directory);
-    int tokens = config.train.tokens_per_micro_batch;
+    // The plan of a card that is not here needs no GPU, and no GPU code.
+    ComputeConfig compute =
+        config.memory_gib > 0 ? compute_config(config.compute) : apply_compute(config.compute);
+    double memory = config.memory_gib * 1073741824;
+    if (compute.gpu && memory == 0) memory = gpu_info().memory_bytes;
+    PlannedRun sft, rl;
+    sft.tokens_per_micro_batch = rl.tokens_per_micro_batch = config.train.tokens_per_micro_batch;
+    sft.ranks = rl.ranks = config.ranks;
+    rl.rl = true, rl.batch = config.sample.batch;
+    rl.prompt_tokens = config.sample.prompt_tokens, rl.new_tokens = config.sample.max_new_tokens;
     Json shape = {{"layers", m.L},      {"hidden", m.C},
                   {"query_heads", m.H}, {"key_value_heads", m.K},
                   {"head_width", m.D},  {"feed_forward", m.F},
@@ -127,9 +141,14 @@ static int info(InfoConfig& config, const Args&) {
                  {"eos", m.eos},
                  {"dtype", m.dtype},
                  {"stored", stored_json(directory)},
-                 {"tokens_per_micro_batch", tokens},
-                 {"memory_mib", memory_plan(m, compute, tokens)},
+                 {"tokens_per_micro_batch", sft.tokens_per_micro_batch},
+                 {"memory_mib", memory_mib(m, compute, sft)},
                  {"tokenizer", tokenizer_json(directory)}};
+    if (memory > 0) {
+        json["memory_gib"] = std::round(memory / 1073741824 * 100) / 100;
+        json["plan_sft"] = plan_json(m, compute, sft, memory);
+        if (m.head == Head::lm) json["plan_rl_with_reference"] = plan_json(m, compute, rl, memory);
+    }
     if (!m.reward_head.empty()) json["reward_head"] = m.reward_head;
     if (config.format == "json")
         std::printf("%s\n", dump_row(json).c_str());

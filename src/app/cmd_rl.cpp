@@ -3,6 +3,7 @@
 //     task -> rollout -> credit -> advantage -> select -> update
 
 #include "app/commands.h"
+#include "app/memory_plan.h"
 #include "app/rl_learner.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -186,6 +187,12 @@ static int rl(RlConfig& config, const Args& args) {
             load_trainer(*learner.critic_trainer, rounded,
                          join_path(run.checkpoint, "critic_trainer.safetensors"));
     }
+    PlannedRun planned;
+    planned.tokens_per_micro_batch = config.train.tokens_per_micro_batch;
+    planned.rl = true, planned.reference = learner.reference != nullptr;
+    planned.batch = std::min(config.sample.batch, config.train.prompts_per_step * config.sample.n);
+    planned.new_tokens = config.sample.max_new_tokens;
+    print_plan(learner.policy->config, learner.compute, planned);
     run.begin();
     EventLog events;
     events.open(config.run.dir, run.step);

@@ -2,6 +2,7 @@
 
 #include "app/commands.h"
 #include "app/inputs.h"
+#include "app/memory_plan.h"
 #include "app/train_loop.h"
 #include "model/hf.h"
 #include "train/order.h"
@@ -136,6 +137,9 @@ static int sft(SftConfig& config, const Args&) {
     std::vector<TrainSequence> held_out;
     TrainingData data = open_data(config, inputs.options, held_out);
     const int budget = config.train.tokens_per_micro_batch;
+    PlannedRun planned;
+    planned.tokens_per_micro_batch = budget, planned.ranks = compute.parts();
+    print_plan(model->config, compute, planned);
     Trainer trainer(*model, budget, budget);
 
     TrainLoop loop{"sft",

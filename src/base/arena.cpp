@@ -40,10 +40,12 @@ void Arena::allocate(void* (*alloc)(size_t), void (*free)(void*)) {
     CHECK(!memory, "arena %s was allocated twice", name.c_str());
     capacity = std::max<size_t>(high_water, 64);
     memory = (alloc ? alloc : host_alloc)(capacity);
-    CHECK(memory,
-          "out of memory: %s needs %.2f GiB; the largest parts are\n%s"
-          "lower train.tokens_per_micro_batch, set compute.recompute=true, or use a smaller model",
-          name.c_str(), capacity / 1073741824.0, largest(10).c_str());
+    CHECK(
+        memory,
+        "out of memory: %s needs %.2f GiB; the largest parts are\n%s"
+        "lower train.tokens_per_micro_batch or sample.batch, set compute.recompute=true, use more "
+        "GPUs (mpirun -n N) or a smaller model; rlhf info with memory_gib=N shows the whole plan",
+        name.c_str(), capacity / 1073741824.0, largest(10).c_str());
     free_memory = free ? free : std::free;
     used = high_water = 0;
 }

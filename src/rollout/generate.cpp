@@ -6,10 +6,12 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "ops/gpu.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <unistd.h>
 
 namespace {
@@ -50,16 +52,22 @@ struct Sequence {
 };
 
 struct Engine {
-    Engine(Model& model_, int batch_, int pages, int max_pages_, int longest_prompt)
-        : model(model_), batch(batch_), max_pages(max_pages_), pool(pages),
-          prefill(model_, std::max(PREFILL_TOKENS, longest_prompt), PREFILL_TOKENS, false) {
-        layout(pages);
+    Engine(const Model& model_, int batch_, int longest_prompt, int new_tokens)
+        : model(model_), batch(batch_), page_size(KvCache().page),
+          max_pages(pages_for(std::min(model.config.max_positions, longest_prompt + new_tokens))),
+          pages(batch * max_pages + pages_for(longest_prompt)),
+          prefill_tokens(std::max(PREFILL_TOKENS, longest_prompt)), pool(pages) {
+        layout();
+    }
+    void allocate() {
+        prefill.emplace(model, prefill_tokens, PREFILL_TOKENS, false);
         arena.allocate(model.ops->alloc, model.ops->free);
-        layout(pages);
+        layout();
         if (!model.config.eos.empty()) model.ops->upload(barred, model.config.eos.data());
     }
+    int pages_for(int tokens) const { return (tokens + page_size - 1) / page_size; }
 
-    void layout(int pages) {
+    void layout() {
         const ModelConfig& m = model.config;
         const DType dtype = model.compute.dtype;
         auto take = [&](const char* name, int64_t width) {
@@ -94,14 +102,13 @@ struct Engine {
         barred = take_ids("barred", std::max<int64_t>(1, (int64_t)m.eos.size()));
         table = arena.take("pages", DType::i32, {batch, max_pages});
         copy_to = take_ids("copy_to", batch), copy_from = take_ids("copy_from", batch);
-        prompt_slot = take_ids("prompt_slot", std::max(prefill_tokens(), 1));
+        prompt_slot = take_ids("prompt_slot", prefill_tokens);
     }
-    int prefill_tokens() const { return (int)prefill.layer[0].x.shape[0]; }
 
-    Model& model;
-    int batch, max_pages;
+    const Model& model;
+    int batch, page_size, max_pages, pages, prefill_tokens;
     PagePool pool;
-    Pass prefill;
+    std::optional<Pass> prefill;
     Arena arena{"generation"};
     std::vector<KvCache> cache; // per layer
     LayerActs acts;
@@ -139,14 +146,14 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
         }
         Tensor where = engine.prompt_slot.rows(0, batch.tokens());
         ops.upload(where, slots.data());
-        engine.prefill.on_qkv = [&](int l, Tensor qkv) {
+        engine.prefill->on_qkv = [&](int l, Tensor qkv) {
             ops.kv_write(engine.cache[l], qkv, where, m.H, m.K);
         };
-        forward(engine.prefill, batch);
+        forward(*engine.prefill, batch);
         const int count = (int)last_rows.size();
         ops.upload(engine.list.rows(0, count), last_rows.data());
         ops.gather_rows(engine.prompt_hidden.rows(fresh[first]->hidden_row, count),
-                        engine.prefill.hidden, engine.list.rows(0, count));
+                        engine.prefill->hidden, engine.list.rows(0, count));
         first = last;
     }
 }
@@ -251,16 +258,35 @@ void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& 
     }
 }
 
-// How many sequences may be in flight: what was asked for, within a quarter of the machine's memory.
-int fitting_batch(const Model& model, const SampleConfig& sample, int64_t samples, int max_pages) {
-    const ModelConfig& m = model.config;
-    double page_bytes = 2.0 * m.L * m.K * KvCache().page * m.D * dtype_bytes(model.compute.dtype);
-    double memory = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
-    double fits = memory / (page_bytes * max_pages) - 1;
-    return (int)std::max(1.0, std::min({(double)sample.batch, (double)samples, fits}));
+size_t all_bytes(const Engine& engine) {
+    return engine.arena.high_water +
+           pass_bytes(engine.model, engine.prefill_tokens, PREFILL_TOKENS, false);
+}
+
+// How many sequences may be in flight: what was asked for, within a quarter of the machine's memory, or
+// nine tenths of what the GPU has left.
+int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int new_tokens) {
+    double memory = model.compute.gpu ? 0.9 * gpu_info().free_bytes
+                                      : (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
+    auto bytes = [&](int batch) {
+        return (double)all_bytes(Engine(model, batch, longest_prompt, new_tokens));
+    };
+    const double one = bytes(1), each = bytes(2) - one;
+    return (int)std::max(1.0, std::min((double)wanted, 1 + (memory - one) / each));
 }
 
 } // namespace
+
+size_t generation_bytes(const Model& model, int batch, int prompt_tokens, int new_tokens) {
+    return all_bytes(Engine(model, batch, prompt_tokens, new_tokens));
+}
+
+size_t cache_bytes(const Model& model, int batch, int prompt_tokens, int new_tokens) {
+    const Engine engine(model, batch, prompt_tokens, new_tokens);
+    size_t bytes = 0;
+    for (const KvCache& layer : engine.cache) bytes += layer.k.bytes() + layer.v.bytes();
+    return bytes;
+}
 
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step, GenerateStats* stats,
@@ -278,12 +304,13 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
     std::vector<Completion> completions(samples);
     if (samples == 0 || sample.max_new_tokens == 0) return completions;
 
-    const int page_size = KvCache().page;
-    auto pages_for = [&](int64_t tokens) { return (int)((tokens + page_size - 1) / page_size); };
-    const int max_pages = pages_for(std::min<int64_t>(context, longest + sample.max_new_tokens));
-    const int batch = fitting_batch(model, sample, samples, max_pages);
-    Engine engine(model, batch, batch * max_pages + pages_for(longest), max_pages, longest);
+    const int new_tokens = std::min(sample.max_new_tokens, context);
+    const int batch =
+        fitting_batch(model, std::min<int64_t>(sample.batch, samples), longest, new_tokens);
+    Engine engine(model, batch, longest, new_tokens);
+    engine.allocate();
     const Ops& ops = *model.ops;
+    const int page_size = engine.page_size;
 
     // The longest prompts first: they tend to have the longest answers, and a batch that ends with short ones
     // has fewer idle places.
@@ -306,7 +333,7 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
             const int turn = (int)(i / sample.n), p = order[turn];
             if (!open.empty() && open.back().turn == turn) continue;
             open.push_back({p, (int)prompts[p].size(), turn, (int)open.size(), {}});
-            for (int page = 0; page < pages_for(open.back().length); ++page)
+            for (int page = 0; page < engine.pages_for(open.back().length); ++page)
                 open.back().pages.push_back(engine.pool.take());
             total.prompt_tokens += open.back().length;
         }
