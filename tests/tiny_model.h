@@ -23,8 +23,10 @@ inline std::unique_ptr<Model> tiny_model(const ModelConfig& config, ComputeConfi
         std::vector<double> values(param.tensor.size());
         for (double& value : values) value = 0.3 * rng.normal() + (param.init == Init::one);
         std::vector<float> rounded(values.begin(), values.end());
-        model->ops->upload(param.tensor, compute.dtype == DType::f64 ? (void*)values.data()
-                                                                     : (void*)rounded.data());
+        if (compute.dtype == DType::f64)
+            model->ops->upload(param.tensor, values.data());
+        else
+            upload_values(*model->ops, param.tensor, 0, rounded.data(), param.tensor.size());
     }
     refresh_weights(model->params, *model->ops);
     return model;

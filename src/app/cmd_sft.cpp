@@ -4,6 +4,7 @@
 #include "app/inputs.h"
 #include "app/memory_plan.h"
 #include "app/train_loop.h"
+#include "dist/processes.h"
 #include "model/hf.h"
 #include "train/order.h"
 #include "train/sft_loss.h"
@@ -123,10 +124,14 @@ std::string start_directory(const SftConfig& config, Run& run) {
 static int sft(SftConfig& config, const Args&) {
     Fields fields;
     config.visit(fields);
-    const ComputeConfig compute = apply_compute(config.compute);
+    ComputeConfig compute = apply_compute(config.compute);
+    const Ranks ranks(compute);
+    const bool speaks = ranks.collectives.rank == 0;
     const int64_t steps = config.train.steps;
     Run run(config.run, fields, steps);
     if (tell_if_finished(run, steps)) return 0;
+    CHECK(!compute.ranks || !config.model.path.empty(),
+          "model.path is missing: several processes need a model that is there");
     std::string directory = start_directory(config, run);
     std::unique_ptr<Model> model = load_model(directory, compute, false);
     CHECK(model->config.head == Head::lm, "%s is a reward model; sft needs a language model",
@@ -139,7 +144,7 @@ static int sft(SftConfig& config, const Args&) {
     const int budget = config.train.tokens_per_micro_batch;
     PlannedRun planned;
     planned.tokens_per_micro_batch = budget, planned.ranks = compute.parts();
-    print_plan(model->config, compute, planned);
+    if (speaks) print_plan(model->config, compute, planned);
     Trainer trainer(*model, budget, budget);
 
     TrainLoop loop{"sft",
@@ -162,6 +167,7 @@ static int sft(SftConfig& config, const Args&) {
             return TrainLoop::Held{{{name, loss}}, format("eval loss %.4f nats per token", loss)};
         };
     loop.go();
+    if (!speaks) return 0;
     if (!held_out.empty())
         std::printf("eval loss %.4f before, %.4f after, nats per token\n",
                     loop.before["eval_loss_before_nats_per_token"].get<double>(),

@@ -5,6 +5,7 @@
 #include "report/tensorboard.h"
 
 #include <cstdio>
+#include <optional>
 
 std::string fingerprint_of(const std::vector<TrainSequence>& sequences) {
     uint64_t hash = sequences.size();
@@ -34,19 +35,27 @@ void TrainLoop::go() {
         state = saved;
         load_checkpoint(run, trainer);
     }
-    run.begin();
+    // Of several ranks the first alone writes and speaks; it begins when all have looked at the directory.
+    const bool speaks = trainer.rank() == 0;
     EventLog events;
-    events.open(run.settings.dir, run.step);
-
-    Progress progress(name, "steps", steps, run.step);
-    if (run.step > 0) progress.message(format("continuing from %s", run.checkpoint.c_str()));
+    std::optional<Progress> progress;
+    wait_for_ranks(trainer);
+    if (speaks) {
+        run.begin();
+        events.open(run.settings.dir, run.step);
+        progress.emplace(name, "steps", steps, run.step);
+    }
+    auto tell = [&](const std::string& text) {
+        if (progress) progress->message(text);
+    };
+    if (run.step > 0) tell(format("continuing from %s", run.checkpoint.c_str()));
     for (int64_t step = run.step + 1; step <= steps; ++step) {
         Json line = {{"step", step}};
         if (step == 1 && evaluate) {
             Held held = evaluate(true);
             state["before"] = held.members;
             line.update(held.members);
-            progress.message("before: " + held.words);
+            tell("before: " + held.words);
         }
         double start = now();
         Json more = Json::object();
@@ -69,13 +78,16 @@ void TrainLoop::go() {
             Held held = evaluate(false);
             after = held.members;
             line.update(held.members);
-            progress.message(format("after step %lld: ", (long long)step) + held.words);
+            tell(format("after step %lld: ", (long long)step) + held.words);
         }
-        run.log(line);
-        events.write(line);
+        if (speaks) {
+            run.log(line);
+            events.write(line);
+        }
         if (run.save_due(step)) save_checkpoint(run, trainer, step, state);
-        progress.update(
-            step, format("loss %.4f  %.0f tokens/s", stats.loss, (double)stats.tokens / seconds));
+        if (progress)
+            progress->update(step, format("loss %.4f  %.0f tokens/s", stats.loss,
+                                          (double)stats.tokens / seconds));
     }
     if (state.contains("before")) before = state["before"];
 }

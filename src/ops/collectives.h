@@ -17,3 +17,11 @@ struct Collectives {
     void (*all_reduce)(const Collectives&, Tensor x) = nullptr;
     void (*close)(Collectives&) = nullptr;
 };
+
+// The ranks of one NCCL communicator. One rank makes the id, and all get it by some other way (MPI; a
+// variable, in tests); all then join, each on its own device.
+struct CollectivesId {
+    char bytes[128];
+};
+CollectivesId make_collectives_id();
+Collectives join_collectives(const CollectivesId& id, int rank, int ranks);

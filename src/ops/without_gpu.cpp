@@ -1,5 +1,6 @@
 // The GPU backend of a binary that was built without CUDA. cuda/ takes this file's place otherwise.
 
+#include "ops/collectives.h"
 #include "ops/gpu.h"
 
 [[noreturn]] static void no_gpu() {
@@ -14,3 +15,5 @@ GpuInfo gpu_info() { no_gpu(); }
 void* gpu_stream() { no_gpu(); }
 size_t gpu_scratch_bytes() { return 0; }
 const Ops& gpu_ops(DType) { no_gpu(); }
+CollectivesId make_collectives_id() { no_gpu(); }
+Collectives join_collectives(const CollectivesId&, int, int) { no_gpu(); }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <unistd.h>
@@ -65,6 +66,10 @@ struct Engine {
         layout();
         if (!model.config.eos.empty()) model.ops->upload(barred, model.config.eos.data());
     }
+    Engine(const Engine&) = delete;
+    ~Engine() {
+        for (auto& [rows, graph] : graphs) model.ops->graph_free(graph);
+    }
     int pages_for(int tokens) const { return (tokens + page_size - 1) / page_size; }
 
     void layout() {
@@ -91,6 +96,7 @@ struct Engine {
         acts.x2 = take("x2", m.C), acts.y2 = take("y2", m.C), acts.s2 = take_rows("s2");
         acts.gate_up = take("gate_up", 2 * m.F), acts.act = take("act", m.F);
         branch = take("branch", m.C), hidden = take("hidden", m.C);
+        if (model.compute.gpu) decoded = take("decoded", m.C);
         prompt_hidden = arena.take("prompt_hidden", dtype, {batch + 1, m.C});
         row_y = take("row_y", m.C), row_s = take_rows("row_s");
         logits = take("logits", m.V), logp = take_rows("logp");
@@ -112,6 +118,8 @@ struct Engine {
     Arena arena{"generation"};
     std::vector<KvCache> cache; // per layer
     LayerActs acts;
+    std::map<int, void*> graphs; // a recorded decode step by its number of rows
+    Tensor decoded;              // (batch, C) what the graph leaves
     Tensor branch, hidden, prompt_hidden, row_y, row_s, logits, logp, entropy, uniform;
     Tensor ids, position, slot, length, token, bar, list, barred, table, copy_to, copy_from;
     Tensor prompt_slot; // (tokens of a prefill) where each goes in the cache
@@ -158,42 +166,71 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
     }
 }
 
-// One token of each sequence through all layers: fills hidden, rows 0 .. B-1.
-void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
+// Rows of a recorded step for B sequences: few sizes, so that few steps are recorded.
+int bucket(int B, int batch) {
+    int rows = 1;
+    while (rows < B && rows < 8) rows *= 2;
+    if (B > 8) rows = (B + 7) / 8 * 8;
+    return std::min(rows, batch);
+}
+
+// All layers for `rows` tokens whose ids, places and pages stand in the engine's arrays; `out`: the last
+// layer's residual stream.
+void decode_layers(Engine& engine, int rows, Tensor out) {
     const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
-    const int page_size = engine.cache[0].page;
     const double scale = 1 / std::sqrt((double)m.D);
-    std::vector<int32_t> ids, position, slot, length, table((size_t)B * engine.max_pages, 0);
+    LayerActs acts = first_rows(engine.acts, rows);
+    Tensor branch = engine.branch.rows(0, rows);
+    ops.embedding_forward(acts.x, engine.model.params.embedding.w, engine.ids.rows(0, rows));
+    for (int l = 0; l < m.L; ++l) {
+        layer_forward(engine.model, l, acts, branch, engine.position.rows(0, rows), [&] {
+            ops.kv_write(engine.cache[l], acts.qkv, engine.slot.rows(0, rows), m.H, m.K);
+            ops.decode_attention(acts.att, acts.qkv, engine.cache[l], engine.table.rows(0, rows),
+                                 engine.length.rows(0, rows), m.H, m.K, scale);
+        });
+        ops.residual_forward(l + 1 < m.L ? acts.x : out, acts.x2, branch);
+    }
+}
+
+// One token of each sequence through all layers: fills hidden, rows 0 .. B-1. Where ops are launched, a
+// step is recorded once per number of rows and launched as one; rows beyond B then write to no slot, read
+// one key of page 0, and nobody reads what comes out.
+void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
+    const Ops& ops = *engine.model.ops;
+    const int page_size = engine.page_size;
+    const bool records = ops.graph_begin != nullptr;
+    const int rows = records ? bucket(B, engine.batch) : B;
+    std::vector<int32_t> ids(rows, 0), position(rows, 0), slot(rows, -1), length(rows, 1);
+    std::vector<int32_t> table((size_t)rows * engine.max_pages, 0);
     for (int b = 0; b < B; ++b) {
         Sequence& sequence = sequences[b];
         if (sequence.length % page_size == 0) sequence.pages.push_back(engine.pool.take());
-        ids.push_back(sequence.out->ids.back());
-        position.push_back(sequence.length);
-        slot.push_back(sequence.pages.back() * page_size + sequence.length % page_size);
-        length.push_back(++sequence.length);
+        ids[b] = sequence.out->ids.back();
+        position[b] = sequence.length;
+        slot[b] = sequence.pages.back() * page_size + sequence.length % page_size;
+        length[b] = ++sequence.length;
         std::copy(sequence.pages.begin(), sequence.pages.end(),
                   table.begin() + (size_t)b * engine.max_pages);
     }
     auto upload = [&](Tensor to, const std::vector<int32_t>& values) {
-        ops.upload(to.rows(0, B), values.data());
-        return to.rows(0, B);
+        ops.upload(to.rows(0, rows), values.data());
     };
-    Tensor ids_t = upload(engine.ids, ids), position_t = upload(engine.position, position);
-    Tensor slot_t = upload(engine.slot, slot), length_t = upload(engine.length, length);
-    Tensor table_t = upload(engine.table, table);
+    upload(engine.ids, ids), upload(engine.position, position), upload(engine.slot, slot);
+    upload(engine.length, length), upload(engine.table, table);
+    if (!records) return decode_layers(engine, B, engine.hidden.rows(0, B));
 
-    LayerActs acts = first_rows(engine.acts, B);
-    Tensor branch = engine.branch.rows(0, B);
-    ops.embedding_forward(acts.x, engine.model.params.embedding.w, ids_t);
-    for (int l = 0; l < m.L; ++l) {
-        layer_forward(engine.model, l, acts, branch, position_t, [&] {
-            ops.kv_write(engine.cache[l], acts.qkv, slot_t, m.H, m.K);
-            ops.decode_attention(acts.att, acts.qkv, engine.cache[l], table_t, length_t, m.H, m.K,
-                                 scale);
-        });
-        ops.residual_forward(l + 1 < m.L ? acts.x : engine.hidden.rows(0, B), acts.x2, branch);
+    auto [place, fresh] = engine.graphs.try_emplace(rows, nullptr);
+    if (fresh) {
+        // Run once before it is recorded: what an op takes at its first call (scratch, a GEMM's plan) may
+        // not be taken while recording. It writes the same keys to the same slots.
+        decode_layers(engine, rows, engine.decoded.rows(0, rows));
+        ops.graph_begin();
+        decode_layers(engine, rows, engine.decoded.rows(0, rows));
+        place->second = ops.graph_end();
     }
+    ops.graph_launch(place->second);
+    ops.copy(engine.hidden.rows(0, B), engine.decoded.rows(0, B));
 }
 
 std::vector<double> download_values(const Ops& ops, Tensor from) {

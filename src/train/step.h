@@ -93,6 +93,9 @@ void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepSta
 // Makes the network read what the masters say (of all ranks), and refreshes the GEMM forms.
 void publish_weights(Trainer& trainer);
 
+// Returns when every rank has called it.
+void wait_for_ranks(Trainer& trainer);
+
 // The end of accumulate_gradients: adds up over the ranks, norm and checks.
 void reduce_gradients(Trainer& trainer, StepStats& stats);
 
