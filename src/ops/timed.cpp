@@ -32,7 +32,7 @@ template <auto member, double TimedParts::*part> void time_entry(Ops& table) {
 const Ops& timed_ops(const Ops& ops) {
     static Ops table;
     inner = ops;
-    table = ops; // alloc, free, wait and packed_bytes stay as they are
+    table = ops;                 // alloc, free, wait and packed_bytes stay as they are
     table.graph_begin = nullptr; // a recorded step would be one launch, and nothing to time in it
     using P = TimedParts;
     time_entry<&Ops::upload, &P::memory>(table);
