@@ -97,7 +97,8 @@ TEST(RewardLoss, EveryLossAgreesWithAutograd) {
 // Through the head: dL/dlogits of the vocabulary heads, dL/dhidden and dL/dw of the scalar one.
 TEST(RewardLoss, EveryHeadAgreesWithAutograd) {
     const Ops& ops = cpu_ops(DType::f64);
-    for (const Json& c : golden()["heads"]) {
+    const Json cases = golden(); // outlives the loop over a part of it
+    for (const Json& c : cases["heads"]) {
         const std::string head = c["head"];
         SCOPED_TRACE(head);
         RewardSettings settings;
