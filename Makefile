@@ -28,6 +28,7 @@ TEST_OBJECTS := $(TESTS:%.cpp=$(BUILD)/%.o)
 FORMATTED := $(wildcard src/*/*.h src/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu tests/*.h tests/*.cpp \
 	tests/*/*.h tests/*/*.cpp tests/*/include/*.h)
 PACKAGES := g++ make libdnnl-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev
+PACKAGES += $(if $(CUDA),libopenmpi-dev openmpi-bin)
 
 STANDIN := $(BUILD)/standin
 KERNELS := $(wildcard cuda/*.cu)
@@ -35,6 +36,10 @@ RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.
 CHECKER := tests/cuda_on_cpu/checker.cpp tests/cuda_on_cpu/checker_test.cpp
 CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
 HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
+# Several GPUs: processes that mpirun starts. Without Open MPI the binary is one process.
+MPICXX := $(shell command -v mpicxx)
+MPI_OBJECT := $(BUILD)/src/dist/mpi/processes.o
+GPU_HOST_OBJECTS := $(if $(MPICXX),$(filter-out %/one_process.o,$(HOST_OBJECTS)) $(MPI_OBJECT),$(HOST_OBJECTS))
 STANDIN_OBJECTS := $(KERNELS:%.cu=$(STANDIN)/%.o) $(RUNTIME:%.cpp=$(STANDIN)/%.o)
 STANDIN_TESTS := $(CUDA_TESTS) $(filter-out $(CHECKER),$(wildcard tests/cuda_on_cpu/*_test.cpp))
 STANDIN_TEST_OBJECTS := $(STANDIN_TESTS:%.cpp=$(STANDIN)/%.o) $(BUILD)/tests/main.o
@@ -45,7 +50,7 @@ DEVICE_TEST_OBJECTS := $(CUDA_TESTS:%.cpp=$(DEVICE)/%.o) $(BUILD)/tests/main.o
 all: $(BUILD)/rlhf
 
 # With CUDA=1 the kernels as nvcc compiles them, else src/ops/without_gpu.cpp; $(BUILD)/backend says which.
-$(BUILD)/rlhf: $(if $(CUDA),$(HOST_OBJECTS) $(DEVICE_OBJECTS),$(OBJECTS)) $(BUILD)/src/app/main.o $(BUILD)/backend
+$(BUILD)/rlhf: $(if $(CUDA),$(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS),$(OBJECTS)) $(BUILD)/src/app/main.o $(BUILD)/backend
 	$(CXX) -o $@ $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) $(if $(CUDA),$(CUDA_LDLIBS))
 $(BUILD)/backend: FORCE
 	@mkdir -p $(@D)
@@ -103,6 +108,8 @@ NVCC ?= nvcc
 HAS_NVCC := $(shell command -v $(NVCC))
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(HAS_NVCC)))
 CUDA_LDLIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
+CUDA_LDLIBS += $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
+$(MPI_OBJECT): CXXFLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
 NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
 	-gencode arch=compute_100,code=[sm_100,compute_100] --Werror all-warnings \
 	-Xptxas -v,-warn-spills,-warn-lmem-usage,-Werror -Xcompiler -Wall -Isrc
@@ -114,9 +121,9 @@ $(DEVICE)/%.o: %.cu
 $(DEVICE)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -O1 -Itests -isystem $(CUDA_HOME)/include -MMD -MP -c $< -o $@
-$(DEVICE)/rlhf: $(HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
+$(DEVICE)/rlhf: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) $(CUDA_LDLIBS)
-$(DEVICE)/gpu_tests: $(HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
+$(DEVICE)/gpu_tests: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
 	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) $(CUDA_LDLIBS) -lgtest
 
 -include $(DEVICE_OBJECTS:.o=.d) $(DEVICE_TEST_OBJECTS:.o=.d)

@@ -11,19 +11,11 @@
 #include <algorithm>
 #include <cstdio>
 
-struct TemplateSettings {
-    std::string template_name = "none";
-    void visit(Fields& v) {
-        v.choice("template", template_name, {"none", "chat"},
-                 "chat asks by the model's chat template; none: the prompt as it is");
-    }
-};
-
 struct EvalConfig {
     ModelSettings model;
     ComputeSettings compute;
     TaskConfig task;
-    TemplateSettings data;
+    PromptSettings data;
     ChatConfig chat;
     SampleConfig sample;
     int problems = 0;

@@ -27,19 +27,11 @@ struct PairSettings { // pairs.*
     }
 };
 
-struct TemplateSettings { // data.*
-    std::string template_name = "none";
-    void visit(Fields& v) {
-        v.choice("template", template_name, {"none", "chat"},
-                 "chat asks by the model's chat template; none: the prompt as it is");
-    }
-};
-
 struct PairsConfig {
     ModelSettings model;
     ComputeSettings compute;
     TaskConfig task;
-    TemplateSettings data;
+    PromptSettings data;
     ChatConfig chat;
     SampleConfig sample;
     PairSettings pairs;

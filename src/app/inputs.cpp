@@ -10,6 +10,11 @@ void RowsSettings::visit(Fields& v) {
     v.field("add_eos", add_eos, "end a completion string with the end-of-sequence token");
 }
 
+void PromptSettings::visit(Fields& v) {
+    v.choice("template", template_name, {"none", "chat"},
+             "chat asks by the model's chat template; none: the prompt as it is");
+}
+
 Inputs open_inputs(const std::string& directory, const ModelConfig& model,
                    const std::string& template_name, bool add_eos, const ChatConfig& chat) {
     Inputs inputs;

@@ -13,6 +13,11 @@ struct RowsSettings {
     void visit(Fields& v);
 };
 
+struct PromptSettings { // data.*: how a problem becomes a prompt
+    std::string template_name = "none";
+    void visit(Fields& v);
+};
+
 // How rows become ids for this model. Without tokenizer.json only rows of ids can be read.
 struct Inputs {
     std::unique_ptr<Tokenizer> tokenizer;

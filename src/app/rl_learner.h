@@ -9,14 +9,6 @@
 #include "rollout/generate.h"
 #include "task/metrics.h"
 
-struct PromptSettings { // data.*: how a problem becomes a prompt
-    std::string template_name = "none";
-    void visit(Fields& v) {
-        v.choice("template", template_name, {"none", "chat"},
-                 "chat asks by the model's chat template; none: the prompt as it is");
-    }
-};
-
 struct RlTrainSettings { // train.*
     int64_t steps = 100;
     int prompts_per_step = 16, epochs = 1, minibatches = 1, tokens_per_micro_batch = 4096;
