@@ -1,6 +1,6 @@
 #pragma once
-// What the measurements of rlhf bench share: the configuration, rows, the FLOP count, the measured GEMM peak
-// and the report. The measurements are cmd_bench.cpp's.
+// What the measurements of rlhf bench share: the configuration, the machine with its limits, rows, the FLOP
+// count, the measured GEMM peak and the report. The measurements are cmd_bench.cpp's and bench_ops.cpp's.
 
 #include "app/inputs.h"
 #include "ops/timed.h"
@@ -8,7 +8,9 @@
 #include <vector>
 
 struct BenchSettings {
-    int batch = 8, group = 8, prompt_tokens = 128, new_tokens = 64, repeats = 5;
+    int batch = 8, group = 8, prompt_tokens = 128, new_tokens = 64, repeats = 5, copy_mib = 256;
+    double peak_tflops = 0;
+    std::string card;
     void visit(Fields& v) {
         v.field("batch", batch, 1, 1e5,
                 "B: rows of a training step, sequences in flight, or completions of an RL step");
@@ -16,6 +18,13 @@ struct BenchSettings {
         v.field("prompt_tokens", prompt_tokens, 1, 1e6, "tokens of a random prompt");
         v.field("new_tokens", new_tokens, 2, 1e6, "tokens trained or drawn behind each prompt");
         v.field("repeats", repeats, 1, 1e4, "measured steps or runs, after one that is not");
+        v.field("copy_mib", copy_mib, 1, 1e6, "MiB of the copy by which memory is measured");
+        v.field(
+            "card", card,
+            "a GPU that need not be there, as H100: nothing is run, what is printed is computed");
+        v.field(
+            "peak_tflops", peak_tflops, 0, 1e6,
+            "peak that the utilisation (MFU) is a share of; 0: the data sheet's of a known GPU");
     }
 };
 
@@ -57,6 +66,20 @@ struct BenchConfig {
 
 double median(std::vector<double> values);
 
+// Where it runs: here, or on a card of which only the data sheet is there. Then nothing is computed, and the
+// clock goes on by the least time that every op takes within the card's limits (ops/timed.h).
+struct Machine {
+    bool computed = false;
+    std::string peak_from; // whose peak, for the report
+    Limits limits;         // of the data sheet; memory: as copied here, if it is here
+    ComputeConfig compute;
+    double clock() const; // seconds
+};
+Machine find_machine(const BenchConfig& config);
+// The model on that machine. Sets model.ops to a timed table; `plain` is the one beneath it.
+std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& machine, bool packed,
+                                  const Ops*& plain);
+
 // What is measured: sequences with targets; a prompt is what stands before the first target.
 std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model& model,
                                           size_t count);
@@ -73,12 +96,16 @@ double layer_weights(const ModelConfig& m); // P / L
 double forward_flop(const ModelConfig& m, const Work& work);
 
 // FLOP per second over the model's matrices: `rows` at a time in the layers, `head_rows` in the head.
-// head_share: head rows per row of the layers.
-double gemm_peak(const Model& model, int64_t rows, int64_t head_rows, double head_share,
-                 bool backward);
+// head_share: head rows per row of the layers. Of a card that is not there: its peak.
+double gemm_peak(const Model& model, const Machine& machine, int64_t rows, int64_t head_rows,
+                 double head_share, bool backward);
 
-Json describe(const BenchConfig& config, const char* what);
+Json describe(const BenchConfig& config, const Machine& machine, const char* what);
 // rate, peak: FLOP per second.
-void add_rates(Json& report, double seconds, double rate, double peak);
-Json parts_json(const TimedParts& parts, double total, double runs);
+void add_rates(Json& report, const Machine& machine, double seconds, double rate, double peak);
+// Seconds by part, and work and rates op by op, of `runs` runs that took `total` seconds.
+void add_ops(Json& report, const Machine& machine, const std::vector<OpRecord>& records,
+             double total, double runs);
 void print_report(const BenchConfig& config, const Json& report, const std::string& formula);
+
+int bench_ops(const BenchConfig& config); // bench_ops.cpp

@@ -5,6 +5,12 @@
 //   f32 vs f64        the same forward pass in double precision
 //   bf16 GEMM vs f32  compute.gemm=bf16 against f32
 //   micro-batches     the step's gradient with the sequences in 1, 2 and 4 micro-batches
+//
+// With compute.device=cuda the CPU's f32 is what the GPU is measured by, in f32 and in bf16:
+//
+//   cached decode, micro-batches   as above, on the GPU
+//   cuda vs CPU                    log-probabilities, and the step's gradient
+//   again                          the gradient a second time: the same bits
 
 #include "app/check.h"
 #include "base/rng.h"
@@ -19,14 +25,18 @@
 
 namespace {
 
-struct ThreadSettings {
+struct ParityCompute {
+    std::string device = "cpu";
     int threads = 0;
-    void visit(Fields& v) { v.field("threads", threads, 0, 4096, "CPU threads; 0: one per core"); }
+    void visit(Fields& v) {
+        v.choice("device", device, {"cpu", "cuda"}, "what is checked; cuda: against the CPU");
+        v.field("threads", threads, 0, 4096, "CPU threads; 0: one per core");
+    }
 };
 
 struct ParityConfig {
     ModelSettings model;
-    ThreadSettings compute;
+    ParityCompute compute;
     void visit(Fields& v) {
         v.object("model", model, "the model to check");
         v.object("compute", compute, "the machine");
@@ -35,9 +45,9 @@ struct ParityConfig {
 
 struct Table {
     int failed = 0;
-    void row(const char* name, double found, double limit, const char* unit) {
+    void row(const std::string& name, double found, double limit, const char* unit) {
         bool passed = found <= limit; // false for NaN
-        std::printf("%-42s %9.2e  limit %7.1e %-14s %s\n", name, found, limit, unit,
+        std::printf("%-44s %9.2e  limit %7.1e %-14s %s\n", name.c_str(), found, limit, unit,
                     passed ? "ok" : "FAILED");
         std::fflush(stdout);
         failed += !passed;
@@ -50,6 +60,11 @@ std::unique_ptr<Model> load(const std::string& path, DType dtype, DType gemm, bo
     ComputeConfig compute;
     compute.dtype = dtype, compute.gemm = gemm;
     return load_model(path, compute, packed);
+}
+std::unique_ptr<Model> load_on_gpu(const std::string& path, DType dtype) {
+    ComputeConfig compute;
+    compute.dtype = dtype, compute.gpu = true;
+    return load_model(path, compute, true);
 }
 
 // Prompts of random ids on both sides of a cache page's edge.
@@ -120,9 +135,10 @@ void check_decode(Table& table, DType gemm, const Logp& drawn, const Logp& full)
               exact ? "nats, bitwise" : "nats");
 }
 
-std::vector<std::vector<float>> gradients(Trainer& trainer,
-                                          const std::vector<TrainSequence>& sequences,
-                                          int micro_batches, double& loss) {
+using Gradients = std::vector<std::vector<float>>; // per parameter
+
+Gradients gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
+                    int micro_batches, double& loss) {
     // Bundles force the cut: sequences first .. last-1 of a part stay together, and no two parts fit
     // into one budget.
     std::vector<TrainSequence> bundled = sequences;
@@ -133,54 +149,49 @@ std::vector<std::vector<float>> gradients(Trainer& trainer,
     CHECK(stats.micro_batches == micro_batches, "wanted %d micro-batches, made %d", micro_batches,
           stats.micro_batches);
     loss = stats.loss;
-    std::vector<std::vector<float>> all;
+    Gradients all;
     for (const Param& grad : trainer.grads.list)
         trainer.model.ops->download(all.emplace_back(grad.tensor.size()).data(), grad.tensor);
     return all;
 }
 
-void check_micro_batches(Table& table, Model& model, const std::vector<TrainSequence>& sequences) {
-    Trainer trainer(model, 1, (int)sequences.size());
-    double loss = 0;
-    const auto whole = gradients(trainer, sequences, 1, loss);
+// |a - b| / |b|
+double distance(const Gradients& a, const Gradients& b) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < b.size(); ++i)
+        for (size_t j = 0; j < b[i].size(); ++j) {
+            double d = (double)a[i][j] - b[i][j];
+            difference += d * d, norm += (double)b[i][j] * b[i][j];
+        }
+    return std::sqrt(difference / norm);
+}
+
+// Cuts the step into 2 and 4 micro-batches. limit: of the gradient, as a part of its norm.
+void check_micro_batches(Table& table, const std::string& what, Trainer& trainer,
+                         const std::vector<TrainSequence>& sequences, const Gradients& whole,
+                         double loss, double limit) {
     for (int cuts : {2, 4}) {
-        double cut_loss = 0, difference = 0, norm = 0;
-        const auto parts = gradients(trainer, sequences, cuts, cut_loss);
-        for (size_t i = 0; i < whole.size(); ++i)
-            for (size_t j = 0; j < whole[i].size(); ++j) {
-                double d = (double)parts[i][j] - whole[i][j];
-                difference += d * d, norm += (double)whole[i][j] * whole[i][j];
-            }
-        table.row(format("gradient of %d micro-batches vs 1", cuts).c_str(),
-                  std::sqrt(difference / norm), 1e-5, "of its norm");
-        table.row(format("loss of %d micro-batches vs 1", cuts).c_str(), std::abs(cut_loss - loss),
-                  1e-6, "nats");
+        double cut_loss = 0;
+        const Gradients parts = gradients(trainer, sequences, cuts, cut_loss);
+        table.row(format("%sgradient of %d micro-batches vs 1", what.c_str(), cuts),
+                  distance(parts, whole), limit, "of its norm");
+        table.row(format("%sloss of %d micro-batches vs 1", what.c_str(), cuts),
+                  std::abs(cut_loss - loss), limit / 10, "nats");
     }
 }
 
-} // namespace
-
-int check_parity(const Args& args) {
-    ParityConfig config;
-    load_config(config, args);
-    CHECK(!config.model.path.empty(), "check parity needs a model: model.path=DIR");
-    ComputeSettings compute;
-    compute.threads = config.compute.threads;
-    apply_compute(compute);
-    const std::string& path = config.model.path;
-    Table table;
-
+void check_cpu(Table& table, const std::string& path) {
     Logp drawn, full;
     std::vector<TrainSequence> sequences;
     {
         auto model = load(path, DType::f32, DType::f32, true);
-        CHECK(model->config.head == Head::lm,
-              "%s is a reward model without a vocabulary head; check parity needs a language model",
-              path.c_str());
         sequences = sample_texts(*model, drawn);
         full = full_forward(*model, sequences);
         check_decode(table, DType::f32, drawn, full);
-        check_micro_batches(table, *model, sequences);
+        Trainer trainer(*model, 1, (int)sequences.size());
+        double loss = 0;
+        const Gradients whole = gradients(trainer, sequences, 1, loss);
+        check_micro_batches(table, "", trainer, sequences, whole, loss, 1e-5);
     }
     try {
         auto model = load(path, DType::f32, DType::bf16, true);
@@ -202,6 +213,58 @@ int check_parity(const Args& args) {
         table.row("f32 vs f64, largest", compare(full_forward(*model, few), full).largest, 1e-3,
                   "nats");
     }
+}
+
+// bf16 rounds weights and activations to 8 bits: some hundredths of a nat, and a gradient of tiny models that is
+// 0.1 of its norm away, as PyTorch's in bf16 is.
+void check_cuda(Table& table, const std::string& path) {
+    for (DType dtype : {DType::f32, DType::bf16}) {
+        const bool rounds = dtype == DType::bf16;
+        const std::string name = std::string("cuda ") + dtype_name(dtype);
+        Logp drawn, full;
+        std::vector<TrainSequence> sequences;
+        Gradients found;
+        {
+            auto model = load_on_gpu(path, dtype);
+            sequences = sample_texts(*model, drawn);
+            full = full_forward(*model, sequences);
+            table.row(name + ", cached decode vs full forward", compare(drawn, full).largest,
+                      rounds ? 0.25 : 1e-3, "nats");
+            Trainer trainer(*model, 1, (int)sequences.size());
+            double loss = 0;
+            found = gradients(trainer, sequences, 1, loss);
+            check_micro_batches(table, name + ", ", trainer, sequences, found, loss,
+                                rounds ? 2e-2 : 1e-5);
+            table.row(name + ", gradient again",
+                      distance(gradients(trainer, sequences, 1, loss), found), 0, "bitwise");
+        }
+        auto model = load(path, DType::f32, DType::f32, true);
+        const Difference off = compare(full, full_forward(*model, sequences));
+        table.row(name + " vs CPU f32, mean over tokens", off.mean, rounds ? 0.05 : 1e-4, "nats");
+        table.row(name + " vs CPU f32, largest", off.largest, rounds ? 0.5 : 1e-3, "nats");
+        Trainer trainer(*model, 1, (int)sequences.size());
+        double loss = 0;
+        table.row(name + " vs CPU f32, gradient",
+                  distance(found, gradients(trainer, sequences, 1, loss)), rounds ? 0.2 : 1e-3,
+                  "of its norm");
+    }
+}
+
+} // namespace
+
+int check_parity(const Args& args) {
+    ParityConfig config;
+    load_config(config, args);
+    CHECK(!config.model.path.empty(), "check parity needs a model: model.path=DIR");
+    ComputeSettings compute;
+    compute.device = config.compute.device, compute.threads = config.compute.threads;
+    const bool gpu = apply_compute(compute).gpu;
+    const std::string& path = config.model.path;
+    CHECK(read_model_config(model_directory(path)).head == Head::lm,
+          "%s is a reward model without a vocabulary head; check parity needs a language model",
+          path.c_str());
+    Table table;
+    gpu ? check_cuda(table, path) : check_cpu(table, path);
     std::printf("%s\n", table.failed ? format("%d checks FAILED", table.failed).c_str()
                                      : "every check passed");
     return table.failed ? 2 : 0;

@@ -1,4 +1,4 @@
-// rlhf bench train|generate|rl model.path=DIR: how fast, and how near to what the machine can do.
+// rlhf bench train|generate|rl|ops model.path=DIR: how fast, and how near to what the machine can do.
 //
 // Work of one training step over N fed tokens of which R are targets, multiply and add counted as two:
 //   FLOP = 3 (2 N P + 2 R V C + 4 L H D A)       forward, and twice that in backward
@@ -6,11 +6,13 @@
 //   A = sum over sequences of T (T+1) / 2        pairs of a query and a key it sees
 // Generation does a third of it: every token is fed once, forward only. Recomputation is not counted as work.
 // The GEMM peak is measured here and now: the model's own matrices through the same linear op, each shape
-// weighted as often as the step uses it.
+// weighted as often as the step uses it. MFU is the share of a data sheet's peak. Memory is measured by a copy.
+//
+// With bench.card=H100 nothing is computed: the same commands go through ops that only count their work, and
+// every second printed is the least that the card's data sheet allows, as if each op reached its limit.
 
 #include "app/bench.h"
 #include "app/commands.h"
-#include "base/clock.h"
 #include "base/rng.h"
 #include "model/hf.h"
 #include "rl/advantage.h"
@@ -24,14 +26,12 @@
 namespace {
 
 int bench_train(const BenchConfig& config) {
-    auto model = load_model(config.model.path, apply_compute(config.compute), false);
+    const Machine machine = find_machine(config);
+    const Ops* plain = nullptr;
+    auto model = open_model(config, machine, false, plain);
     const ModelConfig& m = model->config;
-    CHECK(m.head == Head::lm, "%s is not a language model; bench train needs a vocabulary head",
-          config.model.path.c_str());
     const int B = config.bench.batch, repeats = config.bench.repeats;
     const auto sequences = make_sequences(config, *model, (size_t)B * (repeats + 1));
-    const Ops* plain = model->ops;
-    model->ops = &timed_ops(*plain);
     Trainer trainer(*model, config.train.tokens_per_micro_batch, B);
 
     std::vector<double> seconds, token_rates,
@@ -42,11 +42,11 @@ int bench_train(const BenchConfig& config) {
     for (int r = 0; r <= repeats; ++r) {
         std::vector<TrainSequence> step(sequences.begin() + (size_t)r * B,
                                         sequences.begin() + (size_t)(r + 1) * B);
-        if (r == 1) reset_timed_parts(); // the first step is not measured
-        double start = now();
+        if (r == 1) reset_op_records(); // the first step is not measured
+        double start = machine.clock();
         StepStats stats = accumulate_gradients(trainer, step, sft_loss(step));
         apply_update(trainer, OptimConfig(), 0, stats); // rate 0: the weights stay
-        double elapsed = now() - start;
+        double elapsed = machine.clock() - start;
         if (r == 0) continue;
         Work work;
         for (const TrainSequence& sequence : step)
@@ -58,20 +58,20 @@ int bench_train(const BenchConfig& config) {
         flop_rates.push_back(3 * forward_flop(m, work) / elapsed);
         tokens += stats.tokens, micro_batches += stats.micro_batches;
     }
-    Json parts = parts_json(timed_parts(), total, repeats);
+    const auto records = op_records();
     model->ops = plain;
 
     const int64_t rows = std::max<int64_t>(1, std::llround(all.N / (double)micro_batches));
     const int64_t targets = std::max<int64_t>(1, std::llround(all.R / (double)micro_batches));
-    double peak = gemm_peak(*model, rows, std::min<int64_t>(targets, trainer.pass.chunk),
+    double peak = gemm_peak(*model, machine, rows, std::min<int64_t>(targets, trainer.pass.chunk),
                             all.R / all.N, true);
-    Json report = describe(config, "train");
+    Json report = describe(config, machine, "train");
     report["tokens_per_step"] = (double)tokens / repeats;
     report["targets_per_step"] = all.R / repeats;
     report["tokens_per_s"] = median(token_rates);
-    add_rates(report, median(seconds), median(flop_rates), peak);
+    add_rates(report, machine, median(seconds), median(flop_rates), peak);
     report["gflop_per_token"] = 3 * forward_flop(m, all) / (double)tokens * 1e-9;
-    report["parts"] = parts;
+    add_ops(report, machine, records, total, repeats);
     print_report(
         config, report,
         format(
@@ -83,10 +83,10 @@ int bench_train(const BenchConfig& config) {
 }
 
 int bench_generate(const BenchConfig& config) {
-    auto model = load_model(config.model.path, apply_compute(config.compute), true);
+    const Machine machine = find_machine(config);
+    const Ops* plain = nullptr;
+    auto model = open_model(config, machine, true, plain);
     const ModelConfig& m = model->config;
-    CHECK(m.head == Head::lm, "%s is not a language model; bench generate needs a vocabulary head",
-          config.model.path.c_str());
     const int B = config.bench.batch, repeats = config.bench.repeats;
     std::vector<std::vector<int32_t>> prompts;
     for (const TrainSequence& sequence : make_sequences(config, *model, B)) {
@@ -104,41 +104,62 @@ int bench_generate(const BenchConfig& config) {
     for (const auto& prompt : prompts) {
         work.add((double)prompt.size() + decode_steps, config.bench.new_tokens);
     }
-    const Ops* plain = model->ops;
-    model->ops = &timed_ops(*plain);
     std::vector<double> seconds, prefill, decode, rates;
     double total = 0;
     for (int r = 0; r <= repeats; ++r) {
-        if (r == 1) reset_timed_parts(); // the first run is not measured
+        if (r == 1) reset_op_records(); // the first run is not measured
         GenerateStats stats;
-        double start = now();
+        double start = machine.clock();
         generate(*model, prompts, sample, (uint32_t)r, &stats);
-        double elapsed = now() - start;
+        double elapsed = machine.clock() - start;
         if (r == 0) continue;
         seconds.push_back(elapsed), total += elapsed;
         rates.push_back((double)stats.new_tokens / elapsed);
-        prefill.push_back((double)stats.prompt_tokens / stats.prefill_seconds);
-        decode.push_back((double)(stats.new_tokens - B) / stats.decode_seconds);
+        prefill.push_back(stats.prefill_seconds), decode.push_back(stats.decode_seconds);
     }
-    Json parts = parts_json(timed_parts(), total, repeats);
+    const auto records = op_records();
     model->ops = plain;
 
-    Json report = describe(config, "generate");
-    report["prompt_tokens"] = (work.N - B * decode_steps) / B;
+    if (machine
+            .computed) { // its clock is not generate's: a run of the first token alone is the prompts'
+        sample.max_new_tokens = sample.min_new_tokens = 1;
+        model->ops = &timed_ops(*plain, machine.limits);
+        generate(*model, prompts, sample);
+        prefill = {machine.clock()}, decode = {median(seconds) - machine.clock()};
+        model->ops = plain;
+    }
+    // What a step of decoding must read: the matrices once, and keys and values of every sequence.
+    const double weight_bytes =
+        machine.compute.gemm == DType::bf16 ? 2 : (double)dtype_bytes(machine.compute.dtype);
+    const double matrices = (m.L * layer_weights(m) + (double)m.V * m.C) * weight_bytes;
+    const double prompt_tokens = (work.N - B * decode_steps) / B;
+    const double cached = B * (prompt_tokens + (decode_steps + 1) / 2);
+    const double step_bytes =
+        matrices + 2.0 * m.L * m.K * m.D * cached * (double)dtype_bytes(machine.compute.dtype);
+    const double decode_rate = step_bytes * decode_steps / median(decode);
+
+    Json report = describe(config, machine, "generate");
+    report["prompt_tokens"] = prompt_tokens;
     report["new_tokens"] = config.bench.new_tokens;
     report["tokens_per_s"] = median(rates);
-    report["prefill_tokens_per_s"] = median(prefill);
-    report["decode_tokens_per_s"] = median(decode);
-    add_rates(report, median(seconds), forward_flop(m, work) / median(seconds),
-              gemm_peak(*model, B, B, 1, false));
+    report["prefill_tokens_per_s"] = B * prompt_tokens / median(prefill);
+    report["decode_tokens_per_s"] = B * decode_steps / median(decode);
+    report["decode_step_seconds"] = median(decode) / decode_steps;
+    report["decode_step_gb"] = step_bytes * 1e-9;
+    report["decode_gb_per_s"] = decode_rate * 1e-9;
+    report["decode_memory_share"] = decode_rate / machine.limits.bytes_per_s;
+    add_rates(report, machine, median(seconds), forward_flop(m, work) / median(seconds),
+              gemm_peak(*model, machine, B, B, 1, false));
     report["gflop_per_token"] = forward_flop(m, work) / (B * config.bench.new_tokens) * 1e-9;
-    report["parts"] = parts;
+    add_ops(report, machine, records, total, repeats);
     print_report(
         config, report,
         format("FLOP/run = 2 N P + 2 R V C + 4 L H D A: N = %.0f fed tokens, R = %.0f new "
                "ones, P = %.0f,\nV = %d, C = %d, L = %d, H = %d, D = %d, A = sum T (T+1) / "
-               "2 = %.0f; the GEMM peak is that of %d rows, as in decoding",
-               work.N, work.R, m.L * layer_weights(m), m.V, m.C, m.L, m.H, m.D, work.A, B));
+               "2 = %.0f; the GEMM peak is that of %d rows, as in decoding;\ndecode_step_gb = P "
+               "and V C in %.0f bytes each, and 2 L K D of keys and values for %.0f cached tokens",
+               work.N, work.R, m.L * layer_weights(m), m.V, m.C, m.L, m.H, m.D, work.A, B,
+               weight_bytes, cached));
     return 0;
 }
 
@@ -150,12 +171,10 @@ int bench_rl(const BenchConfig& config) {
         P * G == config.bench.batch,
         "bench.batch=%d is not a multiple of bench.group=%d: a step is whole groups of completions",
         config.bench.batch, G);
-    auto model = load_model(config.model.path, apply_compute(config.compute), true);
+    const Machine machine = find_machine(config);
+    const Ops* plain = nullptr;
+    auto model = open_model(config, machine, true, plain);
     const ModelConfig& m = model->config;
-    CHECK(m.head == Head::lm, "%s is not a language model; bench rl needs a vocabulary head",
-          config.model.path.c_str());
-    const Ops* plain = model->ops;
-    model->ops = &timed_ops(*plain);
     Trainer trainer(*model, config.train.tokens_per_micro_batch, config.bench.batch + P);
     SampleConfig sample;
     sample.n = G, sample.batch = config.bench.batch;
@@ -182,8 +201,8 @@ int bench_rl(const BenchConfig& config) {
     std::vector<double> seconds, decode, train;
     double total = 0;
     for (int r = 0; r <= repeats; ++r) {
-        if (r == 1) reset_timed_parts(); // the first step is not measured
-        const double start = now();
+        if (r == 1) reset_op_records(); // the first step is not measured
+        const double start = machine.clock();
         Rollouts rollouts;
         RolloutTexts texts{prompts, {}};
         rollouts.groups = P;
@@ -195,33 +214,34 @@ int bench_rl(const BenchConfig& config) {
             rollouts.reward.push_back(rng.below(2));
             texts.completion.push_back(std::move(completion.ids));
         }
-        const double generated = now();
+        const double generated = machine.clock();
         Plan plan;
         compute_advantages(plan, rollouts, algo);
         select_rows_and_tokens(plan, rollouts, algo, select, r);
         update_policy(trainer, rollouts, texts, plan, algo, select, UpdatePlan(), OptimConfig(), 0);
-        const double end = now();
+        const double end = machine.clock();
         if (r == 0) continue;
         seconds.push_back(end - start), total += end - start;
         decode.push_back(generated - start), train.push_back(end - generated);
     }
-    Json parts = parts_json(timed_parts(), total, repeats);
+    const auto records = op_records();
     model->ops = plain;
 
     const double flop = forward_flop(m, drawn) + 3 * forward_flop(m, trained);
     const double step = median(seconds);
     const int64_t rows = std::max<int64_t>(
         1, std::llround(std::min(trained.N, (double)config.train.tokens_per_micro_batch)));
-    const double peak = gemm_peak(*model, rows, std::min<int64_t>(rows, trainer.pass.chunk),
-                                  trained.R / trained.N, true);
-    Json report = describe(config, "rl");
+    const double peak =
+        gemm_peak(*model, machine, rows, std::min<int64_t>(rows, trainer.pass.chunk),
+                  trained.R / trained.N, true);
+    Json report = describe(config, machine, "rl");
     report["group"] = G;
     report["new_tokens"] = config.bench.new_tokens;
     report["tokens_per_s"] = (double)config.bench.batch * config.bench.new_tokens / step;
     report["generate_seconds"] = median(decode);
     report["train_seconds"] = median(train);
-    add_rates(report, step, flop / step, peak);
-    report["parts"] = parts;
+    add_rates(report, machine, step, flop / step, peak);
+    add_ops(report, machine, records, total, repeats);
     print_report(
         config, report,
         format("FLOP/step = (2 N P + 2 R V C + 4 L H D A) drawing, N = %.0f, R = %.0f, A = "
@@ -244,7 +264,8 @@ static int cmd_bench(const Args& args) {
     if (args.config_path == "train") return bench_train(config);
     if (args.config_path == "generate") return bench_generate(config);
     if (args.config_path == "rl") return bench_rl(config);
-    fail("rlhf bench needs to know what: train, generate or rl, found \"%s\"",
+    if (args.config_path == "ops") return bench_ops(config);
+    fail("rlhf bench needs to know what: train, generate, rl or ops, found \"%s\"",
          args.config_path.c_str());
 }
 
@@ -255,5 +276,5 @@ static void bench_fields(Fields& fields) {
 
 extern const Command bench_command;
 const Command bench_command = {"bench",
-                               "bench train|generate|rl: rates, share of the GEMM peak, parts",
+                               "bench train|generate|rl|ops: rates, shares of the peaks, op by op",
                                cmd_bench, bench_fields};

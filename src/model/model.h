@@ -13,6 +13,7 @@ struct ComputeConfig {
     DType gemm = DType::f32;  // bf16: GEMM inputs rounded to bf16, accumulation in f32 (CPU)
     bool recompute = false;   // keep one input per layer, compute the rest again in backward
     bool gpu = false;         // which table of ops
+    const Ops* ops = nullptr; // another table of ops than the device's: to count, not compute
     const Collectives* ranks = nullptr; // the processes that train together; null: this one alone
     int parts() const { return ranks ? ranks->ranks : 1; }
 };

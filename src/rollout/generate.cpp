@@ -303,6 +303,7 @@ size_t all_bytes(const Engine& engine) {
 // How many sequences may be in flight: what was asked for, within a quarter of the machine's memory, or
 // nine tenths of what the GPU has left.
 int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int new_tokens) {
+    if (model.compute.ops) return (int)wanted; // counted, not computed: it takes no memory
     double memory = model.compute.gpu ? 0.9 * gpu_info().free_bytes
                                       : (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
     auto bytes = [&](int batch) {

@@ -6,7 +6,8 @@ using Words = std::vector<std::string>;
 
 static const std::string model = "model.path=tests/golden/models/llama";
 static const Words small = {"bench.batch=3",   "bench.prompt_tokens=9", "bench.new_tokens=5",
-                            "bench.repeats=2", "compute.threads=1",     "format=json"};
+                            "bench.repeats=2", "bench.copy_mib=1",      "compute.threads=1",
+                            "format=json"};
 
 static Json bench(Words words) {
     words.insert(words.end(), small.begin(), small.end());
@@ -23,6 +24,8 @@ static void expect_consistent(const Json& report) {
         EXPECT_TRUE(report["parts"][part].get<double>() >= 0) << part;
     EXPECT_GT(report["parts"]["gemm"].get<double>(), 0);
     EXPECT_GT(report["parts"]["attention"].get<double>(), 0);
+    EXPECT_GT(report["ops"]["linear_forward"]["gflops"].get<double>(), 0);
+    EXPECT_GT(report["memory_gb_per_s"].get<double>(), 0);
 }
 
 TEST(Bench, TrainCountsTokensAndWork) {
@@ -54,6 +57,46 @@ TEST(Bench, AnRlStepDrawsAndTrains) {
     Outcome outcome = rlhf({"bench", "rl", model, "bench.batch=4", "bench.group=3"});
     EXPECT_EQ(outcome.status, 1);
     EXPECT_NE(outcome.err.find("bench.group=3"), std::string::npos) << outcome.err;
+}
+
+// For a card that is not there: work divided by the data sheet's limits. With bytes as good as free it is
+// FLOP / peak, attention's backward with its scores once more.
+TEST(Bench, ComputesTheBoundOfACardThatIsNotThere) {
+    Json report = bench({"bench", "train", model, "bench.card=H100", "bench.peak_tflops=1e-9"});
+    EXPECT_EQ(report["device"], "computed, nothing ran: H100");
+    EXPECT_EQ(report["dtype"], "bf16");
+    EXPECT_EQ(report["memory_gb_per_s"].get<double>(), 3350);
+    const double weights = 2 * (24.0 * 40 + 24 * 24 + 3 * 24 * 37), A = 3 * 91;
+    const double gemm = 2 * 39 * weights + 2 * 15 * 97 * 24, scores = 2 * 3 * 8 * A;
+    // the head's forward runs once: SFT's gradient is known beforehand
+    EXPECT_NEAR(report["parts"]["gemm"].get<double>(), 3 * gemm / 1e3, 1e-3 * gemm / 1e3);
+    EXPECT_NEAR(report["parts"]["attention"].get<double>(), 14 * scores / 1e3, 1e-3 * scores / 1e3);
+    EXPECT_EQ(report["ops"]["attention_backward"]["calls"], 2);
+
+    report = bench({"bench", "generate", model, "bench.card=A100"});
+    // 3 sequences of 9 + 2.5 cached tokens on average; P and V C in bf16
+    const double bytes = 2 * (weights + 97 * 24) + 2 * 2 * 2 * 1 * 8 * 3 * 11.5;
+    EXPECT_NEAR(report["decode_step_gb"].get<double>(), bytes * 1e-9, 1e-15);
+    EXPECT_LT(report["decode_memory_share"].get<double>(), 1);
+    EXPECT_GT(report["decode_memory_share"].get<double>(), 0.2); // activations of 24 channels count
+    expect_consistent(bench({"bench", "rl", model, "bench.group=3", "bench.card=H100 PCIe"}));
+
+    Outcome outcome = rlhf({"bench", "train", model, "bench.card=A10G"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("A10G is not known; known are B200"), std::string::npos);
+}
+
+TEST(Bench, OpsMoveTheirBytes) {
+    Json report = bench({"bench", "ops", model, "train.tokens_per_micro_batch=70"});
+    EXPECT_EQ(report["tokens"], 70);
+    for (const char* op : {"copy", "rmsnorm_backward", "swiglu_forward", "decode_attention",
+                           "token_logprob_backward", "adamw"}) {
+        const Json& one = report["ops"][op];
+        EXPECT_GT(one["gb_per_s"].get<double>(), 0) << op;
+    }
+    const Json& copy = report["ops"]["copy"];
+    EXPECT_NEAR(copy["gb_per_s"].get<double>() * copy["seconds"].get<double>(),
+                2 * 70 * 24 * 4 * 1e-9, 1e-12);
 }
 
 TEST(Bench, NeedsAModelAndAKind) {

@@ -47,3 +47,26 @@ TEST(GpuRunSlow, SftAndGrpoGoAsOnTheCpu) {
     expect_same_run(scratch("cpu") + "_rl", scratch("cuda") + "_rl",
                     {"loss", "grad_norm", "completion_tokens_mean"});
 }
+
+// bench and check parity on the GPU, on a tiny model.
+TEST(GpuRunSlow, BenchAndParity) {
+    const std::string model = "model.path=tests/golden/models/qwen2";
+    Outcome parity = rlhf({"check", "parity", model, "compute.device=cuda"});
+    EXPECT_EQ(parity.status, 0) << parity.out << parity.err;
+    EXPECT_NE(parity.out.find("cuda bf16 vs CPU f32, gradient"), std::string::npos) << parity.out;
+    for (const char* what : {"train", "generate", "rl", "ops"}) {
+        Outcome bench =
+            rlhf({"bench", what, model, "compute.device=cuda", "bench.batch=2", "bench.group=2",
+                  "bench.prompt_tokens=5", "bench.new_tokens=3", "bench.repeats=1",
+                  "bench.copy_mib=1", "train.tokens_per_micro_batch=32", "format=json"});
+        ASSERT_EQ(bench.status, 0) << what << ": " << bench.err;
+        const Json report = parse_json(bench.out, "standard output");
+        EXPECT_EQ(report["dtype"], "bf16");
+        EXPECT_GT(report["memory_gb_per_s"].get<double>(), 0);
+        const std::string op = what == std::string("ops") ? "rmsnorm_forward" : "linear_forward";
+        EXPECT_GT(report["ops"][op]["gb_per_s"].get<double>(), 0) << what;
+        if (what == std::string("generate")) {
+            EXPECT_GT(report["decode_gb_per_s"].get<double>(), 0);
+        }
+    }
+}

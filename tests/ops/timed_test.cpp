@@ -4,6 +4,11 @@
 
 #include <cstddef>
 #include <cstring>
+#include <map>
+
+static double seconds(const char* part = "") {
+    return sum_of(op_records(), &OpRecord::seconds, part);
+}
 
 // A timed op computes what the plain one does, and its time goes to its own part and to no other.
 TEST(TimedOps, SameResultTimeInItsPart) {
@@ -12,17 +17,59 @@ TEST(TimedOps, SameResultTimeInItsPart) {
     TestTensor x = randn({5, 7}, 1), w = randn({3, 7}, 2), y = zeros({5, 3}), want = zeros({5, 3});
     Weight weight{w, {}, {}};
     plain.linear_forward(want, x, weight, {});
-    reset_timed_parts();
-    EXPECT_EQ(timed_parts().sum(), 0);
+    reset_op_records();
+    EXPECT_TRUE(op_records().empty());
     timed.linear_forward(y, x, weight, {});
     expect_close(y, want, 0);
-    EXPECT_GT(timed_parts().gemm, 0);
-    EXPECT_EQ(timed_parts().gemm, timed_parts().sum());
+    EXPECT_GT(seconds("gemm"), 0);
+    EXPECT_EQ(seconds("gemm"), seconds());
     timed.add(x, x);
-    EXPECT_GT(timed_parts().norm, 0);
-    EXPECT_EQ(timed_parts().gemm + timed_parts().norm, timed_parts().sum());
-    reset_timed_parts();
-    EXPECT_EQ(timed_parts().sum(), 0);
+    EXPECT_GT(seconds("norm"), 0);
+    EXPECT_EQ(seconds("gemm") + seconds("norm"), seconds());
+    double parts = 0;
+    for (const char* part : op_parts) parts += seconds(part);
+    EXPECT_NEAR(parts, seconds(), 1e-12);
+    reset_op_records();
+    EXPECT_EQ(seconds(), 0);
+}
+
+// The work of calls, counted by hand, and the least time that it takes on a machine of these limits.
+TEST(TimedOps, CountsWorkAndItsBound) {
+    const Ops& counted = timed_ops(idle_ops(DType::f64), {.flop_per_s = 100, .bytes_per_s = 1000});
+    reset_op_records();
+    TestTensor x = zeros({5, 7}), w = zeros({3, 7}), y = zeros({5, 3});
+    TestTensor dx = zeros({5, 7}), dw = zeros({3, 7});
+    Weight weight{w, {}, {}};
+    counted.linear_forward(y, x, weight, {});          // 2 5 3 7 = 210 FLOP, 8 (15 + 35 + 21) bytes
+    counted.linear_backward(dx, dw, {}, y, x, weight); // twice
+    counted.linear_backward(dx, {}, {}, y, x, weight); // and once
+    counted.add(dx, x);
+    // two children of 3 and 2 rows share the 4 rows of a prompt whose first 3 see each other
+    TestTensor qkv = zeros({9, 12}), att = zeros({9, 4}), lse = zeros({9, 2});
+    Ragged ragged;
+    ragged.sequences = 3, ragged.max_length = 7;
+    std::vector<int> begin = {0, 4, 7, 9}, parent = {-1, 0, 0}, prefix = {3, 0, 0};
+    auto list = [](std::vector<int>& values) {
+        return Tensor(values.data(), DType::i32, {(int64_t)values.size()});
+    };
+    ragged.begin = list(begin), ragged.parent = list(parent), ragged.prefix = list(prefix);
+    counted.attention_forward(att, lse, qkv, ragged, 2, 2, 1);
+    const double pairs = (3 + 3 + 3 + 4) + (5 + 6 + 7) + (5 + 6);
+
+    std::map<std::string, OpRecord> of;
+    for (const OpRecord& record : op_records()) of[record.name] = record;
+    EXPECT_EQ(of.size(), 4u); // that attention's work is asked for is no download of the step's
+    EXPECT_EQ(of["linear_forward"].calls, 1);
+    EXPECT_EQ(of["linear_forward"].flop, 210);
+    EXPECT_EQ(of["linear_forward"].bytes, 8 * 71);
+    EXPECT_EQ(of["linear_forward"].bound, 2.1);
+    EXPECT_EQ(of["linear_backward"].calls, 2);
+    EXPECT_EQ(of["linear_backward"].flop, 630);
+    EXPECT_EQ(of["linear_backward"].bytes, 8 * (2 * (15 + 2 * 35 + 21) + (15 + 35 + 2 * 21)));
+    EXPECT_EQ(of["add"].flop, 0);
+    EXPECT_EQ(of["add"].bound, 8 * 105 / 1000.0);
+    EXPECT_EQ(of["attention_forward"].flop, 4 * pairs * 4);
+    EXPECT_EQ(of["attention_forward"].bytes, 8 * (9 * 12 + 9 * 4 + 9 * 2));
 }
 
 // No entry was forgotten: but for memory and sizes, every one is wrapped.
