@@ -32,7 +32,7 @@ PACKAGES += $(if $(CUDA),libopenmpi-dev openmpi-bin)
 
 STANDIN := $(BUILD)/standin
 KERNELS := $(wildcard cuda/*.cu)
-RUNTIME := $(filter-out %_test.cpp %/checker.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
+RUNTIME := $(filter-out %_test.cpp %/checker.cpp %/occupancy.cpp,$(wildcard tests/cuda_on_cpu/*.cpp))
 CHECKER := tests/cuda_on_cpu/checker.cpp tests/cuda_on_cpu/checker_test.cpp
 CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
 HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))

@@ -67,18 +67,22 @@ def build(target):
         sys.exit(f"mutate.py: make {target} failed\n{done.stdout}")
 
 
-def tests(program, **env):
-    return run([f"build/{program}", "--gtest_brief=1", "--gtest_filter=Gpu*-*Slow*"], **env)
+def tests(program, suites, **env):
+    return run([f"build/{program}", "--gtest_brief=1", "--gtest_fail_fast", f"--gtest_filter={suites}-*Slow*"], **env)
 
 
-def noticed():
+def noticed(file=None):
     build("cuda_checked")
-    done = tests("cuda_checked")
+    if file:  # the suite of the file's name is likely to notice, and soon
+        done = tests("cuda_checked", f"Gpu{re.split('[_.]', os.path.basename(file))[0].capitalize()}*")
+    if not file or not done.returncode:
+        done = tests("cuda_checked", "Gpu*")
     if done.returncode:
         kinds = sorted(set(re.findall(r"(?:read|write)-(?:read|write) race|uninitialised|deadlock|meets the others", done.stdout)))
         return "checker: " + (", ".join(kinds) or "a test fails")
     build("cuda_tests")
-    wrong = [order for order in ORDERS if tests("cuda_tests", CUSIM_ORDER=order, CUSIM_STREAMS="lazy").returncode]
+    wrong = [order for order in ORDERS
+             if tests("cuda_tests", "Gpu*", CUSIM_ORDER=order, CUSIM_STREAMS="lazy").returncode]
     return "orders: " + ", ".join(wrong) if wrong else None
 
 
@@ -104,7 +108,7 @@ def main():
         for line, call, changed in faults(text):
             open(path, "w").write(changed)
             try:
-                what = noticed()
+                what = noticed(file)
             except subprocess.TimeoutExpired:
                 what = "does not end"
             unnoticed += what is None

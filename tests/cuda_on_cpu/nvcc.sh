@@ -6,9 +6,9 @@ cd "$(dirname "$0")/../.." || exit 1
 passed=0 failed=0 skipped=0
 
 if ! command -v nvcc > /dev/null; then
-    echo "nvcc checks (compile and link for sm_80, sm_90, sm_100; table of kernels; no driver) skipped: there is" \
+    echo "nvcc checks (compile and link for sm_80, sm_90, sm_100; table of kernels; occupancy; no driver) skipped: there is" \
         "no nvcc here; make deps CUDA=1 says what to install"
-    echo "0 passed, 0 failed, 3 skipped"
+    echo "0 passed, 0 failed, 4 skipped"
     exit 0
 fi
 
@@ -34,8 +34,15 @@ says_no_gpu() {
     out=$("$BUILD/device/rlhf" sft configs/sft_arithmetic.json compute.device=cuda run.dir="$(mktemp -u)" 2>&1)
     [ $? = 1 ] && [ "$(wc -l <<< "$out")" = 1 ] && grep -Eq "^error: .*(driver|no GPU)" <<< "$out" || { echo "$out"; return 1; }
 }
+occupancy() {
+    local nvcc
+    nvcc=$(realpath "$(command -v nvcc)")
+    ${CXX:-g++} -std=c++20 -I"${nvcc%/bin/nvcc}/include" tests/cuda_on_cpu/occupancy.cpp -o "$BUILD/occupancy" &&
+        "$BUILD/occupancy"
+}
 
 check "the binary links with cudart, cuBLAS and NCCL" linked
+check "blocks per multiprocessor" occupancy
 if command -v python3 > /dev/null; then
     check "the table of kernels" tests/cuda_on_cpu/kernels.py check "$BUILD/device"
 else
