@@ -36,7 +36,7 @@ struct ReproduceConfig {
         v.field("metric", metric, "of metrics.jsonl, what the arms are compared by");
         v.field("targets", targets, -1e9, 1e9, "values whose first reaching is counted in updates");
         v.field("also", also, "metrics whose first and last value are in the table");
-        v.field("only", only, "arms to run and report; empty: all");
+        v.field("only", only, "arms to run and report, with the stages that they need; empty: all");
     }
 };
 
@@ -203,9 +203,35 @@ Json results_json(const ReproduceConfig& config, const std::vector<Arm>& arms) {
 
 } // namespace
 
+static bool names(const JobConfig& job, const std::string& other) {
+    return std::any_of(job.run.begin(), job.run.end(), [&](const std::string& word) {
+        return word.find("{" + other + "}") != std::string::npos;
+    });
+}
+
+// With `only`: the stages that the arms need, and those that measure nothing but such stages.
+static void keep_needed(std::vector<JobConfig>& stages, const std::vector<JobConfig>& arms) {
+    std::vector<const JobConfig*> users; // from the end, as a stage is named after it
+    for (const JobConfig& arm : arms) users.push_back(&arm);
+    std::vector<bool> kept(stages.size());
+    for (size_t i = stages.size(); i-- > 0;) {
+        kept[i] = std::any_of(users.begin(), users.end(),
+                              [&](const JobConfig* user) { return names(*user, stages[i].name); });
+        if (kept[i]) users.push_back(&stages[i]);
+    }
+    for (size_t i = 0; i < stages.size(); ++i) {
+        if (stages[i].figures.empty()) continue;
+        bool ready = true;
+        for (size_t j = 0; j < i; ++j) ready &= kept[j] || !names(stages[i], stages[j].name);
+        kept[i] = kept[i] || ready;
+    }
+    size_t i = 0;
+    std::erase_if(stages, [&](const JobConfig&) { return !kept[i++]; });
+}
+
 static int reproduce(ReproduceConfig& config, const Args&) {
     CHECK(!config.out.empty(), "out is missing: the directory of the comparison");
-    const std::vector<JobConfig> stages = read_jobs(config.stages, "stages");
+    std::vector<JobConfig> stages = read_jobs(config.stages, "stages");
     std::vector<JobConfig> arms = read_jobs(config.arms, "arms");
     CHECK(!arms.empty(), "arms is empty: there is nothing to compare");
     for (const std::string& name : config.only)
@@ -215,6 +241,7 @@ static int reproduce(ReproduceConfig& config, const Args&) {
         std::erase_if(arms, [&](const JobConfig& arm) {
             return std::find(config.only.begin(), config.only.end(), arm.name) == config.only.end();
         });
+    if (!config.only.empty()) keep_needed(stages, arms);
     std::vector<JobConfig> all = stages;
     all.insert(all.end(), arms.begin(), arms.end());
     const std::vector<Job> jobs = plan_jobs(all, config.seeds, config.out);

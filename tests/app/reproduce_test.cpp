@@ -57,6 +57,31 @@ TEST(Reproduce, RunsEachJobOnceAndTellsWhatCameOut) {
     EXPECT_NE(read_file(log), "untouched");
 }
 
+// Of the stages, those that the chosen arms need, and what measures nothing but these.
+TEST(Reproduce, OnlySomeArmsWithTheStagesTheyNeed) {
+    Scratch scratch;
+    Json config = parse_json(config_text("1"), "the test");
+    auto eval_of = [](const char* model) {
+        return Json{"eval", "configs/eval_arithmetic.json",
+                    std::string("model.path={") + model + "}", "problems=3", "format=json"};
+    };
+    config["stages"].push_back({{"name", "broken"}, {"run", {"sft", "run.dir="}}});
+    config["stages"].push_back(
+        {{"name", "asked_broken"}, {"figures", {"pass@1.value"}}, {"run", eval_of("broken")}});
+    config["arms"][1]["run"].push_back("data.template={broken}");
+    config["only"] = {"rule"};
+    write_file(scratch("config.json"), config.dump());
+    Outcome outcome = rlhf({"reproduce", scratch("config.json"), "out=" + scratch("all")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(file_exists(scratch("all") + "/seed-1/asked.done"));
+    EXPECT_FALSE(file_exists(scratch("all") + "/seed-0/broken.log"));
+    EXPECT_FALSE(file_exists(scratch("all") + "/seed-0/asked_broken.log"));
+    config["only"] = {"rule", "sft_logp"};
+    write_file(scratch("config.json"), config.dump());
+    expect_refusal(rlhf({"reproduce", scratch("config.json"), "out=" + scratch("all")}),
+                   {"/broken.log"});
+}
+
 TEST(Reproduce, AFailedJobNamesItsLog) {
     Scratch scratch;
     const std::string config = scratch("config.json");
