@@ -107,6 +107,7 @@ struct AsyncCopies {
 
     void copy16(void* shared, const void* global, bool valid) {
         if (next - first == most) cusim::die("more than %u asynchronous copies wait", most);
+        cusim::note_copy_started(shared, 16);
         copies[next++ % most] = {(Words*)shared, valid ? (const Words*)global : nullptr};
     }
     void commit() {

@@ -11,9 +11,10 @@
 
 namespace cpu {
 
-// Registers: tile_rows x tile_vectors sums, tile_vectors of b, one of a; 32 with AVX-512, else 16.
+// Registers: rows x vectors sums, as many of b as vectors, one of a; 32 with AVX-512, else 16. Few rows take more
+// vectors: an fma waits four cycles for the one before it, so eight sums keep both units busy.
 constexpr int tile_rows = 6;
-template <class T> constexpr int tile_vectors = vec_bytes == 64 && sizeof(T) == 4 ? 4 : 2;
+template <int rows> constexpr int tile_vectors = rows == 1 ? 8 : rows <= 3 || vec_bytes == 64 ? 4 : 2;
 
 template <class T, bool transposed, bool accumulate, int R, int V>
 inline void tile(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int count) {
@@ -41,15 +42,22 @@ inline void tile(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int co
         for (int v = 0; v < V; ++v) store(c + r * ldc + v * lanes<T>, sum[r][v]);
 }
 
-template <class T, bool transposed, bool accumulate, int R>
-[[gnu::noinline]] void tile_row(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int width,
-                                int count) {
-    constexpr int V = tile_vectors<T>;
+// Tiles of V vectors, then of half as many over what is left.
+template <class T, bool transposed, bool accumulate, int R, int V>
+inline void tiles(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int width, int count) {
     int x = 0;
     for (; x + V * lanes<T> <= width; x += V * lanes<T>)
         tile<T, transposed, accumulate, R, V>(c + x, ldc, a, lda, b + x, ldb, count);
-    for (; x < width; x += lanes<T>)
-        tile<T, transposed, accumulate, R, 1>(c + x, ldc, a, lda, b + x, ldb, count);
+    if constexpr (V > 1)
+        if (x < width)
+            tiles<T, transposed, accumulate, R, V / 2>(c + x, ldc, a, lda, b + x, ldb, width - x,
+                                                       count);
+}
+
+template <class T, bool transposed, bool accumulate, int R>
+[[gnu::noinline]] void tile_row(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int width,
+                                int count) {
+    tiles<T, transposed, accumulate, R, tile_vectors<R>>(c, ldc, a, lda, b, ldb, width, count);
 }
 
 template <class T, bool transposed, bool accumulate>

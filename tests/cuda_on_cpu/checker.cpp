@@ -5,6 +5,7 @@
 // - Two threads of a block are ordered by __syncthreads alone, two lanes of a warp by __syncwarp, too
 //   (a vector clock per lane; shuffles order nothing), threads of different blocks by nothing.
 // - Atomics do not race with atomics.
+// - An asynchronous copy writes from its start to the wait for it; in between there is no value to read.
 // - Shared memory and fresh device memory hold no value until they are written. Copies and libraries write
 //   all that they are said to write.
 // - Launches are ordered: what different streams do at the same time is not modelled (the stream orders are
@@ -142,7 +143,9 @@ bool is_own(uintptr_t a) {
     return next != kernel_heap.begin() && in(*std::prev(next), a);
 }
 
-void access(uintptr_t address, size_t bytes, bool write, bool atomic, void* return_address) {
+// started: the write of an asynchronous copy, whose value is not there yet.
+void access(uintptr_t address, size_t bytes, bool write, bool atomic, void* return_address,
+            bool started = false) {
     if (!cusim::self) return; // host code of a .cu file
     uint32_t place = (uint32_t)(uintptr_t)return_address;
     bool is_static = address >= (uintptr_t)&__bss_start && address < (uintptr_t)&_end;
@@ -176,7 +179,7 @@ void access(uintptr_t address, size_t bytes, bool write, bool atomic, void* retu
             cell.written = true;
         }
         if (write) {
-            cell.write = now, cell.written = true;
+            cell.write = now, cell.written = !started;
         } else {
             if (cell.reads[0].thread != me || cell.reads[0].block != block_serial)
                 cell.reads[1] = cell.reads[0];
@@ -255,6 +258,9 @@ void cusim_check_warp_sync(unsigned mask) {
 }
 void cusim_check_atomic(const void* p, size_t bytes, void* place) {
     access((uintptr_t)p, bytes, true, true, place);
+}
+void cusim_check_copy_started(const void* to, size_t bytes, void* place) {
+    access((uintptr_t)to, bytes, true, false, place, true);
 }
 void cusim_check_allocated(const void* p, size_t bytes) {
     device_blocks[(uintptr_t)p] = bytes;

@@ -13,6 +13,7 @@ CUSIM_HOOK cusim_check_block_start(const void* dynamic_shared, size_t bytes);
 CUSIM_HOOK cusim_check_block_sync();
 CUSIM_HOOK cusim_check_warp_sync(unsigned mask);
 CUSIM_HOOK cusim_check_atomic(const void* p, size_t bytes, void* place);
+CUSIM_HOOK cusim_check_copy_started(const void* to, size_t bytes, void* place);
 CUSIM_HOOK cusim_check_allocated(const void* p, size_t bytes);
 CUSIM_HOOK cusim_check_freed(const void* p);
 CUSIM_HOOK cusim_check_written(const void* p, size_t bytes);

@@ -54,6 +54,27 @@ template <bool atomic> __global__ void count(int* y) {
         *y += 1;
 }
 
+// Two tiles take turns: the copy into one is started while the other is read, which may be only when all have read
+// what was there before.
+template <bool barrier> __global__ void copy_ahead(int* y, const int* x) {
+    __shared__ int s[2][64];
+    const int i = threadIdx.x;
+    for (int t = 0; t < 3; ++t) {
+        cusim::note_copy_started(&s[(t + 1) % 2][i], sizeof(int));
+        s[t % 2][i] = x[i]; // the copy that was started in the last round, when it is waited for
+        __syncthreads();
+        y[i] = s[t % 2][63 - i];
+        if (barrier) __syncthreads();
+    }
+}
+__global__ void read_before_the_wait(int* y) {
+    __shared__ int s[64];
+    const int i = threadIdx.x;
+    s[i] = 1;
+    cusim::note_copy_started(&s[i], sizeof(int));
+    y[i] = s[i];
+}
+
 __global__ void read_it(int* y, const int* x) { y[threadIdx.x] = x[threadIdx.x]; }
 __global__ void read_shared(int* y) {
     CUSIM_DYN_SHARED(int, s);
@@ -96,6 +117,16 @@ TEST_F(Checker, BarriersOrder) {
     expect("race in shared memory");
     launch(overwrite_too_early, 1, 64, 0, nullptr, y.data);
     expect("race in shared memory");
+}
+
+TEST_F(Checker, CopiesWriteFromTheirStart) {
+    Device<int> x{std::vector<int>(64, 0)};
+    launch(copy_ahead<true>, 1, 64, 0, nullptr, y.data, x.data);
+    expect(nullptr);
+    launch(copy_ahead<false>, 1, 64, 0, nullptr, y.data, x.data);
+    expect("race in shared memory");
+    launch(read_before_the_wait, 1, 64, 0, nullptr, y.data);
+    expect("read of uninitialised data in shared memory");
 }
 
 TEST_F(Checker, BlocksAreNotOrdered) {

@@ -292,6 +292,9 @@ Posts warp_meet(unsigned mask, const void* value, size_t bytes, bool orders_memo
 void note_atomic([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
     CUSIM_CHECKER(cusim_check_atomic(p, bytes, __builtin_return_address(0)));
 }
+void note_copy_started([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
+    CUSIM_CHECKER(cusim_check_copy_started(p, bytes, __builtin_return_address(0)));
+}
 
 void note_written([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
     CUSIM_CHECKER(cusim_check_written(p, bytes));

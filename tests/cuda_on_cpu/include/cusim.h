@@ -40,6 +40,8 @@ int block_meet(const char* file, int line, bool vote = false);
 
 // Tells the access checker of an atomic read-modify-write.
 void note_atomic(const void* p, size_t bytes);
+// Tells it that an asynchronous copy was started, which may write from now on.
+void note_copy_started(const void* to, size_t bytes);
 // Tells it that a library has written device memory, or is about to read it.
 void note_written(const void* p, size_t bytes);
 void note_read(const void* p, size_t bytes);
