@@ -55,11 +55,12 @@ static void chunk_forward(Pass& pass, int first, int count, double temperature, 
         pass.lse.rows(first, count), logits, pass.target.rows(first, count), temperature);
 }
 
-// The logits of these rows stand in pass.logits.
+// The logits of these rows stand in pass.logits, which their gradient overwrites.
 static void chunk_backward(Pass& pass, int first, int count, double temperature, bool entropy,
                            const Params& grads) {
     const Ops& ops = *pass.model.ops;
     Tensor logits = pass.logits.rows(0, count);
+    pass.kept = {};
     ops.token_logprob_backward(logits, pass.dlogp.rows(first, count),
                                entropy ? pass.dentropy.rows(first, count) : Tensor(),
                                entropy ? pass.entropy.rows(first, count) : Tensor(),
@@ -89,6 +90,8 @@ void token_logprob(Pass& pass, const std::vector<int32_t>& rows, const std::vect
     for (int first = 0; first < R; first += pass.chunk)
         chunk_forward(pass, first, std::min(pass.chunk, R - first), temperature,
                       entropy != nullptr);
+    pass.kept = {};
+    if (R <= pass.chunk) pass.kept = {rows, target, temperature, entropy != nullptr};
     download_values(ops, logp, pass.logp.rows(0, R));
     if (entropy) download_values(ops, *entropy, pass.entropy.rows(0, R));
 }
@@ -101,6 +104,9 @@ void token_logprob_backward(Pass& pass, const std::vector<int32_t>& rows,
     const Ops& ops = *pass.model.ops;
     const int R = (int)rows.size();
     if (!R) return;
+    const bool kept = pass.kept.rows == rows && pass.kept.target == target &&
+                      pass.kept.temperature == temperature &&
+                      pass.kept.entropy >= (dentropy != nullptr);
     rows_forward(pass, rows);
     ops.upload(pass.target.rows(0, R), target.data());
     upload_values(ops, pass.dlogp.rows(0, R), dlogp);
@@ -108,7 +114,7 @@ void token_logprob_backward(Pass& pass, const std::vector<int32_t>& rows,
     ops.fill_zero(pass.row_dy.rows(0, R));
     for (int first = 0; first < R; first += pass.chunk) {
         int count = std::min(pass.chunk, R - first);
-        chunk_forward(pass, first, count, temperature, dentropy != nullptr);
+        if (!kept) chunk_forward(pass, first, count, temperature, dentropy != nullptr);
         chunk_backward(pass, first, count, temperature, dentropy != nullptr, grads);
     }
     rows_backward(pass, R, grads);

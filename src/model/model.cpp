@@ -76,11 +76,12 @@ int HostBatch::add(const int32_t* first, int count, int prefix_length, int paren
     return sequences() - 1;
 }
 
-// The sum over chunks into the LM head's gradient reads and writes all of it once per chunk: chunks are as
-// large as memory allows. 128 MiB of f32 on the CPU, 512 MiB of bf16 on a GPU, where at a vocabulary of 152,000
-// and 220 rows a chunk that traffic would be a quarter of a training step (rlhf bench train bench.card=H100).
-static int chunk_rows(int N, const Model& model) {
-    const int64_t elements = model.compute.gpu ? 256 << 20 : 32 << 20;
+// A chunk of logits takes up to 512 MiB. The sum over chunks into the LM head's gradient reads and writes all of it
+// once per chunk: with a vocabulary of 152,000 and 220 rows a chunk that would be a quarter of a training step on
+// a GPU (rlhf bench train bench.card=H100). And logits that are one chunk are computed once for logp and
+// backward (heads.cpp).
+static int chunk_rows(int64_t N, const Model& model) {
+    const int64_t elements = (512 << 20) / (int64_t)dtype_bytes(model.compute.dtype);
     return (int)std::min<int64_t>(N, std::max<int64_t>(64, elements / model.config.V));
 }
 
@@ -144,7 +145,7 @@ static void layout_pass(Pass& pass, Arena& arena, int64_t N, int64_t S) {
     pass.row_s = take_rows("row_s");
     pass.row_value = arena.take("row_value", wide_dtype(dtype), {N, 1});
     pass.logp = take_rows("logp"), pass.entropy = take_rows("entropy"), pass.lse = take_rows("lse");
-    pass.chunk = chunk_rows((int)N, pass.model);
+    pass.chunk = chunk_rows(N, pass.model);
     pass.logits = arena.take("logits", dtype, {pass.chunk, m.V});
 }
 
@@ -175,7 +176,7 @@ void bind_batch(Pass& pass, const HostBatch& batch) {
     if (needed.high_water > pass.arena.capacity) grow(pass, N, S);
     pass.arena.rewind(0);
     layout_pass(pass, pass.arena, N, S);
-    pass.N = N;
+    pass.N = N, pass.kept = {};
 
     std::vector<int32_t> position(N);
     int longest = 0;

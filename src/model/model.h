@@ -80,6 +80,13 @@ struct Pass {
     Tensor logp, entropy, lse, dlogp, dentropy;            // (N), room for R
     Tensor logits;                                         // (chunk, V)
     int chunk = 0; // rows of logits that are in memory at a time
+    // What token_logprob left in logits, lse and entropy, for the backward pass that follows: the rows, if they
+    // are one chunk, and with which temperature. Any other use of the logits, and a new batch, empty it.
+    struct {
+        std::vector<int32_t> rows, target;
+        double temperature = 0;
+        bool entropy = false;
+    } kept;
 };
 
 // Bytes that a Pass of this size takes, without taking them. Of the model only config and compute are
