@@ -7,7 +7,9 @@ void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* v
     const int stride = rows.stride;
     for (int r0 = 0; r0 < rows.count; r0 += tile_rows) {
         const int R = std::min(tile_rows, rows.count - r0);
-        const int most = seen(rows.limit[r0 + R - 1], first), least = seen(rows.limit[r0], first);
+        int keys_seen[tile_rows];
+        for (int r = 0; r < R; ++r) keys_seen[r] = seen(rows.limit[r0 + r], first);
+        const int most = keys_seen[R - 1];
         if (most == 0) continue;
         const int vectors = (most + lanes<T> - 1) / lanes<T>;
         T *scores = rows.scores, *y = rows.y + r0 * stride, *m = rows.m + r0, *l = rows.l + r0;
@@ -18,7 +20,7 @@ void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* v
         constexpr int padded = (tile_rows + lanes<T> - 1) / lanes<T> * lanes<T>;
         T shrink[padded] = {};
         for (int r = 0; r < R; ++r) {
-            const int n = seen(rows.limit[r0 + r], first);
+            const int n = keys_seen[r];
             Vec<T> top = broadcast(-std::numeric_limits<T>::infinity());
             for (int v = 0; v < vectors; ++v) {
                 T* at = scores + r * key_block + v * lanes<T>;
@@ -47,13 +49,8 @@ void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* v
                 store(y + r * stride + d, load(y + r * stride + d) * broadcast(shrink[r]));
         }
 
-        // The keys that all rows of the tile see, then what single rows see beyond them.
-        multiply<T, false, true>(y, stride, scores, key_block, values, stride, R, stride, least);
-        for (int r = 0; r < R; ++r)
-            if (int n = seen(rows.limit[r0 + r], first); n > least)
-                multiply<T, false, true>(y + r * stride, stride, scores + r * key_block + least,
-                                         key_block, values + least * stride, stride, 1, stride,
-                                         n - least);
+        multiply<T, false, true>(y, stride, scores, key_block, values, stride, R, stride, most,
+                                 keys_seen);
     }
 }
 
