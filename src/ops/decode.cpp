@@ -101,10 +101,11 @@ void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages
         QueryRows<T> rows;
         T* padded = nullptr;
         layout(own, rows, padded);
-        // Sequences side by side often share a prompt's pages: they stay in the cache from one to the next.
+        // In the order of memory: the heads of a page lie side by side. Sequences side by side often share a
+        // prompt's pages, which stay in the cache from one to the next.
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < B * K; ++i) {
-            const int64_t head = i / B, b = i % B;
+            const int64_t head = i % K, b = i / K;
             rows.start();
             for (int g = 0; g < group; ++g)
                 rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);
