@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <sys/mman.h>
 
 namespace cpu {
@@ -16,18 +17,47 @@ static void parallel_zero(void* memory, size_t bytes) {
         std::memset((char*)memory + at, 0, bytes - at < block ? bytes - at : block);
 }
 
+// Large blocks that were freed wait for the next request of their size: a step draws with a cache that is
+// laid out anew, and giving its pages back and faulting them in again costs more than zeroing them. A
+// request that none of them answers frees them first, so that they never add to a new peak.
+struct Blocks {
+    std::map<void*, size_t> size;      // of all large ones
+    std::multimap<size_t, void*> kept; // those that wait
+};
+static Blocks& blocks() {
+    static Blocks& instance = *new Blocks; // outlives whatever frees memory at exit
+    return instance;
+}
+
 static void* allocate(size_t bytes) {
     // Large blocks lie on huge pages where the kernel has them: fewer misses of the address cache.
-    size_t align = bytes >= (8 << 20) ? 2 << 20 : 64;
-    size_t size = (bytes + align - 1) / align * align;
-    void* memory = std::aligned_alloc(align, size ? size : align);
-    if (!memory) return nullptr;
-    if (align > 64) madvise(memory, size, MADV_HUGEPAGE); // a wish: it may be refused
+    const bool large = bytes >= (8 << 20);
+    const size_t align = large ? 2 << 20 : 64, size = (bytes + align - 1) / align * align;
+    void* memory = nullptr;
+    if (auto at = blocks().kept.find(size); large && at != blocks().kept.end()) {
+        memory = at->second;
+        blocks().kept.erase(at);
+    } else {
+        if (large) {
+            for (auto& [kept_size, block] : blocks().kept)
+                blocks().size.erase(block), std::free(block);
+            blocks().kept.clear();
+        }
+        memory = std::aligned_alloc(align, size ? size : align);
+        if (!memory) return nullptr;
+        if (large) madvise(memory, size, MADV_HUGEPAGE); // a wish: it may be refused
+        if (large) blocks().size[memory] = size;
+    }
     parallel_zero(memory, bytes);
     return memory;
 }
 
-static void release(void* memory) { std::free(memory); }
+static void release(void* memory) {
+    if (auto at = blocks().size.find(memory); at != blocks().size.end())
+        blocks().kept.emplace(at->second, memory);
+    else
+        std::free(memory);
+}
 
 static void upload(Tensor device, const void* host) {
     std::memcpy(device.data, host, device.bytes());
