@@ -47,6 +47,11 @@ const memory::desc& packed_desc(int64_t O, int64_t C, DType inputs) {
         memory::desc packed = describe({{64, C}, type, Tag::ab}, {{C, O}, type, Tag::any},
                                        {{64, O}, memory::data_type::f32, Tag::ab}, false)
                                   .weights_desc(); // throws where the machine cannot
+        // Without AVX-512 it is plain (C, O). Rows that lie a multiple of 1 KiB apart compete for few sets
+        // of the cache: one line more between them.
+        const int64_t bytes = (int64_t)dtype_bytes(inputs);
+        if (packed == memory::desc({C, O}, type, Tag::ab) && O * bytes % 1024 == 0)
+            packed = memory::desc({C, O}, type, memory::dims{O + 64 / bytes, 1});
         at = known.emplace(std::tuple(O, C, inputs), packed).first;
     }
     return at->second;
