@@ -194,9 +194,9 @@ test-gpu:
 			--gtest_filter='-*Slow.*' || exit 1; done
 
 # Writes tests/cuda_on_cpu/kernels.txt anew from what nvcc says and from the launches of the tests.
-kernel-table: $(DEVICE_OBJECTS) $(BUILD)/cuda_tests
+kernel-table: $(DEVICE_OBJECTS) $(BUILD)/cuda_tests $(BUILD)/rlhf_standin
 	@rm -f $(DEVICE)/launches
-	@CUSIM_LAUNCHES=$(DEVICE)/launches $(BUILD)/cuda_tests --gtest_brief=1 --gtest_filter='Gpu*' > /dev/null
+	@CUSIM_LAUNCHES=$(DEVICE)/launches RLHF=$(BUILD)/rlhf_standin $(BUILD)/cuda_tests --gtest_brief=1 --gtest_filter='Gpu*' > /dev/null
 	@tests/cuda_on_cpu/kernels.py write $(DEVICE)
 
 layers:

@@ -85,7 +85,6 @@ __global__ void __launch_bounds__(128, 4)
             }
             store(dw + id * C + c, sum);
         }
-        __syncthreads(); // found and before are written again
     }
 }
 

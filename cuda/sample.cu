@@ -135,7 +135,6 @@ __device__ Selected select_key(const Row<T>& row, bool by_count, Weight64 wanted
 template <int W, class T, class F, class G>
 __device__ int search_ids(const Row<T>& row, F weight, G left, SampleShared& shared) {
     const int lane = threadIdx.x % 32, segments = (row.V + segment - 1) / segment;
-    __syncthreads(); // whoever still reads the bins
     // 8 neighbouring ids per lane
     auto lane_weight = [&](int at, int i) {
         const int v = at * segment + lane * 8 + i;
@@ -239,7 +238,6 @@ template <int W, class T> __device__ int first_largest(const Row<T>& row, Sample
     });
     for (int step = 16; step > 0; step /= 2)
         best = max(best, __shfl_xor_sync(all_lanes, best, step));
-    __syncthreads();
     if (threadIdx.x % 32 == 0) shared.weight[threadIdx.x / 32] = best;
     __syncthreads();
     for (int i = 0; i < row_threads / 32; ++i) best = max(best, shared.weight[i]);

@@ -1,6 +1,7 @@
 // The access checker finds planted faults and is silent about right kernels; and a test during which it finds
 // something fails. Compiled like the kernels, and linked by `make cuda-check` only.
 
+#include "../../cuda/device.cuh"
 #include "checker.h"
 #include "testing.h"
 
@@ -89,6 +90,13 @@ __global__ void copy_four(Four* y, const Four* x) { *y = *x; }
 
 using namespace planted;
 
+// Reductions one behind the other: the second writes where the first is read.
+__global__ void reduce_twice(float* y) {
+    const float x = (float)threadIdx.x;
+    y[threadIdx.x] =
+        gpu::block_max(x) + 100 * gpu::block_max(-x) + gpu::block_sum(x) + gpu::block_sum(1.0f);
+}
+
 struct Checker : testing::Test {
     Device<int> y{std::vector<int>(64, 0)};
     static void expect(const char* what) {
@@ -169,4 +177,12 @@ TEST_F(Checker, MisalignedVectors) {
     EXPECT_DEATH(
         launch(copy_four, 1, 1, 0, nullptr, (Four*)(y.data + 4), (const Four*)(y.data + 9)),
         "a misaligned access of 16 bytes at checker_test.cpp");
+}
+
+// The one test here of the kernels' own code: that these may follow each other is used nowhere yet.
+TEST(GpuReductions, MayFollowEachOther) {
+    Device<float> y(64);
+    launch(reduce_twice, 1, 64, 0, nullptr, y.data);
+    Checker::expect(nullptr);
+    for (float found : y.get()) EXPECT_EQ(found, 63 + 0 + 2016 + 64);
 }
