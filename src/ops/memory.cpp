@@ -52,8 +52,14 @@ static void* allocate(size_t bytes) {
     return memory;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool keeps = false; // so that a use after free shows
+#else
+constexpr bool keeps = true;
+#endif
+
 static void release(void* memory) {
-    if (auto at = blocks().size.find(memory); at != blocks().size.end())
+    if (auto at = blocks().size.find(memory); keeps && at != blocks().size.end())
         blocks().kept.emplace(at->second, memory);
     else
         std::free(memory);
