@@ -30,7 +30,7 @@ int bench_ops(const BenchConfig& config) {
     const ModelConfig& m = model->config;
     const DType dtype = machine.compute.dtype, wide = wide_dtype(dtype);
     const int64_t N = config.train.tokens_per_micro_batch, W = m.qkv_width();
-    const int64_t R = std::min<int64_t>(N, std::max(64, (32 << 20) / m.V)); // a chunk of logits
+    const int64_t R = std::min<int64_t>(N, std::max(64, (32 << 20) / m.V)); // 128 MiB in f32
     const int64_t P = (int64_t)m.V * m.C; // parameters of the optimiser's piece
 
     std::vector<void*> owned;

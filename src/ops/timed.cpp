@@ -155,15 +155,15 @@ template <auto member, auto work> struct Timed;
 template <class... A, void (*Ops::*member)(A...), auto work> struct Timed<member, work> {
     static inline size_t record;
     static void call(A... arguments) {
-        const Work todo = work(arguments...);
+        const Work needed = work(arguments...);
         const double start = now();
         (inner.*member)(arguments...);
         if (inner.wait) inner.wait(); // an op that is only launched would count nothing
         OpRecord& r = records[record];
         r.seconds += now() - start;
-        r.calls += 1, r.flop += todo.flop, r.bytes += todo.bytes;
-        r.bound += std::max(limits.flop_per_s > 0 ? todo.flop / limits.flop_per_s : 0,
-                            limits.bytes_per_s > 0 ? todo.bytes / limits.bytes_per_s : 0);
+        r.calls += 1, r.flop += needed.flop, r.bytes += needed.bytes;
+        r.bound += std::max(limits.flop_per_s > 0 ? needed.flop / limits.flop_per_s : 0,
+                            limits.bytes_per_s > 0 ? needed.bytes / limits.bytes_per_s : 0);
     }
 };
 
