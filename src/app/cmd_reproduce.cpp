@@ -167,7 +167,7 @@ Table table_of_stages(const std::vector<Job>& jobs, const std::vector<JobConfig>
 }
 
 std::string charts(const ReproduceConfig& config, const std::vector<Arm>& arms) {
-    auto draw = [&](const std::function<bool(const std::string&)>& shown) {
+    auto draw = [&](size_t least, const std::function<bool(const std::string&)>& shown) {
         Chart chart{config.title, config.metric + " over updates", {}, ""};
         for (const Arm& arm : arms) {
             if (!shown(arm.name)) continue;
@@ -175,18 +175,18 @@ std::string charts(const ReproduceConfig& config, const std::vector<Arm>& arms) 
             chart.series.push_back({arm.name, mean.update, mean.mean, mean.low, mean.high, false});
         }
         chart.note = format("Means of %d seeds with 95 %% intervals.", config.seeds);
-        return chart.series.empty() ? "" : line_chart(chart);
+        return chart.series.size() < least ? "" : line_chart(chart);
     };
-    if (config.pictures.empty()) return draw([](const std::string&) { return true; });
     std::string text;
     for (const Json& names : config.pictures) {
         CHECK(names.is_array(), "pictures must be a list of lists of arms, found %s",
               dump_row(names).c_str());
-        text += draw([&](const std::string& name) {
+        // of a picture that compares, `only` may have left one arm: that compares nothing
+        text += draw(std::min<size_t>(2, names.size()), [&](const std::string& name) {
             return std::find(names.begin(), names.end(), Json(name)) != names.end();
         });
     }
-    return text;
+    return text.empty() ? draw(1, [](const std::string&) { return true; }) : text;
 }
 
 Json results_json(const ReproduceConfig& config, const std::vector<Arm>& arms) {
