@@ -268,9 +268,10 @@ static Parts plan_parts(int64_t rows, int max_pages, int D) {
 }
 
 template <class T>
-static void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages_,
-                             Tensor length_, int H, int K, double scale) {
+static void decode_attention(Tensor y_, Tensor lse, Tensor qkv_, const KvCache& cache,
+                             Tensor pages_, Tensor length_, int H, int K, double scale) {
     const char* op = "decode_attention";
+    CHECK(!lse, "%s: lse is the CPU's only", op);
     CHECK(K > 0 && H > 0 && H % K == 0, "%s: %d query heads are no multiple of %d key heads", op, H,
           K);
     check_cache<T>(op, cache, K);

@@ -13,6 +13,7 @@ struct RaggedView {
 
 inline RaggedView ragged_view(const char* op, const Ragged& ragged) {
     const int S = ragged.sequences;
+    CHECK(!ragged.row, "%s: rows in another order are the CPU's only", op);
     return {arg<int>(op, "begin", ragged.begin, {S + 1}),
             optional_arg<int>(op, "prefix", ragged.prefix, {S}),
             optional_arg<int>(op, "parent", ragged.parent, {S}), S};

@@ -93,7 +93,7 @@ int bench_ops(const BenchConfig& config) {
         {"kv_write", [&](const Ops& o) { o.kv_write(cache, qkv, slot, m.H, m.K); }},
         {"decode_attention",
          [&](const Ops& o) {
-             o.decode_attention(answer, query, cache, table, lengths, m.H, m.K, scale);
+             o.decode_attention(answer, {}, query, cache, table, lengths, m.H, m.K, scale);
          }},
         {"token_logprob_forward",
          [&](const Ops& o) { o.token_logprob_forward(logp, {}, lse, logits, target, 1); }},

@@ -200,13 +200,16 @@ int bench_rl(const BenchConfig& config) {
     Rng rng(1);
     std::vector<double> seconds, decode, train;
     double total = 0;
+    bool recorded = false; // training has no forward pass of its own
     for (int r = 0; r <= repeats; ++r) {
         if (r == 1) reset_op_records(); // the first step is not measured
         const double start = machine.clock();
         Rollouts rollouts;
         RolloutTexts texts{prompts, {}};
         rollouts.groups = P;
-        for (Completion& completion : generate(*model, prompts, sample, (uint32_t)r)) {
+        Recording recording(trainer.pass, config.train.tokens_per_micro_batch);
+        for (Completion& completion :
+             generate(*model, prompts, sample, (uint32_t)r, nullptr, {}, &recording)) {
             rollouts.group.push_back(completion.prompt);
             rollouts.offset.push_back(rollouts.offset.back() + (int64_t)completion.ids.size());
             rollouts.logp_old.insert(rollouts.logp_old.end(), completion.logp.begin(),
@@ -218,7 +221,10 @@ int bench_rl(const BenchConfig& config) {
         Plan plan;
         compute_advantages(plan, rollouts, algo);
         select_rows_and_tokens(plan, rollouts, algo, select, r);
-        update_policy(trainer, rollouts, texts, plan, algo, select, UpdatePlan(), OptimConfig(), 0);
+        UpdatePlan how;
+        how.recording = &recording;
+        recorded = recording.holds();
+        update_policy(trainer, rollouts, texts, plan, algo, select, how, OptimConfig(), 0);
         const double end = machine.clock();
         if (r == 0) continue;
         seconds.push_back(end - start), total += end - start;
@@ -227,7 +233,7 @@ int bench_rl(const BenchConfig& config) {
     const auto records = op_records();
     model->ops = plain;
 
-    const double flop = forward_flop(m, drawn) + 3 * forward_flop(m, trained);
+    const double flop = forward_flop(m, drawn) + (recorded ? 2 : 3) * forward_flop(m, trained);
     const double step = median(seconds);
     const int64_t rows = std::max<int64_t>(
         1, std::llround(std::min(trained.N, (double)config.train.tokens_per_micro_batch)));
@@ -237,6 +243,7 @@ int bench_rl(const BenchConfig& config) {
     Json report = describe(config, machine, "rl");
     report["group"] = G;
     report["new_tokens"] = config.bench.new_tokens;
+    report["recorded"] = recorded;
     report["tokens_per_s"] = (double)config.bench.batch * config.bench.new_tokens / step;
     report["generate_seconds"] = median(decode);
     report["train_seconds"] = median(train);
@@ -245,10 +252,10 @@ int bench_rl(const BenchConfig& config) {
     print_report(
         config, report,
         format("FLOP/step = (2 N P + 2 R V C + 4 L H D A) drawing, N = %.0f, R = %.0f, A = "
-               "%.0f,\nand 3 (...) training, N = %.0f, R = %.0f, A = %.0f; P = %.0f, V = %d, "
+               "%.0f,\nand %d (...) training, N = %.0f, R = %.0f, A = %.0f; P = %.0f, V = %d, "
                "C = %d, L = %d, H = %d, D = %d;\ntokens_per_s counts new tokens; the GEMM "
                "peak is that of training",
-               drawn.N, drawn.R, drawn.A, trained.N, trained.R, trained.A, m.L * layer_weights(m),
+               drawn.N, drawn.R, drawn.A, recorded ? 2 : 3, trained.N, trained.R, trained.A, m.L * layer_weights(m),
                m.V, m.C, m.L, m.H, m.D));
     return 0;
 }

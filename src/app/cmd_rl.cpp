@@ -130,6 +130,7 @@ Json step_line(int64_t step, const Batch& batch, const Plan& plan, const UpdateS
                  {"kept_tokens", kept_tokens},
                  {"dropped_tokens", r.tokens() - kept_tokens},
                  {"computed_tokens", update.step.computed},
+                 {"recorded_tokens", update.step.recorded},
                  {"shared_prompt_tokens_saved", 0},
                  {"equal_reward_groups", plan.equal_groups},
                  {"clip_frac", parts.tokens ? (double)parts.clipped / (double)parts.tokens : 0.0},
@@ -227,10 +228,14 @@ static int rl(RlConfig& config, const Args& args) {
         Batch batch;
         GenerateStats sampling;
         double credit_seconds = 0;
+        // With dynamic sampling some of it would be thrown away; with more steps than one it would be used once.
+        const bool one_update = config.train.epochs * config.train.minibatches == 1;
+        Recording recording(learner.trainer.pass, config.train.tokens_per_micro_batch);
+        Recording* record = one_update && config.train.max_rounds == 1 ? &recording : nullptr;
         while (batch.rounds < config.train.max_rounds) {
             int missing = config.train.prompts_per_step - (int)batch.asked.problem.size();
             if (missing == 0) break;
-            learner.roll_out(batch, step, missing, sampling, credit_seconds);
+            learner.roll_out(batch, step, missing, sampling, credit_seconds, record);
         }
         batch.texts.prompt = batch.asked.prompt;
         Rollouts& r = batch.numbers;
@@ -246,7 +251,7 @@ static int rl(RlConfig& config, const Args& args) {
         how.seed = mix64((uint64_t)config.run.seed ^ mix64((uint64_t)step));
         how.temperature = config.sample.temperature;
         how.value_with_policy = config.critic.shared;
-        const bool one_update = how.epochs * how.minibatches == 1;
+        how.recording = record;
         how.adopt_logp_old = !learner.exact && one_update && algo.kl_in == "loss";
         double gap = 0;
         // what frozen networks say of the same tokens

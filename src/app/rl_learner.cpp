@@ -91,7 +91,7 @@ static void add_row(Batch& batch, Completion completion, double checker, const s
 }
 
 void Learner::roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& stats,
-                       double& credit_seconds) {
+                       double& credit_seconds, Recording* recording) {
     const int first = (int)batch.asked.problem.size(), G = config.sample.n;
     Asked fresh;
     for (int p = 0; p < prompts; ++p) fresh.add(task, Split::train, next_problem++, inputs.options);
@@ -100,7 +100,8 @@ void Learner::roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& s
         (int64_t)(mix64((uint64_t)config.run.seed ^ mix64(sample.seed + batch.rounds)) >> 12);
     sample.entropy = needs_entropy(config.select) || config.algo.entropy_coef != 0;
     GenerateStats round;
-    std::vector<Completion> drawn = generate(*policy, fresh.prompt, sample, (uint32_t)step, &round);
+    std::vector<Completion> drawn =
+        generate(*policy, fresh.prompt, sample, (uint32_t)step, &round, {}, recording);
     stats.prompt_tokens += round.prompt_tokens, stats.new_tokens += round.new_tokens;
     stats.prefill_seconds += round.prefill_seconds, stats.decode_seconds += round.decode_seconds;
 

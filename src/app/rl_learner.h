@@ -144,8 +144,9 @@ struct Learner {
     double ema = 0;           // of the baseline "ema"
 
     // Stations 1 and 2 of one round: G completions of each prompt, and whether they are right.
+    // recording: may be null.
     void roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& stats,
-                  double& credit_seconds);
+                  double& credit_seconds, Recording* recording);
     // Station 3: what the sources say of the whole batch.
     void give_credit(Batch& batch, const std::vector<TrainSequence>& sequences);
     // The network that values states: the critic's own, or the policy's. Null: the algorithm needs none.

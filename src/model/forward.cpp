@@ -9,8 +9,6 @@
 
 #include <cmath>
 
-void bind_batch(Pass& pass, const HostBatch& batch); // model.cpp
-
 void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch, Tensor position,
                    const std::function<void()>& attend) {
     const Ops& ops = *model.ops;
@@ -42,22 +40,42 @@ void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch, Te
     ops.linear_forward(branch, acts.act, p.down, {});
 }
 
-void forward(Pass& pass, const HostBatch& batch) {
-    const Model& model = pass.model;
+void trunk_forward(const Model& model, TrunkRows& rows, Tensor branch, Tensor ids, Tensor position,
+                   const std::function<void(int l, LayerActs& acts)>& attend) {
     const Ops& ops = *model.ops;
+    const int L = model.config.L;
+
+    ops.embedding_forward(rows.layer[0].x, model.params.embedding.w, ids);
+
+    for (int l = 0; l < L; ++l) {
+        LayerActs& acts = rows.layer[l];
+        layer_forward(model, l, acts, branch, position, [&] { attend(l, acts); });
+        ops.residual_forward(l + 1 < L ? rows.layer[l + 1].x : rows.hidden, acts.x2, branch);
+    }
+}
+
+// The batch is bound already.
+static void forward_bound(Pass& pass, TrunkRows& to) {
+    const Model& model = pass.model;
     const ModelConfig& m = model.config;
     const double scale = 1 / std::sqrt((double)m.D);
+    trunk_forward(model, to, pass.branch, pass.ids, pass.ragged.position,
+                  [&](int l, LayerActs& acts) {
+                      if (pass.on_qkv) pass.on_qkv(l, acts.qkv);
+                      model.ops->attention_forward(acts.att, acts.lse, acts.qkv, pass.ragged, m.H,
+                                                   m.K, scale);
+                  });
+}
+
+void forward_into(Pass& pass, const HostBatch& batch, TrunkRows& to) {
+    pass.room = {};
     bind_batch(pass, batch);
+    forward_bound(pass, to);
+}
 
-    ops.embedding_forward(pass.layer[0].x, model.params.embedding.w, pass.ids);
-
-    for (int l = 0; l < m.L; ++l) {
-        LayerActs& acts = pass.layer[l];
-        layer_forward(model, l, acts, pass.branch, pass.ragged.position, [&] {
-            if (pass.on_qkv) pass.on_qkv(l, acts.qkv);
-            ops.attention_forward(acts.att, acts.lse, acts.qkv, pass.ragged, m.H, m.K, scale);
-        });
-        Tensor next = l + 1 < m.L ? pass.layer[l + 1].x : pass.hidden;
-        ops.residual_forward(next, acts.x2, pass.branch);
-    }
+void forward(Pass& pass, const HostBatch& batch) {
+    pass.room = {};
+    bind_batch(pass, batch);
+    TrunkRows own = {pass.layer, pass.hidden};
+    forward_bound(pass, own);
 }

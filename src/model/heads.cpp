@@ -27,29 +27,53 @@ static void download_values(const Ops& ops, std::vector<double>& values, Tensor 
 static void rows_forward(Pass& pass, const std::vector<int32_t>& rows) {
     const Ops& ops = *pass.model.ops;
     const int R = (int)rows.size();
-    CHECK(R <= pass.N, "%d rows of a batch of %d tokens were listed", R, pass.N);
+    CHECK(R <= pass.rows.shape[0], "%d rows of a batch of %d tokens were listed", R, pass.N);
     Tensor x = pass.row_x.rows(0, R), y = pass.row_y.rows(0, R), s = pass.row_s.rows(0, R);
     ops.upload(pass.rows.rows(0, R), rows.data());
     ops.gather_rows(x, pass.hidden, pass.rows.rows(0, R));
     ops.rmsnorm_forward(y, s, x, pass.model.params.norm, pass.model.config.norm_eps);
 }
 
-// From row_dy, the gradient of the normalised rows, to pass.dx.
-static void rows_backward(Pass& pass, int R, const Params& grads) {
+// From row_dy, the gradient of the normalised rows, to pass.dx. A row may be listed more than once (the end of a
+// prompt, in a recorded rollout); scatter_rows takes distinct ones, so the k-th of each go together.
+static void rows_backward(Pass& pass, const std::vector<int32_t>& rows, const Params& grads) {
     const Ops& ops = *pass.model.ops;
+    const int R = (int)rows.size();
     Tensor dx = pass.row_dx.rows(0, R);
     ops.fill_zero(dx);
     ops.rmsnorm_backward(dx, grads.norm, pass.row_s.rows(0, R), pass.row_dy.rows(0, R),
                          pass.row_x.rows(0, R), pass.model.params.norm);
-    ops.scatter_rows(pass.dx, dx, pass.rows.rows(0, R));
+
+    std::vector<int> seen(pass.N, 0);
+    std::vector<std::vector<int32_t>> turn; // places in the list
+    for (int r = 0; r < R; ++r) {
+        const int k = seen[rows[r]]++;
+        if (k == (int)turn.size()) turn.emplace_back();
+        turn[k].push_back(r);
+    }
+    if (turn.size() == 1) return ops.scatter_rows(pass.dx, dx, pass.rows.rows(0, R));
+    for (const std::vector<int32_t>& places : turn) {
+        const int count = (int)places.size();
+        std::vector<int32_t> to;
+        for (int32_t place : places) to.push_back(rows[place]);
+        Tensor part = pass.row_dy.rows(0, count), place = pass.target.rows(0, count),
+               row = pass.rows.rows(0, count);
+        ops.upload(place, places.data());
+        ops.upload(row, to.data());
+        ops.gather_rows(part, dx, place);
+        ops.scatter_rows(pass.dx, part, row);
+    }
 }
 
 // ---- log-probabilities ----
 
-static void chunk_forward(Pass& pass, int first, int count, double temperature, bool entropy) {
+// `stand`: the logits are there already.
+static void chunk_forward(Pass& pass, int first, int count, double temperature, bool entropy,
+                          bool stand) {
     const Ops& ops = *pass.model.ops;
     Tensor logits = pass.logits.rows(0, count);
-    ops.linear_forward(logits, pass.row_y.rows(first, count), pass.model.params.lm_head, {});
+    if (!stand)
+        ops.linear_forward(logits, pass.row_y.rows(first, count), pass.model.params.lm_head, {});
     ops.token_logprob_forward(
         pass.logp.rows(first, count), entropy ? pass.entropy.rows(first, count) : Tensor(),
         pass.lse.rows(first, count), logits, pass.target.rows(first, count), temperature);
@@ -83,13 +107,14 @@ void token_logprob(Pass& pass, const std::vector<int32_t>& rows, const std::vect
     check_targets(pass, rows, target);
     const Ops& ops = *pass.model.ops;
     const int R = (int)rows.size();
+    const bool stand = R && pass.kept.rows == rows;
     if (R) {
         rows_forward(pass, rows);
         ops.upload(pass.target.rows(0, R), target.data());
     }
     for (int first = 0; first < R; first += pass.chunk)
-        chunk_forward(pass, first, std::min(pass.chunk, R - first), temperature,
-                      entropy != nullptr);
+        chunk_forward(pass, first, std::min(pass.chunk, R - first), temperature, entropy != nullptr,
+                      stand);
     pass.kept = {};
     if (R <= pass.chunk) pass.kept = {rows, target, temperature, entropy != nullptr};
     download_values(ops, logp, pass.logp.rows(0, R));
@@ -114,10 +139,10 @@ void token_logprob_backward(Pass& pass, const std::vector<int32_t>& rows,
     ops.fill_zero(pass.row_dy.rows(0, R));
     for (int first = 0; first < R; first += pass.chunk) {
         int count = std::min(pass.chunk, R - first);
-        if (!kept) chunk_forward(pass, first, count, temperature, dentropy != nullptr);
+        if (!kept) chunk_forward(pass, first, count, temperature, dentropy != nullptr, false);
         chunk_backward(pass, first, count, temperature, dentropy != nullptr, grads);
     }
-    rows_backward(pass, R, grads);
+    rows_backward(pass, rows, grads);
 }
 
 void token_logprob_both(Pass& pass, const std::vector<int32_t>& rows,
@@ -157,7 +182,7 @@ void token_logit_backward(Pass& pass, const std::vector<int32_t>& rows,
         ops.fill_zero(pass.logits.rows(0, count));
         chunk_backward(pass, first, count, 1, false, grads);
     }
-    rows_backward(pass, R, grads);
+    rows_backward(pass, rows, grads);
 }
 
 // ---- classification head ----
@@ -185,5 +210,5 @@ void row_score_backward(Pass& pass, const std::vector<int32_t>& rows,
     ops.fill_zero(pass.row_dy.rows(0, R));
     ops.linear_backward(pass.row_dy.rows(0, R), grads.score.w, grads.score_bias,
                         pass.row_value.rows(0, R), pass.row_y.rows(0, R), pass.model.params.score);
-    rows_backward(pass, R, grads);
+    rows_backward(pass, rows, grads);
 }

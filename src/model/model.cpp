@@ -85,42 +85,61 @@ static int chunk_rows(int64_t N, const Model& model) {
     return (int)std::min<int64_t>(N, std::max<int64_t>(64, elements / model.config.V));
 }
 
-static void layout_layer(LayerActs& acts, const ModelConfig& m, Arena& arena, DType dtype,
-                         int64_t N, const std::string& name) {
-    auto take = [&](const char* what, int64_t width) {
-        return arena.take(name + what, dtype, {N, width});
-    };
-    auto take_rows = [&](const char* what) {
-        return arena.take(name + what, wide_dtype(dtype), {N});
-    };
-    auto take_heads = [&](const char* what, int64_t heads) {
-        return arena.take(name + what, wide_dtype(dtype), {N, heads});
-    };
-    acts.y1 = take("norm1", m.C), acts.s1 = take_rows("norm1.s");
-    if (m.head_norm) {
-        acts.raw = take("qkv_raw", m.qkv_width());
-        acts.raw_s = take_heads("qkv_raw.s", m.H + m.K);
+LayerActs LayerActs::rows(int first, int count) const {
+    LayerActs part = *this;
+    for (Tensor* acts :
+         {&part.x, &part.y1, &part.s1, &part.raw, &part.raw_s, &part.qkv, &part.att, &part.lse,
+          &part.x2, &part.y2, &part.s2, &part.gate_up, &part.act})
+        if (acts->data) *acts = acts->rows(first, count);
+    return part;
+}
+
+// Takes tensors of N rows from an arena; `room` rows are set aside for each.
+struct RowTaker {
+    Arena& arena;
+    DType dtype;
+    int64_t N, room;
+    Tensor values(const std::string& name, int64_t width) const {
+        return arena.take(name, dtype, {room, width}).rows(0, N);
     }
-    acts.qkv = take("qkv", m.qkv_width());
-    acts.att = take("attention", (int64_t)m.H * m.D), acts.lse = take_heads("attention.lse", m.H);
-    acts.x2 = take("residual2", m.C), acts.y2 = take("norm2", m.C), acts.s2 = take_rows("norm2.s");
-    acts.gate_up = take("gate_up", 2 * m.F), acts.act = take("swiglu", m.F);
+    Tensor wide(const std::string& name) const {
+        return arena.take(name, wide_dtype(dtype), {room}).rows(0, N);
+    }
+    Tensor wide(const std::string& name, int64_t width) const {
+        return arena.take(name, wide_dtype(dtype), {room, width}).rows(0, N);
+    }
+    Tensor ids(const std::string& name) const {
+        return arena.take(name, DType::i32, {room}).rows(0, N);
+    }
+};
+
+static void layout_layer(LayerActs& acts, const ModelConfig& m, const RowTaker& take,
+                         const std::string& name) {
+    acts.y1 = take.values(name + "norm1", m.C), acts.s1 = take.wide(name + "norm1.s");
+    if (m.head_norm) {
+        acts.raw = take.values(name + "qkv_raw", m.qkv_width());
+        acts.raw_s = take.wide(name + "qkv_raw.s", m.H + m.K);
+    }
+    acts.qkv = take.values(name + "qkv", m.qkv_width());
+    acts.att = take.values(name + "attention", (int64_t)m.H * m.D);
+    acts.lse = take.wide(name + "attention.lse", m.H);
+    acts.x2 = take.values(name + "residual2", m.C);
+    acts.y2 = take.values(name + "norm2", m.C), acts.s2 = take.wide(name + "norm2.s");
+    acts.gate_up = take.values(name + "gate_up", 2 * m.F);
+    acts.act = take.values(name + "swiglu", m.F);
 }
 
 static void layout_pass(Pass& pass, Arena& arena, int64_t N, int64_t S) {
     const ModelConfig& m = pass.model.config;
     const DType dtype = pass.model.compute.dtype;
-    auto take = [&](const char* what, int64_t width) {
-        return arena.take(what, dtype, {N, width});
-    };
-    auto take_rows = [&](const char* what) { return arena.take(what, wide_dtype(dtype), {N}); };
-    auto take_ids = [&](const char* what, int64_t count) {
-        return arena.take(what, DType::i32, {count});
-    };
-    pass.ids = take_ids("ids", N);
-    pass.ragged.begin = take_ids("begin", S + 1);
-    pass.ragged.prefix = take_ids("prefix", S), pass.ragged.parent = take_ids("parent", S);
-    pass.ragged.position = take_ids("position", N);
+    const RowTaker token{arena, dtype, N, std::max<int64_t>(N, pass.room.rows)};
+    const RowTaker sequence{arena, dtype, S, std::max<int64_t>(S, pass.room.sequences)};
+    const int64_t R = std::max<int64_t>(token.room, pass.room.listed);
+    const RowTaker listed{arena, dtype, R, R};
+    pass.ids = token.ids("ids");
+    pass.ragged.begin = RowTaker{arena, dtype, S + 1, sequence.room + 1}.ids("begin");
+    pass.ragged.prefix = sequence.ids("prefix"), pass.ragged.parent = sequence.ids("parent");
+    pass.ragged.position = token.ids("position"), pass.ragged.row = token.ids("row");
 
     pass.layer.resize(m.L);
     const bool keep_all = pass.with_backward && !pass.model.compute.recompute;
@@ -128,24 +147,26 @@ static void layout_pass(Pass& pass, Arena& arena, int64_t N, int64_t S) {
         LayerActs& acts = pass.layer[l];
         std::string name = "layer" + std::to_string(l) + ".";
         if (l > 0 && !keep_all) acts = pass.layer[0];
-        if (l == 0 || pass.with_backward) acts.x = arena.take(name + "residual", dtype, {N, m.C});
-        if (l == 0 || keep_all) layout_layer(acts, m, arena, dtype, N, name);
+        if (l == 0 || pass.with_backward) acts.x = token.values(name + "residual", m.C);
+        if (l == 0 || keep_all) layout_layer(acts, m, token, name);
     }
-    pass.hidden = take("hidden", m.C), pass.branch = take("branch", m.C);
+    pass.hidden = token.values("hidden", m.C), pass.branch = token.values("branch", m.C);
     if (pass.with_backward) {
-        pass.dx = take("dx", m.C), pass.dy = take("dy", m.C);
-        pass.datt = take("dattention", (int64_t)m.H * m.D), pass.dqkv = take("dqkv", m.qkv_width());
-        if (m.head_norm) pass.draw = take("dqkv_raw", m.qkv_width());
-        pass.dgate_up = take("dgate_up", 2 * m.F), pass.dact = take("dswiglu", m.F);
-        pass.row_dx = take("row_dx", m.C), pass.row_dy = take("row_dy", m.C);
-        pass.dlogp = take_rows("dlogp"), pass.dentropy = take_rows("dentropy");
+        pass.dx = token.values("dx", m.C), pass.dy = token.values("dy", m.C);
+        pass.datt = token.values("dattention", (int64_t)m.H * m.D);
+        pass.dqkv = token.values("dqkv", m.qkv_width());
+        if (m.head_norm) pass.draw = token.values("dqkv_raw", m.qkv_width());
+        pass.dgate_up = token.values("dgate_up", 2 * m.F);
+        pass.dact = token.values("dswiglu", m.F);
+        pass.row_dx = listed.values("row_dx", m.C), pass.row_dy = listed.values("row_dy", m.C);
+        pass.dlogp = listed.wide("dlogp"), pass.dentropy = listed.wide("dentropy");
     }
-    pass.rows = take_ids("rows", N), pass.target = take_ids("target", N);
-    pass.row_x = take("row_x", m.C), pass.row_y = take("row_y", m.C),
-    pass.row_s = take_rows("row_s");
-    pass.row_value = arena.take("row_value", wide_dtype(dtype), {N, 1});
-    pass.logp = take_rows("logp"), pass.entropy = take_rows("entropy"), pass.lse = take_rows("lse");
-    pass.chunk = chunk_rows(N, pass.model);
+    pass.rows = listed.ids("rows"), pass.target = listed.ids("target");
+    pass.row_x = listed.values("row_x", m.C), pass.row_y = listed.values("row_y", m.C);
+    pass.row_s = listed.wide("row_s"), pass.row_value = listed.wide("row_value", 1);
+    pass.logp = listed.wide("logp"), pass.entropy = listed.wide("entropy");
+    pass.lse = listed.wide("lse");
+    pass.chunk = chunk_rows(R, pass.model);
     pass.logits = arena.take("logits", dtype, {pass.chunk, m.V});
 }
 
@@ -167,38 +188,50 @@ Pass::Pass(const Model& model_, int max_tokens, int max_sequences, bool with_bac
     if (max_tokens > 0) grow(*this, max_tokens, max_sequences);
 }
 
-// Lays the tensors out for this batch and uploads it.
-void bind_batch(Pass& pass, const HostBatch& batch) {
-    const int N = batch.tokens(), S = batch.sequences();
-    CHECK(N > 0, "a batch without tokens");
+void lay_out(Pass& pass, int N, int S) {
     Arena needed("activations");
     layout_pass(pass, needed, N, S);
     if (needed.high_water > pass.arena.capacity) grow(pass, N, S);
     pass.arena.rewind(0);
     layout_pass(pass, pass.arena, N, S);
     pass.N = N, pass.kept = {};
+}
 
-    std::vector<int32_t> position(N);
+void bind_batch(Pass& pass, const HostBatch& batch) {
+    const int N = batch.tokens(), S = batch.sequences();
+    CHECK(N > 0, "a batch without tokens");
+    CHECK(batch.row.empty() || (int)batch.row.size() == N, "%zu places for %d tokens",
+          batch.row.size(), N);
+    lay_out(pass, N, S);
+    auto place = [&](int n) { return batch.row.empty() ? n : batch.row[n]; };
+
+    std::vector<int32_t> ids(N), position(N);
     int longest = 0;
     for (int s = 0; s < S; ++s) {
         int before = 0;
         if (int parent = batch.parent[s]; parent >= 0)
             before = batch.begin[parent + 1] - batch.begin[parent];
         for (int n = batch.begin[s]; n < batch.begin[s + 1]; ++n)
-            position[n] = before + n - batch.begin[s];
+            position[place(n)] = before + n - batch.begin[s];
         longest = std::max(longest, before + batch.begin[s + 1] - batch.begin[s]);
     }
     CHECK(longest <= pass.model.config.max_positions,
           "a sequence of %d tokens is longer than the model's context of %d", longest,
           pass.model.config.max_positions);
-    for (int32_t id : batch.ids)
+    for (int n = 0; n < N; ++n) {
+        const int32_t id = ids[place(n)] = batch.ids[n];
         CHECK(id >= 0 && id < pass.model.config.V, "token id %d is outside the vocabulary of %d",
               id, pass.model.config.V);
+    }
     pass.ragged.sequences = S, pass.ragged.max_length = longest;
     const Ops& ops = *pass.model.ops;
-    ops.upload(pass.ids, batch.ids.data());
+    ops.upload(pass.ids, ids.data());
     ops.upload(pass.ragged.begin, batch.begin.data());
     ops.upload(pass.ragged.prefix, batch.prefix.data());
     ops.upload(pass.ragged.parent, batch.parent.data());
     ops.upload(pass.ragged.position, position.data());
+    if (batch.row.empty())
+        pass.ragged.row = {};
+    else
+        ops.upload(pass.ragged.row, batch.row.data());
 }

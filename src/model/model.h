@@ -42,6 +42,7 @@ struct HostBatch {
     std::vector<int32_t> begin{0}; // (S+1)
     std::vector<int32_t> prefix;   // (S)
     std::vector<int32_t> parent;   // (S), -1: none
+    std::vector<int32_t> row;      // (N) as Ragged::row; empty: in order
     int tokens() const { return (int)ids.size(); }
     int sequences() const { return (int)begin.size() - 1; }
     // Appends a sequence; returns its number.
@@ -57,6 +58,13 @@ struct LayerActs {
     Tensor att, lse;     // (N, H D), (N, H)
     Tensor x2, y2, s2;   // residual after attention, norm before the feed-forward
     Tensor gate_up, act; // (N, 2F), (N, F)
+    LayerActs rows(int first, int count) const;
+};
+
+// Where some tokens' way through the trunk is written.
+struct TrunkRows {
+    std::vector<LayerActs> layer; // (L); they may be the same memory
+    Tensor hidden;                // (N, C) after the last layer
 };
 
 // Memory of one pass, made once and used for every micro-batch. It holds a batch of max_tokens (0: none
@@ -67,6 +75,10 @@ struct Pass {
     bool with_backward;
     int N = 0;     // tokens of the batch in hand
     Ragged ragged; // of the batch in hand
+    // What a rollout that is recorded here may come to (recording.h); 0: as large as the batch.
+    struct {
+        int rows = 0, sequences = 0, listed = 0;
+    } room;
     Arena arena{"activations"};
     // Called with each layer's rotated queries, keys and values: how prompts fill a cache.
     std::function<void(int layer, Tensor qkv)> on_qkv;
@@ -80,8 +92,8 @@ struct Pass {
     Tensor logp, entropy, lse, dlogp, dentropy;            // (N), room for R
     Tensor logits;                                         // (chunk, V)
     int chunk = 0; // rows of logits that are in memory at a time
-    // What token_logprob left in logits, lse and entropy, for the backward pass that follows: the rows, if they
-    // are one chunk, and with which temperature. Any other use of the logits, and a new batch, empty it.
+    // What stands in logits, if it is one chunk: those of `rows`; and after token_logprob what it left in lse and
+    // entropy for these targets and this temperature. Any other use of the logits, and a new batch, empty it.
     struct {
         std::vector<int32_t> rows, target;
         double temperature = 0;
@@ -95,6 +107,12 @@ size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backw
 
 // Runs the trunk over the batch: fills pass.hidden.
 void forward(Pass& pass, const HostBatch& batch);
+// The same, with the batch's arrays in `pass` and its activations in `to`.
+void forward_into(Pass& pass, const HostBatch& batch, TrunkRows& to);
+// Lays the tensors out for a batch of this size. What they hold stays only if pass.room does, and holds it.
+void lay_out(Pass& pass, int tokens, int sequences);
+// ... for this batch, and uploads it.
+void bind_batch(Pass& pass, const HostBatch& batch);
 // Zeroes pass.dx; the heads then add dLoss/dhidden to it.
 void begin_backward(Pass& pass);
 // From pass.dx to the gradients of all parameters (+=).
@@ -104,6 +122,9 @@ void backward(Pass& pass, const Params& grads);
 // over the batch in training, over the cache in decoding.
 void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch, Tensor position,
                    const std::function<void()>& attend);
+// All layers for N rows, from their ids to rows.hidden.   branch: (N, C) scratch
+void trunk_forward(const Model& model, TrunkRows& rows, Tensor branch, Tensor ids, Tensor position,
+                   const std::function<void(int l, LayerActs& acts)>& attend);
 
 // ---- heads: hidden rows at a list of positions --------------------------------------------------
 

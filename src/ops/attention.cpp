@@ -40,11 +40,14 @@ struct Plan {
     std::vector<int> order;  // tasks, the longest first
     int most_rows;           // query rows of a task
     int threads;
+    const int* place; // (N) of the batch's rows in the tensors; null: in order
 
-    // Row of the batch that holds the sequence's token `position`.
-    int row(const Sequence& s, int position) const {
-        return position < s.shared ? sequences[s.parent].begin + position
-                                   : s.begin + position - s.shared;
+    // Row of the tensors that holds the sequence's own row i.
+    int64_t row(const Sequence& s, int i) const { return place ? place[s.begin + i] : s.begin + i; }
+    // ... its token `position`, the parent's rows counted.
+    int64_t row_at(const Sequence& s, int position) const {
+        return position < s.shared ? row(sequences[s.parent], position)
+                                   : row(s, position - s.shared);
     }
 };
 
@@ -55,6 +58,10 @@ void read_ragged(Plan& plan, const char* op, const Ragged& ragged, int64_t N) {
     const int* parent = optional_arg<int>(op, "parent", ragged.parent, {S});
     CHECK(begin[0] == 0 && begin[S] == N, "%s: sequences cover rows %d to %d, of %lld", op,
           begin[0], begin[S], (long long)N);
+    plan.place = optional_arg<int>(op, "row", ragged.row, {N});
+    for (int64_t n = 0; plan.place && n < N; ++n)
+        CHECK(plan.place[n] >= 0 && plan.place[n] < N, "%s: row %lld stands at %d, of %lld", op,
+              (long long)n, plan.place[n], (long long)N);
     plan.sequences.clear();
     for (int i = 0; i < S; ++i) {
         Sequence s{begin[i], begin[i + 1] - begin[i], parent ? parent[i] : -1, 0, 0};
@@ -132,7 +139,7 @@ template <class T> struct KeyBlock {
 template <class T, class F>
 void for_rows(const Plan& plan, const Sequence& s, int b, const T* x, const F& f) {
     const int count = std::min(key_block, s.length() - b * key_block);
-    for (int j = 0; j < count; ++j) f(j, x + (int64_t)plan.row(s, b * key_block + j) * plan.width);
+    for (int j = 0; j < count; ++j) f(j, x + plan.row_at(s, b * key_block + j) * plan.width);
 }
 template <class T>
 void pack_rows(const Plan& plan, const Sequence& s, int b, const T* x, T* packed) {
@@ -176,7 +183,7 @@ void forward_task(const Plan& plan, const Task& task, Work<T, QueryRows>& work, 
     rows.start();
     for (int i = task.first; i < task.first + task.rows; ++i)
         for (int g = 0; g < group; ++g)
-            rows.add(qkv + (int64_t)(s.begin + i) * plan.width + (task.head * group + g) * D, scale,
+            rows.add(qkv + plan.row(s, i) * plan.width + (task.head * group + g) * D, scale,
                      s.limit(s.shared + i));
     const T* key = qkv + (plan.H + task.head) * D;
     for (int b = 0; b < task.blocks; ++b) {
@@ -185,7 +192,7 @@ void forward_task(const Plan& plan, const Task& task, Work<T, QueryRows>& work, 
         attend_block<T>(rows, b * key_block, work.block.keys_t, work.block.values);
     }
     for (int r = 0; r < rows.count; ++r) {
-        const int64_t row = s.begin + task.first + r / group;
+        const int64_t row = plan.row(s, task.first + r / group);
         const int head = task.head * group + r % group;
         rows.finish(r, y + row * plan.H * D + head * D);
         lse[row * plan.H + head] = rows.lse(r);
@@ -317,7 +324,7 @@ void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, 
     for (int i = task.first; i < task.first + task.rows; ++i)
         for (int g = 0; g < group; ++g) {
             const int head = task.head * group + g;
-            const int64_t row = s.begin + i, at = row * plan.H * D + head * D;
+            const int64_t row = plan.row(s, i), at = row * plan.H * D + head * D;
             rows.add(qkv + row * plan.width + head * D, dy + at, y + at, lse[row * plan.H + head],
                      scale, s.limit(s.shared + i));
         }
@@ -333,7 +340,7 @@ void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, 
                        work.block, sums, sums + size);
     }
     for (int r = 0; r < rows.count; ++r) {
-        T* dq = dqkv + (int64_t)(s.begin + task.first + r / group) * plan.width +
+        T* dq = dqkv + plan.row(s, task.first + r / group) * plan.width +
                 (task.head * group + r % group) * D;
         for (int d = 0; d < D; d += lanes<T>)
             store_row(
@@ -350,7 +357,7 @@ void add_sums(const Plan& plan, const Sequence& s, const Task& task, const T* su
     const int last = from.limit(from.shared + task.first + task.rows - 1);
     const int offset = &from == &s ? s.shared : 0, D = plan.D, stride = rows_size / key_block;
     for (int t = offset; t < std::min(last, offset + s.rows); ++t) {
-        T* dk = dqkv + (int64_t)(s.begin + t - offset) * plan.width + (plan.H + task.head) * D;
+        T* dk = dqkv + plan.row(s, t - offset) * plan.width + (plan.H + task.head) * D;
         T* dv = dk + plan.K * D;
         const T* sum = sums + t / key_block * 2 * rows_size + t % key_block * stride;
         for (int d = 0; d < D; d += lanes<T>) {

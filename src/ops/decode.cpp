@@ -60,8 +60,8 @@ template <class T> void kv_copy(KvCache& cache, Tensor to_, Tensor from_, int co
 }
 
 template <class T>
-void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages_, Tensor length_,
-                      int H, int K, double scale) {
+void decode_attention(Tensor y_, Tensor lse_, Tensor qkv_, const KvCache& cache, Tensor pages_,
+                      Tensor length_, int H, int K, double scale) {
     const char* op = "decode_attention";
     CHECK(K > 0 && H > 0 && H % K == 0, "%s: %d query heads are no multiple of %d key heads", op, H,
           K);
@@ -69,6 +69,7 @@ void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages
     const int D = (int)cache.k.shape[3], group = H / K, width = (H + 2 * K) * D;
     const int64_t all_pages = check_cache<T>(op, cache, K);
     T* y = arg<T>(op, "y", y_, {B, (int64_t)H * D});
+    T* lse = optional_arg<T>(op, "lse", lse_, {B, H});
     const T* qkv = arg<T>(op, "qkv", qkv_, {B, width});
     const int* pages = arg<int>(op, "pages", pages_, {B, max_pages});
     const int* length = arg<int>(op, "length", length_, {B});
@@ -120,7 +121,11 @@ void decode_attention(Tensor y_, Tensor qkv_, const KvCache& cache, Tensor pages
                 }
                 attend_block<T>(rows, block * key_block, keys + at, v);
             }
-            for (int g = 0; g < group; ++g) rows.finish(g, y + b * H * D + (head * group + g) * D);
+            for (int g = 0; g < group; ++g) {
+                const int64_t h = b * H + head * group + g;
+                rows.finish(g, y + h * D);
+                if (lse) lse[h] = rows.lse(g);
+            }
         }
     }
 }

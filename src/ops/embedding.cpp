@@ -62,11 +62,34 @@ template <class T> static void scatter_rows(Tensor dx, Tensor dy, Tensor rows) {
     }
 }
 
+// A thread owns some channels of every row, so that it never reads what another has moved.
+template <class T> static void compact_rows(Tensor x, Tensor rows) {
+    const char* op = "compact_rows";
+    int64_t R = rows.size(), N = x.shape[0], C = x.shape[1];
+    T* data = arg<T>(op, "x", x, {N, C});
+    const int32_t* row = arg<int32_t>(op, "rows", rows, {R});
+    for (int64_t r = 0; r < R; ++r)
+        CHECK(row[r] >= 0 && row[r] < N && (r == 0 || row[r] > row[r - 1]),
+              "%s: row %d at %lld of the list; they increase and end below %lld", op, row[r],
+              (long long)r, (long long)N);
+#pragma omp parallel if (R * C > 1 << 14)
+    {
+        int64_t lines = (C + 15) / 16, threads = omp_get_num_threads(), t = omp_get_thread_num();
+        int64_t first = lines * t / threads * 16,
+                last = std::min(C, lines * (t + 1) / threads * 16);
+        for (int64_t r = 0; r < R; ++r)
+            if (row[r] != r && first < last)
+                std::copy(data + row[r] * C + first, data + row[r] * C + last,
+                          data + r * C + first);
+    }
+}
+
 template <class T> void install_embedding(Ops& ops) {
     ops.embedding_forward = embedding_forward<T>;
     ops.embedding_backward = embedding_backward<T>;
     ops.gather_rows = gather_rows<T>;
     ops.scatter_rows = scatter_rows<T>;
+    ops.compact_rows = compact_rows<T>;
 }
 template void install_embedding<float>(Ops&);
 template void install_embedding<double>(Ops&);

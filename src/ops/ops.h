@@ -44,6 +44,9 @@ struct Ragged {
     Tensor parent;
     Tensor
         position; // (N) i32: 0-based position of every row in its sequence, the parent's rows counted
+    // (N) i32: the row of the tensors that holds row n of this order, where they stand in another one (a
+    // recorded rollout's); position is in the tensors' order. Empty: row n. On the CPU only.
+    Tensor row;
 };
 
 // Keys and values of sequences being decoded, in pages of `page` tokens. A sequence is a list of pages,
@@ -88,6 +91,8 @@ struct Ops {
     void (*gather_rows)(Tensor y, Tensor x, Tensor rows);
     // dx[rows_r] += dy_r; the rows are distinct
     void (*scatter_rows)(Tensor dx, Tensor dy, Tensor rows);
+    // x_r = x[rows_r] in place, for increasing rows        x: (N, C)   rows: (R).   Null on a GPU.
+    void (*compact_rows)(Tensor x, Tensor rows);
 
     // ---- linear --------------------------------------------------------------------------------
     // y = x w^T + bias         y: (N, O)   x: (N, C)   w: (O, C)   bias: (O) or empty
@@ -149,8 +154,9 @@ struct Ops {
     // Copies `count` whole pages: page to[i] = page from[i] (a shared prompt's last, half-full page).
     void (*kv_copy)(KvCache& cache, Tensor to, Tensor from, int count);
     // One new token for each of B sequences, its own key already in the cache.
-    //   y: (B, H D)   qkv: (B, (H+2K) D)   pages: (B, max_pages) i32   length: (B) i32, own token counted
-    void (*decode_attention)(Tensor y, Tensor qkv, const KvCache& cache, Tensor pages,
+    //   y: (B, H D)   lse: (B, H), as attention_forward's, or empty (on a GPU always)
+    //   qkv: (B, (H+2K) D)   pages: (B, max_pages) i32   length: (B) i32, own token counted
+    void (*decode_attention)(Tensor y, Tensor lse, Tensor qkv, const KvCache& cache, Tensor pages,
                              Tensor length, int H, int K, double scale);
 
     // ---- feed-forward --------------------------------------------------------------------------

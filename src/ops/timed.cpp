@@ -58,6 +58,9 @@ Work of_embedding_backward(Tensor dw, Tensor dy, Tensor ids) {
 }
 Work of_gather_rows(Tensor y, Tensor, Tensor rows) { return {0, 2 * bytes(y) + bytes(rows)}; }
 Work of_scatter_rows(Tensor, Tensor dy, Tensor rows) { return {0, 3 * bytes(dy) + bytes(rows)}; }
+Work of_compact_rows(Tensor x, Tensor rows) {
+    return {0, 2 * bytes(x.rows(0, rows.size())) + bytes(rows)};
+}
 
 Work of_linear_forward(Tensor y, Tensor x, const Weight& w, Tensor bias) {
     return {2 * (double)x.shape[0] * (double)w.w.size(), bytes(y, x, bias) + weight_bytes(w)};
@@ -115,12 +118,12 @@ Work of_kv_write(KvCache&, Tensor qkv, Tensor slot, int H, int K) {
 Work of_kv_copy(KvCache& cache, Tensor, Tensor, int count) {
     return {0, 2 * bytes(cache.k, cache.v) / (double)cache.k.shape[0] * count};
 }
-Work of_decode_attention(Tensor y, Tensor qkv, const KvCache& cache, Tensor, Tensor length, int,
-                         int K, double) {
+Work of_decode_attention(Tensor y, Tensor lse, Tensor qkv, const KvCache& cache, Tensor,
+                         Tensor length, int, int K, double) {
     double keys = 0;
     for (int n : on_host(length)) keys += n;
     const double row = (double)(K * cache.k.shape[3]) * (double)dtype_bytes(cache.k.dtype);
-    return {4 * keys * (double)y.shape[1], 2 * keys * row + bytes(y, qkv)};
+    return {4 * keys * (double)y.shape[1], 2 * keys * row + bytes(y, lse, qkv)};
 }
 
 Work of_swiglu_forward(Tensor y, Tensor gate_up) { return {0, bytes(y, gate_up)}; }
@@ -172,7 +175,8 @@ template <class Visit> void for_each_op(Visit visit) {
 #define OP(name, part) visit.template operator()<&Ops::name, of_##name>(#name, part)
     OP(upload, "memory"), OP(download, "memory"), OP(fill_zero, "memory"), OP(copy, "memory");
     OP(embedding_forward, "memory"), OP(embedding_backward, "memory");
-    OP(gather_rows, "memory"), OP(scatter_rows, "memory"), OP(kv_copy, "memory");
+    OP(gather_rows, "memory"), OP(scatter_rows, "memory"), OP(compact_rows, "memory");
+    OP(kv_copy, "memory");
     OP(linear_forward, "gemm"), OP(linear_backward, "gemm"), OP(refresh_weight, "gemm");
     OP(rmsnorm_forward, "norm"), OP(rmsnorm_backward, "norm");
     OP(residual_rmsnorm_forward, "norm"), OP(residual_forward, "norm"), OP(add, "norm");

@@ -20,6 +20,7 @@ TrainSequence sequence_of(const Rollouts& rollouts, const RolloutTexts& texts, i
     // The prompt's last token predicts the first of each completion, so it is each one's own.
     sequence.prompt = group;
     sequence.shared = (int)prompt.size() - 1;
+    sequence.completion = i;
     return sequence;
 }
 
@@ -73,7 +74,8 @@ Minibatch make_minibatch(const Rollouts& rollouts, const RolloutTexts& texts, co
 void add_step(UpdateStats& stats, const StepStats& step, const LossParts& parts) {
     stats.step.loss += parts.total(), stats.step.grad_norm += step.grad_norm;
     stats.step.tokens += step.tokens, stats.step.targets += step.targets;
-    stats.step.computed += step.computed, stats.step.micro_batches += step.micro_batches;
+    stats.step.computed += step.computed, stats.step.recorded += step.recorded;
+    stats.step.micro_batches += step.micro_batches;
     stats.step.seconds += step.seconds;
     stats.parts.add(parts);
     ++stats.steps;
@@ -108,7 +110,10 @@ UpdateStats passes(Trainer& trainer, const Rollouts& rollouts, const RolloutText
             LossParts parts;
             const bool first_pass = epoch == 0, first_step = stats.steps == 0;
             Objective objective = objective_of(batch, parts, stats, first_pass, first_step);
-            StepStats step = accumulate_gradients(trainer, batch.sequences, objective);
+            const bool recorded = first_step && how.recording && how.recording->holds() &&
+                                  how.recording->pass == &trainer.pass && !objective.wants_value;
+            StepStats step = accumulate_gradients(trainer, batch.sequences, objective,
+                                                  recorded ? how.recording : nullptr);
             apply_update(trainer, optim, lr, step);
             add_step(stats, step, parts);
         }

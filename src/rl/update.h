@@ -33,6 +33,8 @@ struct UpdatePlan {
         false; // logp_old becomes the first pass's logp: on-policy by construction
     bool value_with_policy = false; // the policy's network has the value head: its steps train both
     double temperature = 1;
+    // Of the batch's rollout with the weights in hand: the first step starts from it (model/recording.h).
+    Recording* recording = nullptr;
 };
 
 // The whole batch as sequences with every completion token listed, for evaluate_sequences.

@@ -50,11 +50,14 @@ struct Sequence {
     Completion* out = nullptr;
     int length = 0; // tokens in the cache
     std::vector<int> pages;
+    int completion = 0; // its number
+    int row = 0;        // of a recording: the one that predicts the next token
 };
 
 struct Engine {
-    Engine(const Model& model_, int batch_, int longest_prompt, int new_tokens)
-        : model(model_), batch(batch_), page_size(KvCache().page),
+    Engine(const Model& model_, int batch_, int longest_prompt, int new_tokens,
+           Recording* recording_ = nullptr)
+        : model(model_), recording(recording_), batch(batch_), page_size(KvCache().page),
           max_pages(pages_for(std::min(model.config.max_positions, longest_prompt + new_tokens))),
           pages(batch * max_pages + pages_for(longest_prompt)),
           prefill_tokens(std::max(PREFILL_TOKENS, longest_prompt)), pool(pages) {
@@ -112,6 +115,7 @@ struct Engine {
     }
 
     const Model& model;
+    Recording* recording; // or null
     int batch, page_size, max_pages, pages, prefill_tokens;
     PagePool pool;
     std::optional<Pass> prefill;
@@ -124,14 +128,6 @@ struct Engine {
     Tensor ids, position, slot, length, token, bar, list, barred, table, copy_to, copy_from;
     Tensor prompt_slot; // (tokens of a prefill) where each goes in the cache
 };
-
-LayerActs first_rows(const LayerActs& acts, int B) {
-    LayerActs part = acts;
-    for (Tensor* x : {&part.x, &part.y1, &part.s1, &part.raw, &part.raw_s, &part.qkv, &part.att,
-                      &part.x2, &part.y2, &part.s2, &part.gate_up, &part.act})
-        *x = x->rows(0, B);
-    return part;
-}
 
 // Computes prompts, at most PREFILL_TOKENS together, fills their pages and keeps the hidden row of each
 // one's last token.
@@ -157,11 +153,24 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
         engine.prefill->on_qkv = [&](int l, Tensor qkv) {
             ops.kv_write(engine.cache[l], qkv, where, m.H, m.K);
         };
-        forward(*engine.prefill, batch);
+        Tensor hidden;
+        int recorded = engine.recording ? engine.recording->rows : 0;
+        TrunkRows rows = engine.recording ? next_rows(*engine.recording, batch.tokens()) : TrunkRows();
+        if (rows.layer.empty()) {
+            forward(*engine.prefill, batch);
+            hidden = engine.prefill->hidden;
+        } else {
+            forward_into(*engine.prefill, batch, rows);
+            hidden = rows.hidden;
+            for (size_t p = first; p < last; ++p) {
+                engine.recording->prompt[fresh[p]->index] = recorded;
+                recorded += fresh[p]->length;
+            }
+        }
         const int count = (int)last_rows.size();
         ops.upload(engine.list.rows(0, count), last_rows.data());
-        ops.gather_rows(engine.prompt_hidden.rows(fresh[first]->hidden_row, count),
-                        engine.prefill->hidden, engine.list.rows(0, count));
+        ops.gather_rows(engine.prompt_hidden.rows(fresh[first]->hidden_row, count), hidden,
+                        engine.list.rows(0, count));
         first = last;
     }
 }
@@ -174,23 +183,18 @@ int bucket(int B, int batch) {
     return std::min(rows, batch);
 }
 
-// All layers for `rows` tokens whose ids, places and pages stand in the engine's arrays; `out`: the last
-// layer's residual stream.
-void decode_layers(Engine& engine, int rows, Tensor out) {
+// All layers for `rows` tokens whose ids, places and pages stand in the engine's arrays.
+void decode_layers(Engine& engine, int rows, TrunkRows to) {
     const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
     const double scale = 1 / std::sqrt((double)m.D);
-    LayerActs acts = first_rows(engine.acts, rows);
-    Tensor branch = engine.branch.rows(0, rows);
-    ops.embedding_forward(acts.x, engine.model.params.embedding.w, engine.ids.rows(0, rows));
-    for (int l = 0; l < m.L; ++l) {
-        layer_forward(engine.model, l, acts, branch, engine.position.rows(0, rows), [&] {
-            ops.kv_write(engine.cache[l], acts.qkv, engine.slot.rows(0, rows), m.H, m.K);
-            ops.decode_attention(acts.att, acts.qkv, engine.cache[l], engine.table.rows(0, rows),
-                                 engine.length.rows(0, rows), m.H, m.K, scale);
-        });
-        ops.residual_forward(l + 1 < m.L ? acts.x : out, acts.x2, branch);
-    }
+    trunk_forward(engine.model, to, engine.branch.rows(0, rows), engine.ids.rows(0, rows),
+                  engine.position.rows(0, rows), [&](int l, LayerActs& acts) {
+                      ops.kv_write(engine.cache[l], acts.qkv, engine.slot.rows(0, rows), m.H, m.K);
+                      ops.decode_attention(acts.att, acts.lse, acts.qkv, engine.cache[l],
+                                           engine.table.rows(0, rows), engine.length.rows(0, rows),
+                                           m.H, m.K, scale);
+                  });
 }
 
 // One token of each sequence through all layers: fills hidden, rows 0 .. B-1. Where ops are launched, a
@@ -218,15 +222,29 @@ void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
     };
     upload(engine.ids, ids), upload(engine.position, position), upload(engine.slot, slot);
     upload(engine.length, length), upload(engine.table, table);
-    if (!records) return decode_layers(engine, B, engine.hidden.rows(0, B));
+    auto own_rows = [&](int count, Tensor hidden) {
+        std::vector<LayerActs> same(engine.model.config.L, engine.acts.rows(0, count));
+        return TrunkRows{same, hidden.rows(0, count)};
+    };
+    if (!records) {
+        const int recorded = engine.recording ? engine.recording->rows : 0;
+        TrunkRows to = engine.recording ? next_rows(*engine.recording, B) : TrunkRows();
+        if (to.layer.empty()) return decode_layers(engine, B, own_rows(B, engine.hidden));
+        for (int b = 0; b < B; ++b) {
+            sequences[b].row = recorded + b;
+            engine.recording->input[sequences[b].completion].push_back(recorded + b);
+        }
+        decode_layers(engine, B, to);
+        return ops.copy(engine.hidden.rows(0, B), to.hidden);
+    }
 
     auto [place, fresh] = engine.graphs.try_emplace(rows, nullptr);
     if (fresh) {
         // Run once before it is recorded: what an op takes at its first call (scratch, a GEMM's plan) may
         // not be taken while recording. It writes the same keys to the same slots.
-        decode_layers(engine, rows, engine.decoded.rows(0, rows));
+        decode_layers(engine, rows, own_rows(rows, engine.decoded));
         ops.graph_begin();
-        decode_layers(engine, rows, engine.decoded.rows(0, rows));
+        decode_layers(engine, rows, own_rows(rows, engine.decoded));
         place->second = ops.graph_end();
     }
     ops.graph_launch(place->second);
@@ -255,6 +273,13 @@ void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& 
     ops.rmsnorm_forward(y, engine.row_s.rows(0, B), engine.hidden.rows(0, B),
                         engine.model.params.norm, m.norm_eps);
     ops.linear_forward(logits, y, engine.model.params.lm_head, {});
+    if (engine.recording) {
+        std::vector<int> completions;
+        std::vector<int32_t> rows;
+        for (const Sequence& sequence : sequences)
+            completions.push_back(sequence.completion), rows.push_back(sequence.row);
+        record_draws(*engine.recording, completions, rows, logits);
+    }
 
     std::vector<double> uniform64;
     std::vector<int32_t> bar;
@@ -328,15 +353,18 @@ size_t cache_bytes(const Model& model, int batch, int prompt_tokens, int new_tok
 
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step, GenerateStats* stats,
-                                 const std::function<void(const Completion&)>& done) {
+                                 const std::function<void(const Completion&)>& done,
+                                 Recording* recording) {
     const int context = model.config.max_positions;
     int longest = 0;
+    int64_t prompt_tokens = 0;
     for (size_t p = 0; p < prompts.size(); ++p) {
         CHECK(!prompts[p].empty(), "prompt %zu is empty; a prompt needs at least one token", p + 1);
         CHECK((int)prompts[p].size() < context,
               "prompt %zu has %zu tokens; the model's context of %d leaves no room for an answer",
               p + 1, prompts[p].size(), context);
         longest = std::max(longest, (int)prompts[p].size());
+        prompt_tokens += (int64_t)prompts[p].size();
     }
     const int64_t samples = (int64_t)prompts.size() * sample.n;
     std::vector<Completion> completions(samples);
@@ -345,7 +373,9 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
     const int new_tokens = std::min(sample.max_new_tokens, context);
     const int batch =
         fitting_batch(model, std::min<int64_t>(sample.batch, samples), longest, new_tokens);
-    Engine engine(model, batch, longest, new_tokens);
+    if (recording)
+        start_recording(*recording, (int)prompts.size(), prompt_tokens, samples, new_tokens);
+    Engine engine(model, batch, longest, new_tokens, recording);
     engine.allocate();
     const Ops& ops = *model.ops;
     const int page_size = engine.page_size;
@@ -388,7 +418,10 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
             while (prompt->turn != turn) ++prompt;
             Completion& out = completions[(int64_t)prompt->index * sample.n + s];
             out.prompt = prompt->index, out.sample = s;
-            Sequence sequence{&out, prompt->length, prompt->pages};
+            Sequence sequence{&out, prompt->length, prompt->pages,
+                              prompt->index * sample.n + s, 0};
+            if (recording && recording->started)
+                sequence.row = recording->prompt[prompt->index] + prompt->length - 1;
             for (int page : sequence.pages) engine.pool.share(page);
             if (prompt->length % page_size != 0 && s + 1 < sample.n) {
                 engine.pool.drop(sequence.pages.back());

@@ -1,7 +1,7 @@
 #pragma once
 // The rollout engine: many prompts, G samples each, continuous batching over a paged key/value cache.
 
-#include "model/model.h"
+#include "model/recording.h"
 
 #include <functional>
 
@@ -33,8 +33,9 @@ size_t cache_bytes(const Model& model, int batch, int prompt_tokens, int new_tok
 
 // Completions in prompt order, then sample order, whatever order they finish in. The token drawn at a
 // position depends on (seed, step, prompt, sample, position) and the model alone, not on the batch.
-// `done` (may be empty) is called as each completion ends.
+// `done` (may be empty) is called as each completion ends. `recording` (may be null) keeps the activations.
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step = 0,
                                  GenerateStats* stats = nullptr,
-                                 const std::function<void(const Completion&)>& done = {});
+                                 const std::function<void(const Completion&)>& done = {},
+                                 Recording* recording = nullptr);

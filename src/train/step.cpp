@@ -12,7 +12,8 @@ struct MicroBatch {
     int first = 0, last = 0; // sequences
     HostBatch batch;
     std::vector<int32_t> rows, target, value_rows; // (R)
-    std::vector<int> offset;                       // of each sequence in rows, one more at the end
+    std::vector<int> offset; // of each sequence among the targets, one more at the end
+    std::vector<int32_t> place; // (R) in rows and target of each sequence's targets; empty: in order
     std::vector<double> logp, entropy, value, logit;     // (R)
     std::vector<double> dlogp, dentropy, dvalue, dlogit; // (R)
 };
@@ -73,6 +74,59 @@ MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int fir
     return mb;
 }
 
+// The sequences as one micro-batch whose forward pass the rollout has done; binds the trainer's pass to it.
+MicroBatch make_recorded_batch(const std::vector<TrainSequence>& sequences, Recording& recording) {
+    MicroBatch mb;
+    mb.last = (int)sequences.size();
+    int prompt = -1, parent = -1; // in the batch
+    std::vector<int32_t> draws;
+    for (const TrainSequence& sequence : sequences) {
+        check_sequence(sequence);
+        mb.offset.push_back((int)draws.size());
+        if (sequence.target.empty()) continue;
+        const std::vector<int32_t>& input = recording.input[sequence.completion];
+        const std::vector<int32_t>& draw = recording.draw[sequence.completion];
+        const int P = (int)(sequence.ids.size() - draw.size()); // tokens of the prompt
+        if (parent < 0 || sequence.prompt != prompt) {
+            prompt = sequence.prompt;
+            parent = mb.batch.add(sequence.ids.data(), P);
+            for (int t = 0; t < P; ++t) mb.batch.row.push_back(recording.prompt[prompt] + t);
+        }
+        if (const int fed = input_length(sequence, false) - P; fed > 0) {
+            mb.batch.add(sequence.ids.data() + P, fed, 0, parent);
+            mb.batch.row.insert(mb.batch.row.end(), input.begin(), input.begin() + fed);
+        }
+        for (int32_t t : sequence.target) draws.push_back(draw[t - P]);
+    }
+    mb.offset.push_back((int)draws.size());
+    if (draws.empty()) return mb;
+
+    std::vector<int32_t> list = draws;
+    std::sort(list.begin(), list.end());
+    bind_recording(recording, mb.batch, list);
+    mb.rows = recording.list, mb.target.resize(list.size());
+    for (const TrainSequence& sequence : sequences) {
+        const std::vector<int32_t>& draw = recording.draw[sequence.completion];
+        for (int32_t t : sequence.target) {
+            mb.place.push_back(draw[t - (sequence.ids.size() - draw.size())]);
+            mb.target[mb.place.back()] = sequence.ids[t];
+        }
+    }
+    return mb;
+}
+
+// Between the order of mb.rows and that of the sequences' targets.
+void to_sequences(const MicroBatch& mb, std::vector<double>& values) {
+    if (mb.place.empty() || values.empty()) return;
+    std::vector<double> listed(values);
+    for (size_t r = 0; r < values.size(); ++r) values[r] = listed[mb.place[r]];
+}
+void to_rows(const MicroBatch& mb, std::vector<double>& values) {
+    if (mb.place.empty() || values.empty()) return;
+    std::vector<double> ordered(values);
+    for (size_t r = 0; r < values.size(); ++r) values[mb.place[r]] = ordered[r];
+}
+
 std::span<double> part(std::vector<double>& values, const MicroBatch& mb, int i) {
     if (values.empty()) return {};
     return {values.data() + mb.offset[i], (size_t)(mb.offset[i + 1] - mb.offset[i])};
@@ -103,9 +157,9 @@ void check_finite(const std::vector<double>& values, const char* name) {
               name, value);
 }
 
+// The pass holds the forward pass over the micro-batch.
 double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objective) {
     Pass& pass = trainer.pass;
-    forward(pass, mb.batch);
     begin_backward(pass);
     double loss = 0;
     const bool others = objective.wants_value || objective.wants_logit;
@@ -125,6 +179,7 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
                           objective.wants_entropy ? &mb.entropy : nullptr);
         if (objective.wants_value) row_score(pass, mb.value_rows, mb.value);
         if (objective.wants_logit) token_logit(pass, mb.rows, mb.target, mb.logit);
+        to_sequences(mb, mb.logp), to_sequences(mb, mb.entropy);
         check_finite(mb.logp, "a token's log-probability");
         check_finite(mb.value, "a value");
         check_finite(mb.logit, "a token's logit");
@@ -132,6 +187,7 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
         check_finite(mb.dlogp, "dlogp");
         check_finite(mb.dvalue, "dvalue");
         check_finite(mb.dlogit, "dlogit");
+        to_rows(mb, mb.dlogp), to_rows(mb, mb.dentropy);
         if (objective.wants_logp)
             token_logprob_backward(pass, mb.rows, mb.target, objective.temperature, mb.dlogp,
                                    objective.wants_entropy ? &mb.dentropy : nullptr, trainer.grads);
@@ -201,21 +257,39 @@ static std::pair<int, int> share_of(const std::vector<TrainSequence>& sequences,
     return {std::min(first, last), last};
 }
 
+static void add_micro_batch(Trainer& trainer, const std::vector<TrainSequence>& sequences,
+                            MicroBatch& mb, const Objective& objective, StepStats& stats) {
+    for (int s = mb.first; s < mb.last; ++s) stats.tokens += (int64_t)sequences[s].ids.size();
+    stats.targets += (int64_t)mb.rows.size(), stats.computed += mb.batch.tokens();
+    if (mb.rows.empty()) return;
+    stats.loss += micro_batch_step(trainer, mb, objective);
+    ++stats.micro_batches;
+}
+
 StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
-                               const Objective& objective) {
+                               const Objective& objective, Recording* recording) {
     const double start = now();
     StepStats stats;
     trainer.model.ops->fill_zero(trainer.flat_grads);
+    if (recording) {
+        CHECK(recording->pass == &trainer.pass && objective.wants_logp && !objective.wants_value &&
+                  !objective.wants_logit && !objective.linear_in_logp,
+              "a recorded rollout gives log-probabilities and entropies, in its own pass");
+        MicroBatch mb = make_recorded_batch(sequences, *recording);
+        add_micro_batch(trainer, sequences, mb, objective, stats);
+        stats.recorded = stats.computed;
+        trainer.pass.room = {};
+        reduce_gradients(trainer, stats);
+        stats.seconds = now() - start;
+        return stats;
+    }
     const auto [begin, end] = share_of(sequences, trainer.model.compute.ranks);
     const std::span<const TrainSequence> share(sequences.data() + begin, end - begin);
     for (auto [first, last] : cut_micro_batches(share, trainer.tokens_per_micro_batch)) {
         MicroBatch mb =
             make_micro_batch(sequences, begin + first, begin + last, objective.value_at_own_token);
-        for (int s = first; s < last; ++s) stats.tokens += (int64_t)share[s].ids.size();
-        stats.targets += (int64_t)mb.rows.size(), stats.computed += mb.batch.tokens();
-        if (mb.rows.empty()) continue;
-        stats.loss += micro_batch_step(trainer, mb, objective);
-        ++stats.micro_batches;
+        if (!mb.rows.empty()) forward(trainer.pass, mb.batch);
+        add_micro_batch(trainer, sequences, mb, objective, stats);
     }
     reduce_gradients(trainer, stats);
     stats.seconds = now() - start;

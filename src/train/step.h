@@ -2,7 +2,7 @@
 // One optimiser step for any objective: pack sequences into micro-batches under a token budget, forward,
 // objective, backward, clip, AdamW. All of SFT, reward models and RL train through this function.
 
-#include "model/model.h"
+#include "model/recording.h"
 
 #include <functional>
 #include <span>
@@ -20,6 +20,7 @@ struct TrainSequence {
     // a micro-batch these go through the network once; their keys and values serve all, and their
     // gradient is summed. No target may lie among them: target[0] > shared.
     int prompt = -1, shared = 0;
+    int completion = -1; // its number in a recorded rollout, whose prompts are numbered by `prompt`
 };
 
 // What the network says of one sequence, and what the objective answers. Arrays over its targets.
@@ -52,6 +53,7 @@ struct StepStats {
     double loss = 0, grad_norm = 0;  // norm before clipping
     int64_t tokens = 0, targets = 0; // tokens of all sequences, prompts included; trained ones
     int64_t computed = 0;            // tokens that went through the network
+    int64_t recorded = 0;            // of these: forward in the rollout already
     int micro_batches = 0;
     double seconds = 0; // of forward, backward and update
 };
@@ -85,8 +87,10 @@ struct Trainer {
 // Zeroes the gradients and accumulates those of the whole step; with several ranks each computes a share
 // of the sequences and has the sums of its part of the gradients, and all have the same stats. Fails,
 // naming the first bad tensor, if the loss or a gradient is not finite.
+// recording (may be null): of the sequences' rollout with the present weights, in this trainer's pass. It is used
+// up; all sequences are then one micro-batch without a forward pass, and only logp and entropy can be asked for.
 StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
-                               const Objective& objective);
+                               const Objective& objective, Recording* recording = nullptr);
 // Clips by global norm, updates, refreshes the GEMM forms. lr: of this step.
 void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats);
 

@@ -176,7 +176,7 @@ TEST(GpuDecode, EqualsTheForwardPass) {
             ops.gather_rows(queries, qkv_g, GpuTensor(dtype, indices(rows)));
             GpuTensor got(dtype, poison({B, H * D})), alone(dtype, poison({1, H * D}));
             GpuTensor pages_g(dtype, indices(table)), length_g(dtype, indices(lengths));
-            ops.decode_attention(got, queries, c.cache, pages_g.view.view({B, pages}), length_g, H,
+            ops.decode_attention(got, {}, queries, c.cache, pages_g.view.view({B, pages}), length_g, H,
                                  K, b.scale());
             TestTensor want = zeros({B, H * D});
             for (int i = 0; i + 1 < B; ++i)
@@ -187,7 +187,7 @@ TEST(GpuDecode, EqualsTheForwardPass) {
 
             // A sequence by itself has the bits that it has in a batch.
             const int last = B - 2;
-            ops.decode_attention(alone, queries.view.rows(last, 1), c.cache,
+            ops.decode_attention(alone, {}, queries.view.rows(last, 1), c.cache,
                                  pages_g.view.view({B, pages}).rows(last, 1),
                                  length_g.view.rows(last, 1), H, K, b.scale());
             const TestTensor one = alone.get(), all = got.get();

@@ -377,6 +377,30 @@ struct Cache {
     }
 };
 
+// The same batch with its rows elsewhere in the tensors: Ragged::row.
+TEST(Attention, RowsInAnotherOrderHaveTheSameBits) {
+    for (Batch& b : all_kinds()) {
+        TestTensor qkv = b.qkv(31), dy = randn({b.N, b.H * b.D}, 32);
+        std::vector<int32_t> place(b.N);
+        for (int n = 0; n < b.N; ++n) place[n] = n;
+        Rng(5).shuffle(place);
+        auto move = [&](const TestTensor& x) {
+            TestTensor y = zeros({x.view.shape[0], x.view.shape[1]});
+            for (int n = 0; n < b.N; ++n)
+                std::memcpy(y.view.rows(place[n], 1).data, x.view.rows(n, 1).data,
+                            x.view.rows(n, 1).bytes());
+            return y;
+        };
+        Result want = run(b, qkv);
+        TestTensor dqkv = grad(b, qkv, dy), elsewhere = indices(place);
+        b.ragged.row = elsewhere;
+        Result got = run(b, move(qkv));
+        expect_same(got.y, move(want.y), "y");
+        expect_same(got.lse, move(want.lse), "lse");
+        expect_same(grad(b, move(qkv), move(dy)), move(dqkv), "dqkv");
+    }
+}
+
 TEST(Decode, GivesTheBitsOfTheFullForward) {
     for (DType dtype : {DType::f32, DType::f64})
         for (int T : {63, 64, 65, 130})
@@ -401,17 +425,19 @@ TEST(Decode, GivesTheBitsOfTheFullForward) {
                         if (t % 13 && t < T - 2) continue;
                         TestTensor y = zeros({1, H * D}, dtype), one = indices({2, 0, 3});
                         TestTensor length = indices({t + 1});
-                        table(dtype).decode_attention(y, qkv.view.rows(t, 1), c.cache,
+                        table(dtype).decode_attention(y, {}, qkv.view.rows(t, 1), c.cache,
                                                       one.view.view({1, 3}), length, H, K,
                                                       b.scale());
                         expect_same_rows(y, 0, want.y, t, 1, "one sequence");
                     }
                     // All rows at once: T sequences of all lengths that share the pages.
                     TestTensor y = zeros({T, H * D}, dtype), page_list = indices(pages);
-                    TestTensor length = indices(lengths);
-                    table(dtype).decode_attention(y, qkv, c.cache, page_list.view.view({T, 3}),
-                                                  length, H, K, b.scale());
+                    TestTensor lse = zeros({T, H}, dtype), length = indices(lengths);
+                    table(dtype).decode_attention(y, lse, qkv, c.cache,
+                                                  page_list.view.view({T, 3}), length, H, K,
+                                                  b.scale());
                     expect_same(y, want.y, "all rows");
+                    expect_same(lse, want.lse, "lse of all rows");
                 }
 }
 
@@ -433,7 +459,7 @@ TEST(Decode, CopiedPagesAndLeftOutRows) {
     TestTensor queries = zeros({2, b.width()});
     std::memcpy(queries.view.data, qkv.view.rows(69, 1).data, b.width() * 8);
     std::memcpy(queries.view.rows(1, 1).data, qkv.view.rows(68, 1).data, b.width() * 8);
-    ops.decode_attention(y, queries, c.cache, pages.view.view({2, 2}), length, H, K, b.scale());
+    ops.decode_attention(y, {}, queries, c.cache, pages.view.view({2, 2}), length, H, K, b.scale());
     expect_same_rows(y, 0, want.y, 69, 1, "through the copied page");
     expect_same_rows(y, 1, want.y, 68, 1, "through the page it was copied from");
     int empty = 0;
@@ -468,7 +494,7 @@ TEST(Attention, WrongArgumentsAreNamed) {
               std::string::npos);
     TestTensor pages = indices({0, 0, 1}), length = indices({3, 64, 1});
     EXPECT_NE(message([&] {
-                  ops.decode_attention(y, qkv, c.cache, pages.view.view({3, 1}), length, 2, 1, 1);
+                  ops.decode_attention(y, {}, qkv, c.cache, pages.view.view({3, 1}), length, 2, 1, 1);
               }).find("page 1 of sequence 2"),
               std::string::npos);
 }

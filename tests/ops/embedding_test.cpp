@@ -48,6 +48,21 @@ TEST(listed_rows, gather_and_scatter) {
     }
 }
 
+TEST(listed_rows, compact_moves_rows_to_the_front) {
+    for (DType dtype : {DType::f32, DType::f64})
+        for (int C : {1, 3, 40, 300}) {
+            const int N = 200;
+            TestTensor x = randn({N, C}, 3, dtype), kept = randn({N, C}, 3, dtype);
+            std::vector<int32_t> rows;
+            for (int n = 0; n < N; ++n)
+                if (n < 5 || n % 7 > 2) rows.push_back(n);
+            cpu_ops(dtype).compact_rows(x, indices(rows));
+            for (size_t r = 0; r < rows.size(); ++r)
+                for (int c = 0; c < C; ++c)
+                    ASSERT_EQ(x.get((int64_t)r * C + c), kept.get((int64_t)rows[r] * C + c));
+        }
+}
+
 TEST(listed_rows, errors_name_op_and_tensor) {
     const Ops& ops = cpu_ops(DType::f64);
     TestTensor ids = indices({0, 1});
@@ -67,4 +82,6 @@ TEST(listed_rows, errors_name_op_and_tensor) {
         },
         "gather_rows: rows is f64");
     expect_error([&] { ops.scatter_rows(zeros({4, 3}), zeros({1, 3}), ids); }, "scatter_rows: dy ");
+    expect_error([&] { ops.compact_rows(zeros({4, 3}), indices({1, 1})); }, "compact_rows: row 1 at 1");
+    expect_error([&] { ops.compact_rows(zeros({4, 3}), indices({0, 4})); }, "compact_rows: row 4 at 1");
 }

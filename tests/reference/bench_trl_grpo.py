@@ -124,7 +124,7 @@ if not args.peer_only:
         os.remove(os.path.join(directory, "tokenizer.json"))
     data = common.write_rows([{"prompt_ids": p, "completion_ids": [p[0]] * new} for p in ids])
     ours = json.loads(common.rlhf(args.rlhf, "bench", "rl", f"model.path={directory}", f"data.train={data}", f"bench.batch={prompts * args.group}",
-                                  f"bench.group={args.group}", f"bench.new_tokens={new}", f"bench.repeats={args.steps}",
+                                  f"bench.group={args.group}", f"bench.new_tokens={new}", f"bench.repeats={args.steps}", f"train.tokens_per_micro_batch={sum(len(p) + args.group * new for p in ids)}",
                                   f"compute.gemm={args.dtype}", f"compute.threads={args.threads}", "format=json"))
     print(f"rlhf {args.dtype}: {ours['step_seconds']:.2f} s a step, drawing {ours['generate_seconds']:.2f} s, training {ours['train_seconds']:.2f} s, "
           f"{100 * ours['gemm_peak_share']:.0f} % of the GEMM peak")
