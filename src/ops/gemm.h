@@ -19,6 +19,9 @@ struct Gemm {
 
 void gemm(const Gemm& shape, float* c, const void* a, const void* b);
 
-// The library's blocked form of a weight (O, C), described for 64 rows and used for any number.
+// The library's blocked form of a weight (O, C), described for 64 rows and used for any number. A product with it
+// is a plain one: no transposed a, no accumulation.
 size_t gemm_packed_bytes(int64_t O, int64_t C, DType inputs);
+// Whether only a packed weight gives a row of the product the same bits in any batch on this machine.
+bool gemm_needs_packed(int64_t O, int64_t C, DType inputs);
 void gemm_pack(void* packed, const void* w, int64_t O, int64_t C, DType inputs);

@@ -45,12 +45,16 @@ template <class T> static void add_column_sums(T* dbias, const T* dy, int64_t N,
 // the bits are the same.
 static const void* weight_for(const Weight& w, DType inputs, Gemm& g) {
     g.inputs = inputs;
-    if (w.packed) {
-        g.b_form = Gemm::packed;
-        return w.packed.data;
+    g.b_form = Gemm::packed;
+    if (w.packed) return w.packed.data;
+    const void* plain = inputs == DType::bf16 ? w.copy.data : w.w.data;
+    if (gemm_needs_packed(g.N, g.K, inputs)) {
+        void* packed = scratch(Slot::gemm_b, gemm_packed_bytes(g.N, g.K, inputs));
+        gemm_pack(packed, plain, g.N, g.K, inputs);
+        return packed;
     }
     g.b_form = Gemm::transposed;
-    return inputs == DType::bf16 ? w.copy.data : w.w.data;
+    return plain;
 }
 
 template <DType inputs>
