@@ -255,8 +255,8 @@ int bench_rl(const BenchConfig& config) {
                "%.0f,\nand %d (...) training, N = %.0f, R = %.0f, A = %.0f; P = %.0f, V = %d, "
                "C = %d, L = %d, H = %d, D = %d;\ntokens_per_s counts new tokens; the GEMM "
                "peak is that of training",
-               drawn.N, drawn.R, drawn.A, recorded ? 2 : 3, trained.N, trained.R, trained.A, m.L * layer_weights(m),
-               m.V, m.C, m.L, m.H, m.D));
+               drawn.N, drawn.R, drawn.A, recorded ? 2 : 3, trained.N, trained.R, trained.A,
+               m.L * layer_weights(m), m.V, m.C, m.L, m.H, m.D));
     return 0;
 }
 

@@ -1,64 +1,91 @@
 // The backward pass: forward.cpp reversed, one stanza per line of it. pass.dx is the gradient of the
 // residual stream all the way down: a residual sum hands it on to both of its terms, so that a branch
 // reads dx as the gradient of its output and its norm adds the branch's share to dx.
+//
+// Only attention mixes rows. What lies on either side of it goes block by block, so that on a CPU what one op
+// leaves is still in the cache when the next one reads it, and gradients in flight are as long as a block.
 
 #include "model/model.h"
 
+#include <algorithm>
 #include <cmath>
 
 void begin_backward(Pass& pass) { pass.model.ops->fill_zero(pass.dx); }
 
-static void layer_backward(Pass& pass, int l, const LayerParams& g) {
+static void after_attention_backward(Pass& pass, int l, const LayerParams& g, int first,
+                                     int count) {
+    const Model& model = pass.model;
+    const Ops& ops = *model.ops;
+    const LayerParams& p = model.params.layer[l];
+    const LayerActs acts = pass.layer[l].rows(first, count);
+    Tensor dx = pass.dx.rows(first, count), datt = pass.datt.rows(first, count);
+    Tensor dact = pass.dact.rows(0, count), dgate_up = pass.dgate_up.rows(0, count),
+           dy = pass.dy.rows(0, count);
+
+    // x' = x2 + W_down act
+    ops.fill_zero(dact);
+    ops.linear_backward(dact, g.down.w, {}, dx, acts.act, p.down);
+
+    // act = swiglu(gate_up)
+    ops.fill_zero(dgate_up);
+    ops.swiglu_backward(dgate_up, dact, acts.gate_up);
+
+    // gate_up = W_gate_up y2
+    ops.fill_zero(dy);
+    ops.linear_backward(dy, g.gate_up.w, {}, dgate_up, acts.y2, p.gate_up);
+
+    // y2 = norm2(x2)
+    ops.rmsnorm_backward(dx, g.norm2, acts.s2, dy, acts.x2, p.norm2);
+
+    // x2 = x + W_out att
+    ops.fill_zero(datt);
+    ops.linear_backward(datt, g.out.w, {}, dx, acts.att, p.out);
+}
+
+static void before_attention_backward(Pass& pass, int l, const LayerParams& g, int first,
+                                      int count) {
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;
     const LayerParams& p = model.params.layer[l];
-    const LayerActs& acts = pass.layer[l];
-    const Ragged& ragged = pass.ragged;
-    const double scale = 1 / std::sqrt((double)m.D);
-
-    // x' = x2 + W_down act
-    ops.fill_zero(pass.dact);
-    ops.linear_backward(pass.dact, g.down.w, {}, pass.dx, acts.act, p.down);
-
-    // act = swiglu(gate_up)
-    ops.fill_zero(pass.dgate_up);
-    ops.swiglu_backward(pass.dgate_up, pass.dact, acts.gate_up);
-
-    // gate_up = W_gate_up y2
-    ops.fill_zero(pass.dy);
-    ops.linear_backward(pass.dy, g.gate_up.w, {}, pass.dgate_up, acts.y2, p.gate_up);
-
-    // y2 = norm2(x2)
-    ops.rmsnorm_backward(pass.dx, g.norm2, acts.s2, pass.dy, acts.x2, p.norm2);
-
-    // x2 = x + W_out att
-    ops.fill_zero(pass.datt);
-    ops.linear_backward(pass.datt, g.out.w, {}, pass.dx, acts.att, p.out);
-
-    // att = attention(qkv)
-    ops.fill_zero(pass.dqkv);
-    ops.attention_backward(pass.dqkv, pass.datt, acts.att, acts.lse, acts.qkv, ragged, m.H, m.K,
-                           scale);
+    const LayerActs acts = pass.layer[l].rows(first, count);
+    Tensor dx = pass.dx.rows(first, count), dqkv = pass.dqkv.rows(first, count);
+    Tensor dy = pass.dy.rows(0, count);
 
     // qkv = rope(qkv)
-    ops.rope_backward(pass.dqkv, ragged.position, model.rope_table, m.H, m.K);
+    ops.rope_backward(dqkv, pass.ragged.position.rows(first, count), model.rope_table, m.H, m.K);
 
     // qkv = head_norm(raw)
-    Tensor draw = pass.dqkv;
+    Tensor draw = dqkv;
     if (m.head_norm) {
-        draw = pass.draw;
+        draw = pass.draw.rows(0, count);
         ops.fill_zero(draw);
-        ops.head_norm_backward(draw, g.q_norm, g.k_norm, acts.raw_s, pass.dqkv, acts.raw, p.q_norm,
+        ops.head_norm_backward(draw, g.q_norm, g.k_norm, acts.raw_s, dqkv, acts.raw, p.q_norm,
                                p.k_norm, m.H, m.K);
     }
 
     // raw = W_qkv y1 + bias
-    ops.fill_zero(pass.dy);
-    ops.linear_backward(pass.dy, g.qkv.w, g.qkv_bias, draw, acts.y1, p.qkv);
+    ops.fill_zero(dy);
+    ops.linear_backward(dy, g.qkv.w, g.qkv_bias, draw, acts.y1, p.qkv);
 
     // y1 = norm1(x)
-    ops.rmsnorm_backward(pass.dx, g.norm1, acts.s1, pass.dy, acts.x, p.norm1);
+    ops.rmsnorm_backward(dx, g.norm1, acts.s1, dy, acts.x, p.norm1);
+}
+
+static void layer_backward(Pass& pass, int l, const LayerParams& g) {
+    const ModelConfig& m = pass.model.config;
+    const LayerActs& acts = pass.layer[l];
+    const int block = (int)pass.dy.shape[0];
+    for (int first = 0; first < pass.N; first += block)
+        after_attention_backward(pass, l, g, first, std::min(block, pass.N - first));
+
+    // att = attention(qkv)
+    pass.model.ops->fill_zero(pass.dqkv);
+    pass.model.ops->attention_backward(pass.dqkv, pass.datt, acts.att, acts.lse, acts.qkv,
+                                       pass.ragged, m.H, m.K, 1 / std::sqrt((double)m.D));
+
+    for (int first = 0; first < pass.N; first += block)
+        before_attention_backward(pass, l, g, first, std::min(block, pass.N - first));
 }
 
 void backward(Pass& pass, const Params& grads) {

@@ -87,9 +87,8 @@ static int chunk_rows(int64_t N, const Model& model) {
 
 LayerActs LayerActs::rows(int first, int count) const {
     LayerActs part = *this;
-    for (Tensor* acts :
-         {&part.x, &part.y1, &part.s1, &part.raw, &part.raw_s, &part.qkv, &part.att, &part.lse,
-          &part.x2, &part.y2, &part.s2, &part.gate_up, &part.act})
+    for (Tensor* acts : {&part.x, &part.y1, &part.s1, &part.raw, &part.raw_s, &part.qkv, &part.att,
+                         &part.lse, &part.x2, &part.y2, &part.s2, &part.gate_up, &part.act})
         if (acts->data) *acts = acts->rows(first, count);
     return part;
 }
@@ -112,6 +111,13 @@ struct RowTaker {
         return arena.take(name, DType::i32, {room}).rows(0, N);
     }
 };
+
+// Rows of a block of the backward pass. On a CPU its widest gradient takes 6 MiB, but 512 rows are enough work for
+// the sum into a weight's gradient, which is read and written once per block.
+static int64_t block_rows(int64_t N, const Model& model) {
+    const int64_t row_bytes = 2 * model.config.F * (int64_t)dtype_bytes(model.compute.dtype);
+    return model.compute.gpu ? N : std::min(N, std::max<int64_t>(512, (6 << 20) / row_bytes));
+}
 
 static void layout_layer(LayerActs& acts, const ModelConfig& m, const RowTaker& take,
                          const std::string& name) {
@@ -152,12 +158,14 @@ static void layout_pass(Pass& pass, Arena& arena, int64_t N, int64_t S) {
     }
     pass.hidden = token.values("hidden", m.C), pass.branch = token.values("branch", m.C);
     if (pass.with_backward) {
-        pass.dx = token.values("dx", m.C), pass.dy = token.values("dy", m.C);
+        const RowTaker block{arena, dtype, block_rows(N, pass.model),
+                             block_rows(token.room, pass.model)};
+        pass.dx = token.values("dx", m.C), pass.dy = block.values("dy", m.C);
         pass.datt = token.values("dattention", (int64_t)m.H * m.D);
         pass.dqkv = token.values("dqkv", m.qkv_width());
-        if (m.head_norm) pass.draw = token.values("dqkv_raw", m.qkv_width());
-        pass.dgate_up = token.values("dgate_up", 2 * m.F);
-        pass.dact = token.values("dswiglu", m.F);
+        if (m.head_norm) pass.draw = block.values("dqkv_raw", m.qkv_width());
+        pass.dgate_up = block.values("dgate_up", 2 * m.F);
+        pass.dact = block.values("dswiglu", m.F);
         pass.row_dx = listed.values("row_dx", m.C), pass.row_dy = listed.values("row_dy", m.C);
         pass.dlogp = listed.wide("dlogp"), pass.dentropy = listed.wide("dentropy");
     }

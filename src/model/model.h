@@ -83,11 +83,12 @@ struct Pass {
     // Called with each layer's rotated queries, keys and values: how prompts fill a cache.
     std::function<void(int layer, Tensor qkv)> on_qkv;
 
-    Tensor ids;                   // (N) i32
-    std::vector<LayerActs> layer; // without backward one set serves all layers
-    Tensor hidden, branch;        // (N, C) after the last layer; output of a branch
-    Tensor dx, dy, datt, dqkv, draw, dgate_up, dact;       // gradients in flight
-    Tensor rows, target;                                   // (N) i32, room for R <= N listed rows
+    Tensor ids;                      // (N) i32
+    std::vector<LayerActs> layer;    // without backward one set serves all layers
+    Tensor hidden, branch;           // (N, C) after the last layer; output of a branch
+    Tensor dx, datt, dqkv;           // (N, ...) gradients in flight
+    Tensor dy, draw, dgate_up, dact; // ... of a block of rows
+    Tensor rows, target;             // (N) i32, room for R <= N listed rows
     Tensor row_x, row_y, row_s, row_dx, row_dy, row_value; // (N, C), (N): the listed rows
     Tensor logp, entropy, lse, dlogp, dentropy;            // (N), room for R
     Tensor logits;                                         // (chunk, V)

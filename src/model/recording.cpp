@@ -29,8 +29,7 @@ TrunkRows next_rows(Recording& recording, int count) {
         return {};
     }
     TrunkRows part;
-    for (const LayerActs& acts : pass.layer)
-        part.layer.push_back(acts.rows(recording.rows, count));
+    for (const LayerActs& acts : pass.layer) part.layer.push_back(acts.rows(recording.rows, count));
     part.hidden = pass.hidden.rows(recording.rows, count);
     recording.rows += count;
     return part;

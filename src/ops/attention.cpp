@@ -1,7 +1,8 @@
 // Attention over a ragged batch. Tasks of some query rows of one sequence and one key/value head run in
 // any order: a task packs block after block of 64 keys as attention_rows.h wants them, and does all its
-// rows while the block lies in the cache. Backward sums dk and dv per task and adds the sums up in a
-// fixed order afterwards, so that the gradient has the same bits whatever the number of threads.
+// rows while the block lies in the cache. Rows of keys that several tasks see (a parent's, or those of a sequence
+// of several tasks) get their dk and dv afterwards, from sums per task in a fixed order, so that the gradient has
+// the same bits whatever the number of threads.
 
 #include "ops/attention_rows.h"
 #include "ops/install.h"
@@ -29,7 +30,10 @@ struct Task {
     int sequence, head, first, rows; // own rows first .. first+rows-1
     int blocks;                      // of keys that it sees
     int64_t cost;
-    int64_t sums = 0; // backward: where its dk and dv lie, in blocks
+    // backward: of the keys that it sees, the first `kept` get a sum of their own, which starts at row `sums`; the
+    // others are seen by no other task
+    int kept = 0;
+    int64_t sums = 0;
 };
 
 // The batch as read from `ragged`, and the tasks. Kept between calls so that its vectors only grow.
@@ -38,7 +42,9 @@ struct Plan {
     std::vector<Sequence> sequences;
     std::vector<Task> tasks; // by sequence, head, first
     std::vector<int> order;  // tasks, the longest first
-    int most_rows;           // query rows of a task
+    std::vector<std::vector<int>>
+        adds;      // backward: per sequence, tasks with sums for its rows, in order
+    int most_rows; // query rows of a task
     int threads;
     const int* place; // (N) of the batch's rows in the tensors; null: in order
 
@@ -127,7 +133,7 @@ Plan& make_plan(const char* op, const Tensor& qkv, const Ragged& ragged, int H, 
 // One head's block of keys and values.
 template <class T> struct KeyBlock {
     T *keys, *values;     // (64, stride)
-    T *keys_t, *values_t; // (D, 64)
+    T *keys_t, *values_t; // (64 / lanes, D, lanes)
 
     void layout(Carver& memory, int D) {
         for (T** x : {&keys, &values}) *x = memory.take<T>(key_block * padded_width<T>(D));
@@ -150,10 +156,21 @@ void pack_rows(const Plan& plan, const Sequence& s, int b, const T* x, T* packed
     });
 }
 template <class T>
-void pack_columns(const Plan& plan, const Sequence& s, int b, const T* x, T* packed) {
-    for_rows(plan, s, b, x, [&](int j, const T* from) {
-        for (int d = 0; d < plan.D; ++d) packed[d * key_block + j] = from[d];
-    });
+void pack_strips(const Plan& plan, const Sequence& s, int b, const T* x, T* packed) {
+    const int D = plan.D, count = std::min(key_block, s.length() - b * key_block);
+    for (int j0 = 0; j0 < count; j0 += lanes<T>, packed += D * lanes<T>) {
+        const T* row[lanes<T>];
+        const int rows = std::min(lanes<T>, count - j0);
+        for (int j = 0; j < rows; ++j)
+            row[j] = x + plan.row_at(s, b * key_block + j0 + j) * plan.width;
+        for (int d = 0; d < D; d += lanes<T>) {
+            Vec<T> square[lanes<T>] = {};
+            for (int j = 0; j < rows; ++j) square[j] = load_row(row[j], d, D);
+            transpose<T>(square);
+            for (int i = 0; i < std::min(lanes<T>, D - d); ++i)
+                store(packed + (d + i) * lanes<T>, square[i]);
+        }
+    }
 }
 
 // What a thread works with: its rows and the block in hand.
@@ -187,7 +204,7 @@ void forward_task(const Plan& plan, const Task& task, Work<T, QueryRows>& work, 
                      s.limit(s.shared + i));
     const T* key = qkv + (plan.H + task.head) * D;
     for (int b = 0; b < task.blocks; ++b) {
-        pack_columns(plan, s, b, key, work.block.keys_t);
+        pack_strips(plan, s, b, key, work.block.keys_t);
         pack_rows(plan, s, b, key + plan.K * D, work.block.values);
         attend_block<T>(rows, b * key_block, work.block.keys_t, work.block.values);
     }
@@ -275,10 +292,10 @@ void grad_block(const GradRows<T>& rows, int first, const KeyBlock<T>& block, T*
         if (most == 0) continue;
         const int vectors = (most + lanes<T> - 1) / lanes<T>;
         T *p = rows.p + r0 * key_block, *ds = rows.ds + r0 * key_block;
-        multiply<T, false, false>(p, key_block, rows.q + r0 * stride, stride, block.keys_t,
-                                  key_block, R, vectors * lanes<T>, rows.D);
-        multiply<T, false, false>(ds, key_block, rows.dy + r0 * stride, stride, block.values_t,
-                                  key_block, R, vectors * lanes<T>, rows.D);
+        multiply<T, false, false, true>(p, key_block, rows.q + r0 * stride, stride, block.keys_t, 0,
+                                        R, vectors * lanes<T>, rows.D);
+        multiply<T, false, false, true>(ds, key_block, rows.dy + r0 * stride, stride,
+                                        block.values_t, 0, R, vectors * lanes<T>, rows.D);
         for (int r = 0; r < R; ++r) {
             const Vec<T> lse = broadcast(rows.lse[r0 + r]), delta = broadcast(rows.delta[r0 + r]);
             T *p_row = p + r * key_block, *ds_row = ds + r * key_block;
@@ -313,10 +330,22 @@ void grad_block(const GradRows<T>& rows, int first, const KeyBlock<T>& block, T*
     }
 }
 
-// sums: (blocks that the task sees, 2, 64, stride): dk, dv
+// Adds one row of dk and dv, at[0] and at[1] of `width`, to that of a key.
 template <class T>
-void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, T* sums, T* dqkv,
-                   const T* dy, const T* y, const T* lse, const T* qkv, T scale) {
+void add_key_grads(const Plan& plan, int64_t row, int head, const T* dk_sum, const T* dv_sum,
+                   T* dqkv) {
+    T* dk = dqkv + row * plan.width + (plan.H + head) * plan.D;
+    T* dv = dk + plan.K * plan.D;
+    for (int d = 0; d < plan.D; d += lanes<T>) {
+        store_row(dk, load_row(dk, d, plan.D) + load(dk_sum + d), d, plan.D);
+        store_row(dv, load_row(dv, d, plan.D) + load(dv_sum + d), d, plan.D);
+    }
+}
+
+// sums: (task.kept, 2, stride): dk, dv.   block_sums: (2, 64, stride) scratch
+template <class T>
+void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, T* block_sums,
+                   T* sums, T* dqkv, const T* dy, const T* y, const T* lse, const T* qkv, T scale) {
     const Sequence& s = plan.sequences[task.sequence];
     const int D = plan.D, group = plan.group;
     GradRows<T>& rows = work.rows;
@@ -329,15 +358,26 @@ void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, 
                      scale, s.limit(s.shared + i));
         }
     const T *key = qkv + (plan.H + task.head) * D, *value = key + plan.K * D;
-    const int64_t size = (int64_t)key_block * rows.stride;
-    std::fill_n(sums, task.blocks * 2 * size, T(0));
-    for (int b = 0; b < task.blocks; ++b, sums += 2 * size) {
+    const int stride = rows.stride, keys = rows.limit[rows.count - 1];
+    T *dk = block_sums, *dv = block_sums + key_block * stride;
+    for (int b = 0; b < task.blocks; ++b) {
+        std::fill_n(block_sums, 2 * key_block * stride, T(0));
         pack_rows(plan, s, b, key, work.block.keys);
-        pack_columns(plan, s, b, key, work.block.keys_t);
-        pack_columns(plan, s, b, value, work.block.values_t);
+        pack_strips(plan, s, b, key, work.block.keys_t);
+        pack_strips(plan, s, b, value, work.block.values_t);
         for (int r = 0; r < rows.count; r += rows_at_once)
             grad_block(rows.part(r, std::min(rows_at_once, rows.count - r)), b * key_block,
-                       work.block, sums, sums + size);
+                       work.block, dk, dv);
+        for (int j = 0; j < std::min(key_block, keys - b * key_block); ++j) {
+            const int t = b * key_block + j;
+            if (t < task.kept) {
+                std::copy_n(dk + j * stride, stride, sums + 2 * t * stride);
+                std::copy_n(dv + j * stride, stride, sums + (2 * t + 1) * stride);
+            } else {
+                add_key_grads(plan, plan.row_at(s, t), task.head, dk + j * stride, dv + j * stride,
+                              dqkv);
+            }
+        }
     }
     for (int r = 0; r < rows.count; ++r) {
         T* dq = dqkv + plan.row(s, task.first + r / group) * plan.width +
@@ -349,22 +389,27 @@ void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, 
     }
 }
 
-// Adds to dk and dv of the sequence's own rows, for one head, what `task` summed up for them.
-template <class T>
-void add_sums(const Plan& plan, const Sequence& s, const Task& task, const T* sums, int rows_size,
-              T* dqkv) {
-    const Sequence& from = plan.sequences[task.sequence]; // s itself or a child of it
-    const int last = from.limit(from.shared + task.first + task.rows - 1);
-    const int offset = &from == &s ? s.shared : 0, D = plan.D, stride = rows_size / key_block;
-    for (int t = offset; t < std::min(last, offset + s.rows); ++t) {
-        T* dk = dqkv + plan.row(s, t - offset) * plan.width + (plan.H + task.head) * D;
-        T* dv = dk + plan.K * D;
-        const T* sum = sums + t / key_block * 2 * rows_size + t % key_block * stride;
-        for (int d = 0; d < D; d += lanes<T>) {
-            store_row(dk, load_row(dk, d, D) + load(sum + d), d, D);
-            store_row(dv, load_row(dv, d, D) + load(sum + rows_size + d), d, D);
-        }
+// Which sums the tasks keep, and for whom; returns their rows in all.
+int64_t plan_sums(Plan& plan) {
+    const size_t S = plan.sequences.size();
+    std::vector<char> several(S, 0); // whether its rows are seen by several tasks of a head
+    for (const Sequence& s : plan.sequences)
+        if (s.parent >= 0) several[s.parent] = 1;
+    for (const Task& task : plan.tasks)
+        if (task.rows < plan.sequences[task.sequence].rows) several[task.sequence] = 1;
+    if (plan.adds.size() < S) plan.adds.resize(S);
+    for (std::vector<int>& tasks : plan.adds) tasks.clear();
+    int64_t rows = 0;
+    for (size_t i = 0; i < plan.tasks.size(); ++i) {
+        Task& task = plan.tasks[i];
+        const Sequence& s = plan.sequences[task.sequence];
+        const int keys = s.limit(s.shared + task.first + task.rows - 1);
+        task.kept = several[task.sequence] ? keys : s.shared;
+        task.sums = rows, rows += task.kept;
+        if (several[task.sequence]) plan.adds[task.sequence].push_back((int)i);
+        if (s.parent >= 0) plan.adds[s.parent].push_back((int)i);
     }
+    return rows;
 }
 
 template <class T>
@@ -381,13 +426,13 @@ void attention_backward(Tensor dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor
     make_tasks(plan, [](const Sequence& s) {
         return std::max(backward_rows, (s.rows + backward_parts - 1) / backward_parts);
     });
-    int64_t blocks = 0;
-    for (Task& task : plan.tasks) task.sums = blocks, blocks += task.blocks;
+    const int64_t kept = plan_sums(plan);
 
-    const size_t bytes = Work<T, GradRows>::bytes(plan);
-    const int64_t size = (int64_t)key_block * padded_width<T>(plan.D);
+    const int stride = padded_width<T>(plan.D);
+    const size_t bytes =
+        Work<T, GradRows>::bytes(plan) + (size_t)round_up(2 * key_block * stride * sizeof(T), 64);
     T* sums = nullptr;
-    auto layout = [&](Carver& memory) { sums = memory.take<T>(blocks * 2 * size); };
+    auto layout = [&](Carver& memory) { sums = memory.take<T>(kept * 2 * stride); };
     Carver count;
     layout(count);
     Carver carver{(uintptr_t)scratch(Slot::attention, count.at + bytes * plan.threads)};
@@ -397,21 +442,28 @@ void attention_backward(Tensor dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor
         Carver own{carver.at + bytes * omp_get_thread_num()};
         Work<T, GradRows> work;
         work.layout(own, plan);
+        T* block_sums = own.take<T>(2 * key_block * stride);
 #pragma omp for schedule(dynamic, 1)
         for (size_t i = 0; i < plan.tasks.size(); ++i) {
             const Task& task = plan.tasks[plan.order[i]];
-            backward_task(plan, task, work, sums + task.sums * 2 * size, dqkv, dy, y, lse, qkv,
-                          (T)scale);
+            backward_task(plan, task, work, block_sums, sums + task.sums * 2 * stride, dqkv, dy, y,
+                          lse, qkv, (T)scale);
         }
         // Own rows of a sequence and head: first its own tasks, then its children's, all in order.
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < (int)plan.sequences.size() * K; ++i) {
-            const int sequence = i / K, head = i % K;
-            const Sequence& s = plan.sequences[sequence];
-            for (const Task& task : plan.tasks)
-                if (task.head == head &&
-                    (task.sequence == sequence || plan.sequences[task.sequence].parent == sequence))
-                    add_sums(plan, s, task, sums + task.sums * 2 * size, (int)size, dqkv);
+            const Sequence& s = plan.sequences[i / K];
+            for (int number : plan.adds[i / K]) {
+                const Task& task = plan.tasks[number];
+                if (task.head != i % K) continue;
+                // the rows of s are the first that a child sees, and the last that its own tasks do
+                const bool child = plan.sequences[task.sequence].parent == i / K;
+                for (int t = child ? 0 : s.shared; t < (child ? s.rows : task.kept); ++t) {
+                    const T* sum = sums + (task.sums + t) * 2 * stride;
+                    add_key_grads(plan, plan.row(s, child ? t : t - s.shared), task.head, sum,
+                                  sum + stride, dqkv);
+                }
+            }
         }
     }
 }

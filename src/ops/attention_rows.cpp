@@ -13,8 +13,8 @@ void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* v
         if (most == 0) continue;
         const int vectors = (most + lanes<T> - 1) / lanes<T>;
         T *scores = rows.scores, *y = rows.y + r0 * stride, *m = rows.m + r0, *l = rows.l + r0;
-        multiply<T, false, false>(scores, key_block, rows.q + r0 * stride, stride, keys, key_block,
-                                  R, vectors * lanes<T>, rows.D);
+        multiply<T, false, false, true>(scores, key_block, rows.q + r0 * stride, stride, keys, 0, R,
+                                        vectors * lanes<T>, rows.D);
 
         // What is summed so far shrinks by exp(m_old - m_new).
         constexpr int padded = (tile_rows + lanes<T> - 1) / lanes<T> * lanes<T>;

@@ -2,8 +2,8 @@
 // Attention of a few query rows to one block of keys: the arithmetic that the forward pass over a batch
 // and decoding from the cache share, so that a query row has the same bits on either way.
 //
-// Keys come in blocks of 64 counted from the sequence's first token, transposed: keys (D, 64), values
-// (64, stride). A row's scores are sums over d in order, its softmax is updated block by block, its
+// Keys come in blocks of 64 counted from the sequence's first token, in strips of one register's lanes: keys
+// (64 / lanes, D, lanes), values (64, stride). A row's scores are sums over d in order, its softmax is updated block by block, its
 // output is a sum over the keys in order, and keys past the row's limit add nothing, NaN included.
 
 #include "ops/tile.h"

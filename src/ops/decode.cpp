@@ -1,5 +1,5 @@
 // Attention of one new token per sequence over the key/value cache, and writing to the cache. A page is
-// a key block of attention_rows.h: of every head the keys (D, 64), then in v the values (64, D). So
+// a key block of attention_rows.h: of every head the keys in strips, then in v the values (64, D). So
 // decoding runs the arithmetic of the forward pass, block by block from the sequence's first token.
 
 #include "ops/attention_rows.h"
@@ -35,7 +35,8 @@ template <class T> void kv_write(KvCache& cache, Tensor qkv_, Tensor slot_, int 
         for (int head = 0; head < K; ++head) {
             const int64_t at = (page * K + head) * key_block * D;
             const T* k = qkv + n * width + (H + head) * D;
-            for (int64_t d = 0; d < D; ++d) keys[at + d * key_block + place] = k[d];
+            T* strip = keys + at + place / lanes<T> * lanes<T> * D + place % lanes<T>;
+            for (int64_t d = 0; d < D; ++d) strip[d * lanes<T>] = k[d];
             std::copy_n(k + K * D, D, values + at + place * D);
         }
     }
@@ -57,6 +58,14 @@ template <class T> void kv_copy(KvCache& cache, Tensor to_, Tensor from_, int co
         for (T* x : {cache.k.as<T>(), cache.v.as<T>()})
             std::copy_n(x + from[i] * size, size, x + to[i] * size);
     }
+}
+
+// Asks for the keys and values of the first n tokens of a page's head, `at` elements into both arrays: they come from
+// memory, and the time until then is longer than the work on the head before.
+template <class T> void prefetch_head(const T* keys, const T* values, int64_t at, int n, int D) {
+    constexpr int line = 64 / sizeof(T);
+    for (int64_t i = 0; i < round_up(n, lanes<T>) * D; i += line)
+        __builtin_prefetch(keys + at + i, 0, 2), __builtin_prefetch(values + at + i, 0, 2);
 }
 
 template <class T>
@@ -96,6 +105,8 @@ void decode_attention(Tensor y_, Tensor lse_, Tensor qkv_, const KvCache& cache,
     T* unused = nullptr;
     layout(count, counted, unused);
     const uintptr_t memory = (uintptr_t)scratch(Slot::attention, count.at * threads);
+    // heads that a thread takes one after another, each asking for the next one's page
+    const int64_t run = std::clamp<int64_t>(B * K / (8 * threads), 1, 16);
 #pragma omp parallel num_threads(threads)
     {
         Carver own{memory + count.at * omp_get_thread_num()};
@@ -104,9 +115,13 @@ void decode_attention(Tensor y_, Tensor lse_, Tensor qkv_, const KvCache& cache,
         layout(own, rows, padded);
         // In the order of memory: the heads of a page lie side by side. Sequences side by side often share a
         // prompt's pages, which stay in the cache from one to the next.
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, run)
         for (int64_t i = 0; i < B * K; ++i) {
             const int64_t head = i % K, b = i / K;
+            if (const int64_t next = i + 1; next < B * K)
+                prefetch_head(keys, values,
+                              ((int64_t)pages[next / K * max_pages] * K + next % K) * key_block * D,
+                              seen(length[next / K], 0), D);
             rows.start();
             for (int g = 0; g < group; ++g)
                 rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);

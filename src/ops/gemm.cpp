@@ -94,8 +94,7 @@ Product make(const Gemm& g) {
     dnnl::engine& engine = library().engine;
     if (g.b_form == Gemm::packed && packed_form(g.N, g.K, g.inputs).convolution) {
         CHECK(!g.a_transposed && !g.accumulate, "a product with a packed weight is a plain one");
-        auto product =
-            describe_convolution(g.M, g.N, g.K, packed_form(g.N, g.K, g.inputs).blocked);
+        auto product = describe_convolution(g.M, g.N, g.K, packed_form(g.N, g.K, g.inputs).blocked);
         return {dnnl::convolution_forward(product), memory(product.src_desc(), engine, nullptr),
                 memory(product.weights_desc(), engine, nullptr),
                 memory(product.dst_desc(), engine, nullptr)};
@@ -147,8 +146,7 @@ void gemm(const Gemm& g, float* c, const void* a, const void* b) {
 
 size_t gemm_packed_bytes(int64_t O, int64_t C, DType inputs) {
     size_t bytes = 0;
-    guarded("pack weights", inputs,
-            [&] { bytes = packed_form(O, C, inputs).blocked.get_size(); });
+    guarded("pack weights", inputs, [&] { bytes = packed_form(O, C, inputs).blocked.get_size(); });
     return bytes;
 }
 

@@ -100,6 +100,27 @@ template <class T, int step = lanes<T> / 2> inline T reduce_max(Vec<T> x) {
             max(x, rotate<step>(x, std::make_index_sequence<(size_t)lanes<T>>{})));
 }
 
+// Lanes of two registers that trade places at distance `step`: the lower (bit `step` of the lane clear) or the
+// upper half of a 2 x 2 transposition.
+template <int step, bool upper, class V, size_t... i>
+inline V trade(V a, V b, std::index_sequence<i...>) {
+    constexpr int L = sizeof...(i);
+    return __builtin_shufflevector(a, b,
+                                   (int)(upper ? ((int)i & step ? L + (int)i : (int)i + step)
+                                               : ((int)i & step ? L + (int)i - step : (int)i))...);
+}
+// x[i] lane j becomes x[j] lane i.   x: lanes<T> registers
+template <class T, int step = lanes<T> / 2> inline void transpose(Vec<T>* x) {
+    constexpr auto every = std::make_index_sequence<(size_t)lanes<T>>{};
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i) {
+        if (i & step) continue;
+        const Vec<T> a = x[i], b = x[i + step];
+        x[i] = trade<step, false>(a, b, every), x[i + step] = trade<step, true>(a, b, every);
+    }
+    if constexpr (step > 1) transpose<T, step / 2>(x);
+}
+
 // e^x within 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a polynomial (minimax of the relative
 // error, 3e-9), 2^n by adding n to the exponent. Below -87.33, where e^x leaves the normal numbers,
 // it is 0; above 88.72 infinite; exp(0) is exactly 1; NaN stays NaN.

@@ -155,7 +155,8 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
         };
         Tensor hidden;
         int recorded = engine.recording ? engine.recording->rows : 0;
-        TrunkRows rows = engine.recording ? next_rows(*engine.recording, batch.tokens()) : TrunkRows();
+        TrunkRows rows =
+            engine.recording ? next_rows(*engine.recording, batch.tokens()) : TrunkRows();
         if (rows.layer.empty()) {
             forward(*engine.prefill, batch);
             hidden = engine.prefill->hidden;
@@ -418,8 +419,7 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
             while (prompt->turn != turn) ++prompt;
             Completion& out = completions[(int64_t)prompt->index * sample.n + s];
             out.prompt = prompt->index, out.sample = s;
-            Sequence sequence{&out, prompt->length, prompt->pages,
-                              prompt->index * sample.n + s, 0};
+            Sequence sequence{&out, prompt->length, prompt->pages, prompt->index * sample.n + s, 0};
             if (recording && recording->started)
                 sequence.row = recording->prompt[prompt->index] + prompt->length - 1;
             for (int page : sequence.pages) engine.pool.share(page);

@@ -176,8 +176,8 @@ TEST(GpuDecode, EqualsTheForwardPass) {
             ops.gather_rows(queries, qkv_g, GpuTensor(dtype, indices(rows)));
             GpuTensor got(dtype, poison({B, H * D})), alone(dtype, poison({1, H * D}));
             GpuTensor pages_g(dtype, indices(table)), length_g(dtype, indices(lengths));
-            ops.decode_attention(got, {}, queries, c.cache, pages_g.view.view({B, pages}), length_g, H,
-                                 K, b.scale());
+            ops.decode_attention(got, {}, queries, c.cache, pages_g.view.view({B, pages}), length_g,
+                                 H, K, b.scale());
             TestTensor want = zeros({B, H * D});
             for (int i = 0; i + 1 < B; ++i)
                 for (int d = 0; d < H * D; ++d) want.set(i * H * D + d, y.get(rows[i] * H * D + d));

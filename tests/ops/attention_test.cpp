@@ -433,9 +433,8 @@ TEST(Decode, GivesTheBitsOfTheFullForward) {
                     // All rows at once: T sequences of all lengths that share the pages.
                     TestTensor y = zeros({T, H * D}, dtype), page_list = indices(pages);
                     TestTensor lse = zeros({T, H}, dtype), length = indices(lengths);
-                    table(dtype).decode_attention(y, lse, qkv, c.cache,
-                                                  page_list.view.view({T, 3}), length, H, K,
-                                                  b.scale());
+                    table(dtype).decode_attention(y, lse, qkv, c.cache, page_list.view.view({T, 3}),
+                                                  length, H, K, b.scale());
                     expect_same(y, want.y, "all rows");
                     expect_same(lse, want.lse, "lse of all rows");
                 }
@@ -493,10 +492,11 @@ TEST(Attention, WrongArgumentsAreNamed) {
     EXPECT_NE(message([&] { ops.kv_write(c.cache, qkv, slot, 2, 1); }).find("slot 64 of row 2"),
               std::string::npos);
     TestTensor pages = indices({0, 0, 1}), length = indices({3, 64, 1});
-    EXPECT_NE(message([&] {
-                  ops.decode_attention(y, {}, qkv, c.cache, pages.view.view({3, 1}), length, 2, 1, 1);
-              }).find("page 1 of sequence 2"),
-              std::string::npos);
+    EXPECT_NE(
+        message([&] {
+            ops.decode_attention(y, {}, qkv, c.cache, pages.view.view({3, 1}), length, 2, 1, 1);
+        }).find("page 1 of sequence 2"),
+        std::string::npos);
 }
 
 } // namespace

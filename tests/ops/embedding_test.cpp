@@ -82,6 +82,14 @@ TEST(listed_rows, errors_name_op_and_tensor) {
         },
         "gather_rows: rows is f64");
     expect_error([&] { ops.scatter_rows(zeros({4, 3}), zeros({1, 3}), ids); }, "scatter_rows: dy ");
-    expect_error([&] { ops.compact_rows(zeros({4, 3}), indices({1, 1})); }, "compact_rows: row 1 at 1");
-    expect_error([&] { ops.compact_rows(zeros({4, 3}), indices({0, 4})); }, "compact_rows: row 4 at 1");
+    expect_error(
+        [&] {
+            ops.compact_rows(zeros({4, 3}), indices({1, 1}));
+        },
+        "compact_rows: row 1 at 1");
+    expect_error(
+        [&] {
+            ops.compact_rows(zeros({4, 3}), indices({0, 4}));
+        },
+        "compact_rows: row 4 at 1");
 }

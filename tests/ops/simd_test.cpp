@@ -52,3 +52,17 @@ TEST(Simd, ReductionsAndPartsOfARegister) {
     check_reductions<float>();
     check_reductions<double>();
 }
+
+template <class T> static void check_transpose() {
+    Vec<T> x[lanes<T>];
+    for (int i = 0; i < lanes<T>; ++i)
+        for (int j = 0; j < lanes<T>; ++j) x[i][j] = (T)(i * 100 + j);
+    transpose<T>(x);
+    for (int i = 0; i < lanes<T>; ++i)
+        for (int j = 0; j < lanes<T>; ++j) EXPECT_EQ(x[i][j], j * 100 + i);
+}
+
+TEST(Simd, TransposesASquareOfRegisters) {
+    check_transpose<float>();
+    check_transpose<double>();
+}

@@ -98,7 +98,8 @@ TEST(Recording, GivesLossAndGradientOfAForwardPassOfItsOwn) {
                     sample.batch = in_flight;
                     Trainer trainer(*model, 100, 8), plain(*model, 100, 8);
                     Recording recording(trainer.pass, 4000);
-                    auto completions = generate(*model, prompts, sample, 0, nullptr, {}, &recording);
+                    auto completions =
+                        generate(*model, prompts, sample, 0, nullptr, {}, &recording);
                     ASSERT_TRUE(recording.holds());
 
                     auto sequences = kept_sequences(prompts, completions, keeps[k]);
@@ -110,9 +111,10 @@ TEST(Recording, GivesLossAndGradientOfAForwardPassOfItsOwn) {
                         for (const TokenOutputs& out : outputs) {
                             const TrainSequence& s = sequences[out.index];
                             for (size_t i = 0; i < s.target.size(); ++i)
-                                gap = std::max(gap, std::abs(out.logp[i] -
-                                                             completions[s.completion].logp
-                                                                 [s.target[i] - s.shared - 1]));
+                                gap =
+                                    std::max(gap, std::abs(out.logp[i] -
+                                                           completions[s.completion]
+                                                               .logp[s.target[i] - s.shared - 1]));
                         }
                         return objective.loss(outputs, grads);
                     };
