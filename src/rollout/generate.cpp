@@ -12,6 +12,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <omp.h>
 #include <optional>
 #include <unistd.h>
 
@@ -55,16 +56,19 @@ struct Sequence {
 };
 
 struct Engine {
+    // prompt_tokens: of all prompts together; fewer than PREFILL_TOKENS need less memory.
     Engine(const Model& model_, int batch_, int longest_prompt, int new_tokens,
-           Recording* recording_ = nullptr)
+           int64_t prompt_tokens = PREFILL_TOKENS, Recording* recording_ = nullptr)
         : model(model_), recording(recording_), batch(batch_), page_size(KvCache().page),
           max_pages(pages_for(std::min(model.config.max_positions, longest_prompt + new_tokens))),
           pages(batch * max_pages + pages_for(longest_prompt)),
-          prefill_tokens(std::max(PREFILL_TOKENS, longest_prompt)), pool(pages) {
+          prefill_tokens((int)std::max<int64_t>(std::min<int64_t>(PREFILL_TOKENS, prompt_tokens),
+                                                longest_prompt)),
+          pool(pages) {
         layout();
     }
     void allocate() {
-        prefill.emplace(model, prefill_tokens, PREFILL_TOKENS, false);
+        prefill.emplace(model, prefill_tokens, prefill_tokens, false);
         arena.allocate(model.ops->alloc, model.ops->free);
         layout();
         if (!model.config.eos.empty()) model.ops->upload(barred, model.config.eos.data());
@@ -323,13 +327,21 @@ void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& 
 
 size_t all_bytes(const Engine& engine) {
     return engine.arena.high_water +
-           pass_bytes(engine.model, engine.prefill_tokens, PREFILL_TOKENS, false);
+           pass_bytes(engine.model, engine.prefill_tokens, engine.prefill_tokens, false);
 }
 
 // How many sequences may be in flight: what was asked for, within a quarter of the machine's memory, or
-// nine tenths of what the GPU has left.
+// nine tenths of what the GPU has left. On a CPU a model whose weights stay in the caches gains nothing from more rows
+// than a product needs, so that its keys and values stay there, too: 4 MiB of them per core. (The weights of a
+// larger one come from memory at every step, the more rarely the more sequences there are.)
 int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int new_tokens) {
     if (model.compute.ops) return (int)wanted; // counted, not computed: it takes no memory
+    if (const double caches = (4 << 20) * omp_get_max_threads();
+        !model.compute.gpu && model.weights.capacity <= caches) {
+        const size_t keys = cache_bytes(model, 2, longest_prompt, new_tokens) -
+                            cache_bytes(model, 1, longest_prompt, new_tokens);
+        wanted = std::min(wanted, std::max<int64_t>(32, (int64_t)(caches / (double)keys)));
+    }
     double memory = model.compute.gpu ? 0.9 * gpu_info().free_bytes
                                       : (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
     auto bytes = [&](int batch) {
@@ -376,7 +388,7 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
         fitting_batch(model, std::min<int64_t>(sample.batch, samples), longest, new_tokens);
     if (recording)
         start_recording(*recording, (int)prompts.size(), prompt_tokens, samples, new_tokens);
-    Engine engine(model, batch, longest, new_tokens, recording);
+    Engine engine(model, batch, longest, new_tokens, prompt_tokens, recording);
     engine.allocate();
     const Ops& ops = *model.ops;
     const int page_size = engine.page_size;
