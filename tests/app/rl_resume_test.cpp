@@ -36,3 +36,36 @@ TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
         EXPECT_EQ(steps, 5);
     }
 }
+
+// With one optimiser step per rollout its tokens go forward once, and the ratio is 1 bit for bit; with two steps, or
+// where they do not fit the memory of a micro-batch, the update has a forward pass of its own.
+TEST(RlRecording, ServesTheUpdateWhereThereIsOne) {
+    Scratch scratch;
+    ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + scratch("start"),
+                    "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
+                  .status,
+              0);
+    auto last_row = [&](const std::string& name, std::vector<std::string> more) {
+        std::vector<std::string> words = {"rl",
+                                          "model.path=" + scratch("start"),
+                                          "task.name=arithmetic",
+                                          "run.dir=" + scratch(name),
+                                          "algo.preset=grpo",
+                                          "sample.n=4",
+                                          "sample.max_new_tokens=6",
+                                          "train.prompts_per_step=4",
+                                          "train.eval_problems=0",
+                                          "credit=[{\"source\": \"rule\"}]",
+                                          "train.steps=2"};
+        words.insert(words.end(), more.begin(), more.end());
+        Outcome outcome = rlhf(words);
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        return rows_of(join_path(scratch(name), "metrics.jsonl")).back();
+    };
+    const Json once = last_row("once", {});
+    EXPECT_GT(once["computed_tokens"].get<int>(), 0);
+    EXPECT_EQ(once["recorded_tokens"], once["computed_tokens"]);
+    EXPECT_EQ(once["logp_gap_nats"], 0);
+    EXPECT_EQ(last_row("twice", {"train.epochs=2"})["recorded_tokens"], 0);
+    EXPECT_EQ(last_row("small", {"train.tokens_per_micro_batch=40"})["recorded_tokens"], 0);
+}
