@@ -51,12 +51,14 @@ template <class T> void kv_copy(KvCache& cache, Tensor to_, Tensor from_, int co
           shape_text(from_).c_str());
     const int *to = arg<int>(op, "to", to_, {to_.shape[0]}),
               *from = arg<int>(op, "from", from_, {from_.shape[0]});
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < count; ++i)
         CHECK(to[i] >= 0 && to[i] < pages && from[i] >= 0 && from[i] < pages,
               "%s: page %d to page %d, the cache has %lld", op, from[i], to[i], (long long)pages);
+    T *keys = cache.k.as<T>(), *values = cache.v.as<T>();
+#pragma omp parallel for schedule(static) num_threads(team_size(count* size * 8))
+    for (int i = 0; i < count; ++i) {
         if (to[i] == from[i]) continue;
-        for (T* x : {cache.k.as<T>(), cache.v.as<T>()})
-            std::copy_n(x + from[i] * size, size, x + to[i] * size);
+        for (T* x : {keys, values}) std::copy_n(x + from[i] * size, size, x + to[i] * size);
     }
 }
 
@@ -105,8 +107,15 @@ void decode_attention(Tensor y_, Tensor lse_, Tensor qkv_, const KvCache& cache,
     T* unused = nullptr;
     layout(count, counted, unused);
     const uintptr_t memory = (uintptr_t)scratch(Slot::attention, count.at * threads);
-    // heads that a thread takes one after another, each asking for the next one's page
-    const int64_t run = std::clamp<int64_t>(B * K / (8 * threads), 1, 16);
+    // A thread takes heads side by side with its share of all keys, step by step mostly the same ones: their pages stay
+    // in its cache. The first of thread t:
+    auto share = [&](int t) {
+        int64_t before = 0, b = 0;
+        const int64_t wanted = keys_seen * K * t / threads;
+        while (b < B && before + (int64_t)length[b] * K <= wanted)
+            before += (int64_t)length[b++] * K;
+        return b < B ? b * K + (wanted - before) / length[b] : B * K;
+    };
 #pragma omp parallel num_threads(threads)
     {
         Carver own{memory + count.at * omp_get_thread_num()};
@@ -115,33 +124,35 @@ void decode_attention(Tensor y_, Tensor lse_, Tensor qkv_, const KvCache& cache,
         layout(own, rows, padded);
         // In the order of memory: the heads of a page lie side by side. Sequences side by side often share a
         // prompt's pages, which stay in the cache from one to the next.
-#pragma omp for schedule(dynamic, run)
-        for (int64_t i = 0; i < B * K; ++i) {
-            const int64_t head = i % K, b = i / K;
-            if (const int64_t next = i + 1; next < B * K)
-                prefetch_head(keys, values,
-                              ((int64_t)pages[next / K * max_pages] * K + next % K) * key_block * D,
-                              seen(length[next / K], 0), D);
-            rows.start();
-            for (int g = 0; g < group; ++g)
-                rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);
-            for (int block = 0; block * key_block < length[b]; ++block) {
-                const int64_t at =
-                    ((int64_t)pages[b * max_pages + block] * K + head) * key_block * D;
-                const T* v = values + at;
-                if (stride != D) {
-                    for (int j = 0; j < seen(length[b], block * key_block); ++j)
-                        std::copy_n(v + j * D, D, padded + j * stride);
-                    v = padded;
+#pragma omp for schedule(static, 1)
+        for (int t = 0; t < threads; ++t)
+            for (int64_t i = share(t), last = share(t + 1); i < last; ++i) {
+                const int64_t head = i % K, b = i / K;
+                if (const int64_t next = i + 1; next < last)
+                    prefetch_head(keys, values,
+                                  ((int64_t)pages[next / K * max_pages] * K + next % K) *
+                                      key_block * D,
+                                  seen(length[next / K], 0), D);
+                rows.start();
+                for (int g = 0; g < group; ++g)
+                    rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);
+                for (int block = 0; block * key_block < length[b]; ++block) {
+                    const int64_t at =
+                        ((int64_t)pages[b * max_pages + block] * K + head) * key_block * D;
+                    const T* v = values + at;
+                    if (stride != D) {
+                        for (int j = 0; j < seen(length[b], block * key_block); ++j)
+                            std::copy_n(v + j * D, D, padded + j * stride);
+                        v = padded;
+                    }
+                    attend_block<T>(rows, block * key_block, keys + at, v);
                 }
-                attend_block<T>(rows, block * key_block, keys + at, v);
+                for (int g = 0; g < group; ++g) {
+                    const int64_t h = b * H + head * group + g;
+                    rows.finish(g, y + h * D);
+                    if (lse) lse[h] = rows.lse(g);
+                }
             }
-            for (int g = 0; g < group; ++g) {
-                const int64_t h = b * H + head * group + g;
-                rows.finish(g, y + h * D);
-                if (lse) lse[h] = rows.lse(g);
-            }
-        }
     }
 }
 
