@@ -13,8 +13,8 @@ struct MicroBatch {
     HostBatch batch;
     std::vector<int32_t> rows, target, value_rows; // (R)
     std::vector<int> offset; // of each sequence among the targets, one more at the end
-    std::vector<int32_t>
-        place; // (R) in rows and target of each sequence's targets; empty: in order
+    // (R) where in rows and target each sequence's targets are; empty: in order
+    std::vector<int32_t> place;
     std::vector<double> logp, entropy, value, logit;     // (R)
     std::vector<double> dlogp, dentropy, dvalue, dlogit; // (R)
 };
