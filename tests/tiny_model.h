@@ -38,3 +38,11 @@ inline std::vector<int32_t> random_ids(int count, int V, uint64_t seed) {
     for (int i = 0; i < count; ++i) ids.push_back(rng.below(V));
     return ids;
 }
+
+// Prompts with lengths around a page of the cache.
+inline std::vector<std::vector<int32_t>> some_prompts(int V) {
+    std::vector<std::vector<int32_t>> prompts;
+    int seed = 50;
+    for (int length : {3, 64, 1, 63, 65, 20}) prompts.push_back(random_ids(length, V, seed++));
+    return prompts;
+}

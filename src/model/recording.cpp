@@ -21,9 +21,10 @@ void start_recording(Recording& recording, int prompts, int64_t prompt_tokens, i
     recording.list.clear();
 }
 
-TrunkRows next_rows(Recording& recording, int count) {
+TrunkRows next_rows(Recording* maybe, int count) {
+    if (!maybe || !maybe->holds()) return {};
+    Recording& recording = *maybe;
     Pass& pass = *recording.pass;
-    if (!recording.holds()) return {};
     if (recording.rows + count > pass.room.rows) {
         pass.room = {};
         return {};

@@ -8,13 +8,13 @@
 // sequence in flight. GEMMs and norms do not care about order, and attention is told by Ragged::row. A prompt's last
 // token stands once and predicts the first token of all of its completions.
 //
-//     Recording recording(trainer.pass, trainer.tokens_per_micro_batch};
+//     Recording recording(trainer.pass, trainer.tokens_per_micro_batch);
 //     generate(..., &recording);                                        // writes
 //     accumulate_gradients(trainer, sequences, objective, &recording);  // uses it up
 //
 // It ends, and the update computes its own forward pass, when the rows do not fit, or the pass is used for another
-// batch, or is one that keeps no activations (compute.recompute), or the model is on a GPU, where a decode step is a
-// recorded graph with fixed addresses.
+// batch, or is one that keeps no activations (compute.recompute), or several processes train together, or the model
+// is on a GPU, where a decode step is a recorded graph with fixed addresses.
 
 #include "model/model.h"
 
@@ -37,8 +37,8 @@ struct Recording {
 // Makes room for a rollout of so many tokens at most.
 void start_recording(Recording& recording, int prompts, int64_t prompt_tokens, int64_t completions,
                      int new_tokens);
-// The next `count` rows, to be written; without layers if the recording has ended.
-TrunkRows next_rows(Recording& recording, int count);
+// The next `count` rows, to be written; without layers if there is no recording (null), or it has ended.
+TrunkRows next_rows(Recording* recording, int count);
 // One token more of each completion: predicted by rows[b] through logits[b].   logits: (B, V)
 void record_draws(Recording& recording, const std::vector<int>& completions,
                   const std::vector<int32_t>& rows, Tensor logits);

@@ -159,8 +159,7 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
         };
         Tensor hidden;
         int recorded = engine.recording ? engine.recording->rows : 0;
-        TrunkRows rows =
-            engine.recording ? next_rows(*engine.recording, batch.tokens()) : TrunkRows();
+        TrunkRows rows = next_rows(engine.recording, batch.tokens());
         if (rows.layer.empty()) {
             forward(*engine.prefill, batch);
             hidden = engine.prefill->hidden;
@@ -233,7 +232,7 @@ void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
     };
     if (!records) {
         const int recorded = engine.recording ? engine.recording->rows : 0;
-        TrunkRows to = engine.recording ? next_rows(*engine.recording, B) : TrunkRows();
+        TrunkRows to = next_rows(engine.recording, B);
         if (to.layer.empty()) return decode_layers(engine, B, own_rows(B, engine.hidden));
         for (int b = 0; b < B; ++b) {
             sequences[b].row = recorded + b;

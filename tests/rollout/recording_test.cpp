@@ -7,13 +7,6 @@
 
 namespace {
 
-std::vector<std::vector<int32_t>> some_prompts(int V) {
-    std::vector<std::vector<int32_t>> prompts;
-    int seed = 50;
-    for (int length : {3, 64, 1, 63, 65, 20}) prompts.push_back(random_ids(length, V, seed++));
-    return prompts;
-}
-
 SampleConfig some_sampling() {
     SampleConfig sample;
     sample.max_new_tokens = 40, sample.n = 3, sample.seed = 11, sample.batch = 5;

@@ -1,14 +1,20 @@
-// A continued rl run goes on after the checkpoint that it was continued from has been removed, and its event
-// file holds every step once.
+// Runs of rl as a user starts them.
 
 #include "command.h"
 
+// A policy to start from, in `directory`: one layer, one step of training.
+static void make_start(const std::string& directory) {
+    Outcome sft =
+        rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + directory, "tiny.layers=1",
+              "tiny.width=16", "train.rows_per_step=2", "train.steps=1"});
+    ASSERT_EQ(sft.status, 0) << sft.err;
+}
+
+// A continued run goes on after the checkpoint that it was continued from has been removed, and its event
+// file holds every step once.
 TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
     Scratch scratch;
-    ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + scratch("start"),
-                    "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
-                  .status,
-              0);
+    make_start(scratch("start"));
     for (std::string preset : {"grpo", "ppo", "ppo critic.shared=true"}) {
         std::string run = scratch(preset);
         auto with_steps = [&](const char* steps) {
@@ -41,10 +47,7 @@ TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
 // where they do not fit the memory of a micro-batch, the update has a forward pass of its own.
 TEST(RlRecording, ServesTheUpdateWhereThereIsOne) {
     Scratch scratch;
-    ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + scratch("start"),
-                    "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
-                  .status,
-              0);
+    make_start(scratch("start"));
     auto last_row = [&](const std::string& name, std::vector<std::string> more) {
         std::vector<std::string> words = {"rl",
                                           "model.path=" + scratch("start"),
