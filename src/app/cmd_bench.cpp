@@ -129,8 +129,9 @@ int bench_generate(const BenchConfig& config) {
         model->ops = plain;
     }
     // What a step of decoding must read: the matrices once, and keys and values of every sequence.
-    const double weight_bytes =
-        machine.compute.gemm == DType::bf16 ? 2 : (double)dtype_bytes(machine.compute.dtype);
+    const Weight& head = model->params.lm_head;
+    const Tensor form = head.packed ? head.packed : head.copy ? head.copy : head.w; // that it reads
+    const double weight_bytes = (double)form.bytes() / (double)head.w.size();
     const double matrices = (m.L * layer_weights(m) + (double)m.V * m.C) * weight_bytes;
     const double prompt_tokens = (work.N - B * decode_steps) / B;
     const double cached = B * (prompt_tokens + (decode_steps + 1) / 2);

@@ -3,8 +3,10 @@
 #include "ops/install.h"
 
 #include <algorithm>
+#include <bit>
 #include <dnnl.hpp>
 #include <map>
+#include <mutex>
 #include <omp.h>
 #include <tuple>
 #include <vector>
@@ -14,12 +16,13 @@ namespace {
 using dnnl::memory;
 using Tag = memory::format_tag;
 
-struct Library {
-    dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-    dnnl::stream stream{engine};
-};
-Library& library() {
-    static Library instance;
+dnnl::engine& engine() {
+    static dnnl::engine instance{dnnl::engine::kind::cpu, 0};
+    return instance;
+}
+// Of the calling thread, as its products are: an op may run on several threads at a time, each with some rows.
+dnnl::stream& stream() {
+    thread_local dnnl::stream instance{engine()};
     return instance;
 }
 
@@ -36,10 +39,34 @@ dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc&
         attributes.set_post_ops(add_to_c);
     }
 #if DNNL_VERSION_MAJOR >= 3
-    return {library().engine, a, b, c, attributes};
+    return {engine(), a, b, c, attributes};
 #else
-    return {dnnl::matmul::desc(a, b, c), attributes, library().engine};
+    return {dnnl::matmul::desc(a, b, c), attributes, engine()};
 #endif
+}
+
+// What the library multiplies inputs of this type in. Without AVX-512 it has no bf16: the product of two such
+// numbers is exact in f32, where the sums are kept in either case, so its f32 product computes the same.
+DType multiplied_in(DType inputs) {
+    static const bool has_bf16 = [] {
+        try {
+            const auto bf16 = memory::data_type::bf16;
+            describe({{64, 64}, bf16, Tag::ab}, {{64, 64}, bf16, Tag::ab},
+                     {{64, 64}, memory::data_type::f32, Tag::ab}, false);
+            return true;
+        } catch (const dnnl::error&) {
+            return false;
+        }
+    }();
+    return inputs == DType::bf16 && !has_bf16 ? DType::f32 : inputs;
+}
+
+const float* widened(cpu::Slot slot, const void* bf16, int64_t size) {
+    float* to = static_cast<float*>(cpu::scratch(slot, size * sizeof(float)));
+    const uint16_t* from = static_cast<const uint16_t*>(bf16);
+#pragma omp parallel for simd schedule(static) if (size > 1 << 14)
+    for (int64_t i = 0; i < size; ++i) to[i] = std::bit_cast<float>((uint32_t)from[i] << 16);
+    return to;
 }
 
 // y (N, O) = x (N, C) w^T as a convolution: rows are the pixels of an image one high, columns its channels.
@@ -50,9 +77,9 @@ dnnl::convolution_forward::primitive_desc describe_convolution(int64_t N, int64_
     const auto kind = dnnl::prop_kind::forward_inference;
     const auto direct = dnnl::algorithm::convolution_direct;
 #if DNNL_VERSION_MAJOR >= 3
-    return {library().engine, kind, direct, x, w, y, {1, 1}, {0, 0}, {0, 0}};
+    return {engine(), kind, direct, x, w, y, {1, 1}, {0, 0}, {0, 0}};
 #else
-    return {{kind, direct, x, w, y, {1, 1}, {0, 0}, {0, 0}}, library().engine};
+    return {{kind, direct, x, w, y, {1, 1}, {0, 0}, {0, 0}}, engine()};
 #endif
 }
 
@@ -67,6 +94,8 @@ struct PackedForm {
 // 1.2 times as fast with 32 rows, and gives a row the same bits in any batch.
 const PackedForm& packed_form(int64_t O, int64_t C, DType inputs) {
     static std::map<std::tuple<int64_t, int64_t, DType>, PackedForm> known;
+    static std::mutex one_at_a_time;
+    const std::lock_guard lock(one_at_a_time);
     auto at = known.find({O, C, inputs});
     if (at == known.end()) {
         const memory::data_type type = library_type(inputs);
@@ -92,12 +121,12 @@ struct Product {
     memory a, b, c;
     int64_t first = 0, columns = 0; // of c
     size_t weight_at = 0;           // bytes before its part of a packed weight
-    void run(dnnl::stream& stream, float* to, const void* from, const void* weight) {
+    void run(float* to, const void* from, const void* weight) {
         a.set_data_handle(const_cast<void*>(from));
         b.set_data_handle((char*)weight + weight_at);
         c.set_data_handle(to);
-        primitive.execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
-        stream.wait();
+        primitive.execute(stream(), {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
+        stream().wait();
     }
 };
 
@@ -122,9 +151,7 @@ std::vector<Product> make_convolution(const Gemm& g) {
         const int64_t last = part + 1 < count ? g.N / 8 * (part + 1) / count * 8 : g.N;
         auto product =
             describe_convolution(g.M, last - first, g.K, cut ? weight(last - first) : blocked);
-        auto empty = [](const memory::desc& desc) {
-            return memory(desc, library().engine, nullptr);
-        };
+        auto empty = [](const memory::desc& desc) { return memory(desc, engine(), nullptr); };
         parts.push_back({dnnl::convolution_forward(product), empty(product.src_desc()),
                          empty(product.weights_desc()), empty(product.dst_desc()), first,
                          last - first, weight_at});
@@ -139,7 +166,6 @@ std::vector<Product> make(const Gemm& g) {
         CHECK(!g.a_transposed && !g.accumulate, "a product with a packed weight is a plain one");
         return make_convolution(g);
     }
-    dnnl::engine& engine = library().engine;
     memory::data_type type = library_type(g.inputs);
     memory::desc a({g.M, g.K}, type, g.a_transposed ? Tag::ba : Tag::ab);
     memory::desc b =
@@ -147,20 +173,19 @@ std::vector<Product> make(const Gemm& g) {
             ? packed_form(g.N, g.K, g.inputs).blocked
             : memory::desc({g.K, g.N}, type, g.b_form == Gemm::transposed ? Tag::ba : Tag::ab);
     memory::desc c({g.M, g.N}, memory::data_type::f32, Tag::ab);
-    return {{dnnl::matmul(describe(a, b, c, g.accumulate)), memory(a, engine, nullptr),
-             memory(b, engine, nullptr), memory(c, engine, nullptr), 0, g.N, 0}};
+    return {{dnnl::matmul(describe(a, b, c, g.accumulate)), memory(a, engine(), nullptr),
+             memory(b, engine(), nullptr), memory(c, engine(), nullptr), 0, g.N, 0}};
 }
 
 // Each part by a thread, in memory of its own, and then to its columns of c.
 void run_parts(std::vector<Product>& parts, const Gemm& g, float* c, const void* a, const void* b) {
 #pragma omp parallel num_threads((int)parts.size())
     {
-        thread_local dnnl::stream stream{library().engine};
         for (size_t p = omp_get_thread_num(); p < parts.size(); p += omp_get_num_threads()) {
             Product& part = parts[p];
             float* own = static_cast<float*>(
                 cpu::scratch(cpu::Slot::gemm_c, g.M * part.columns * sizeof(float)));
-            part.run(stream, own, a, b);
+            part.run(own, a, b);
             for (int64_t n = 0; n < g.M; ++n)
                 std::copy_n(own + n * part.columns, part.columns, c + n * g.N + part.first);
         }
@@ -172,8 +197,7 @@ template <class F> void guarded(const char* what, DType inputs, const F& piece) 
     try {
         piece();
     } catch (const dnnl::error& error) {
-        fail("oneDNN cannot %s in %s on this machine: %s%s", what, dtype_name(inputs), error.what(),
-             inputs == DType::bf16 ? "; bf16 needs AVX-512: use compute.gemm=f32" : "");
+        fail("oneDNN cannot %s in %s on this machine: %s", what, dtype_name(inputs), error.what());
     }
 }
 
@@ -181,8 +205,15 @@ template <class F> void guarded(const char* what, DType inputs, const F& piece) 
 
 void gemm(const Gemm& g, float* c, const void* a, const void* b) {
     if (g.M == 0 || g.N == 0) return;
+    if (multiplied_in(g.inputs) != g.inputs) {
+        Gemm wide = g;
+        wide.inputs = DType::f32;
+        const bool packed = g.b_form == Gemm::packed; // wide already
+        return gemm(wide, c, widened(cpu::Slot::wide_a, a, g.M * g.K),
+                    packed ? b : widened(cpu::Slot::wide_b, b, g.N * g.K));
+    }
     guarded("multiply matrices", g.inputs, [&] {
-        static std::map<Key, std::vector<Product>> products;
+        thread_local std::map<Key, std::vector<Product>> products;
         Key key(g.inputs, g.M, g.N, g.K, g.a_transposed, g.b_form, g.accumulate,
                 omp_get_max_threads());
         auto at = products.find(key);
@@ -192,29 +223,31 @@ void gemm(const Gemm& g, float* c, const void* a, const void* b) {
         }
         std::vector<Product>& parts = at->second;
         if (parts.size() > 1) return run_parts(parts, g, c, a, b);
-        parts[0].run(library().stream, c, a, b);
+        parts[0].run(c, a, b);
     });
 }
 
 size_t gemm_packed_bytes(int64_t O, int64_t C, DType inputs) {
     size_t bytes = 0;
-    guarded("pack weights", inputs, [&] { bytes = packed_form(O, C, inputs).blocked.get_size(); });
+    guarded("pack weights", inputs,
+            [&] { bytes = packed_form(O, C, multiplied_in(inputs)).blocked.get_size(); });
     return bytes;
 }
 
 bool gemm_needs_packed(int64_t O, int64_t C, DType inputs) {
     bool needed = false;
-    guarded("pack weights", inputs, [&] { needed = packed_form(O, C, inputs).convolution; });
+    guarded("pack weights", inputs,
+            [&] { needed = packed_form(O, C, multiplied_in(inputs)).convolution; });
     return needed;
 }
 
 void gemm_pack(void* packed, const void* w, int64_t O, int64_t C, DType inputs) {
     guarded("pack weights", inputs, [&] {
-        const PackedForm& form = packed_form(O, C, inputs);
-        dnnl::engine& engine = library().engine;
-        memory plain(form.plain, engine, const_cast<void*>(w));
-        memory blocked(form.blocked, engine, packed);
-        dnnl::reorder(plain, blocked).execute(library().stream, plain, blocked);
-        library().stream.wait();
+        const PackedForm& form = packed_form(O, C, multiplied_in(inputs));
+        if (multiplied_in(inputs) != inputs) w = widened(cpu::Slot::wide_b, w, O * C);
+        memory plain(form.plain, engine(), const_cast<void*>(w));
+        memory blocked(form.blocked, engine(), packed);
+        dnnl::reorder(plain, blocked).execute(stream(), plain, blocked);
+        stream().wait();
     });
 }

@@ -39,7 +39,7 @@ T* optional_arg(const char* op, const char* name, const Tensor& tensor,
 
 // Scratch of the calling thread, 64-byte aligned. It only grows, so a step allocates nothing once
 // everything has run at full size. A slot's memory is valid until its next use.
-enum class Slot { gemm_a, gemm_b, gemm_c, partial_sums, attention, count };
+enum class Slot { gemm_a, gemm_b, gemm_c, wide_a, wide_b, partial_sums, attention, count };
 void* scratch(Slot slot, size_t bytes);
 
 } // namespace cpu

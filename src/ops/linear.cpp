@@ -6,6 +6,7 @@
 #include "ops/row_math.h"
 
 #include <cstdlib>
+#include <omp.h>
 #include <vector>
 
 namespace cpu {
@@ -191,9 +192,10 @@ template <> void install_linear<double>(Ops& ops, DType) { install<double, DType
 
 } // namespace cpu
 
-// A few shapes: batches cut out of a larger one, plain and packed.
+// A few shapes: batches cut out of a larger one, plain and packed, on all threads and on one alone.
 static bool run_invariance_check(DType inputs) {
     const Ops& ops = cpu_ops(DType::f32, inputs);
+    const int all_threads = omp_get_max_threads();
     for (auto [O, C] : {std::pair<int64_t, int64_t>{960, 576}, {576, 1536}, {1001, 70}}) {
         const int64_t N = 300, first = 3; // the batches begin at an odd place
         std::vector<float> w(O * C), x(N * C), together(N * O), apart(N * O);
@@ -214,12 +216,16 @@ static bool run_invariance_check(DType inputs) {
         Tensor rows(x.data(), DType::f32, {N, C});
         ops.linear_forward(Tensor(together.data(), DType::f32, {N, O}), rows, plain, {});
         bool same = true;
-        for (const Weight& form : {plain, packed})
-            for (int64_t count : {1, 2, 7, 33, 150}) {
-                Tensor y(apart.data(), DType::f32, {count, O});
-                ops.linear_forward(y, rows.rows(first, count), form, {});
-                same = same && !std::memcmp(together.data() + first * O, y.data, y.bytes());
-            }
+        for (int threads : {all_threads, 1}) {
+            omp_set_num_threads(threads);
+            for (const Weight& form : {plain, packed})
+                for (int64_t count : {1, 2, 7, 33, 150}) {
+                    Tensor y(apart.data(), DType::f32, {count, O});
+                    ops.linear_forward(y, rows.rows(first, count), form, {});
+                    same = same && !std::memcmp(together.data() + first * O, y.data, y.bytes());
+                }
+        }
+        omp_set_num_threads(all_threads);
         std::free(packed.packed.data);
         if (!same) return false;
     }

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 
 #include <algorithm>
+#include <mutex>
+#include <omp.h>
 
 namespace {
 
@@ -152,6 +154,9 @@ Work of_sumsq(Tensor, Tensor x) { return {0, bytes(x)}; }
 
 std::vector<OpRecord> records; // one per entry, in the order of add_entries
 
+// Threads may call ops side by side: each call then counts for its part of the time.
+std::mutex recording;
+
 template <auto member, auto work> struct Timed;
 
 // An entry of the table: member is its place in Ops, work what a call has to do.
@@ -162,8 +167,10 @@ template <class... A, void (*Ops::*member)(A...), auto work> struct Timed<member
         const double start = now();
         (inner.*member)(arguments...);
         if (inner.wait) inner.wait(); // an op that is only launched would count nothing
+        const double seconds = (now() - start) / omp_get_num_threads();
+        const std::lock_guard lock(recording);
         OpRecord& r = records[record];
-        r.seconds += now() - start;
+        r.seconds += seconds;
         r.calls += 1, r.flop += needed.flop, r.bytes += needed.bytes;
         r.bound += std::max(limits.flop_per_s > 0 ? needed.flop / limits.flop_per_s : 0,
                             limits.bytes_per_s > 0 ? needed.bytes / limits.bytes_per_s : 0);

@@ -30,8 +30,7 @@ struct OpRecord {
     double seconds = 0, flop = 0, bytes = 0, bound = 0;
 };
 
-// A table that times the ops of `ops`. There is one per process: a second call replaces the first, and
-// its ops are called from one thread.
+// A table that times the ops of `ops`. There is one per process: a second call replaces the first.
 const Ops& timed_ops(const Ops& ops, const Limits& limits = {});
 void reset_op_records();
 std::vector<OpRecord> op_records(); // of the ops that were called

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <map>
 #include <numeric>
 #include <omp.h>
@@ -19,6 +20,7 @@
 namespace {
 
 constexpr int PREFILL_TOKENS = 2048; // of prompts computed together
+constexpr size_t cache_bytes_per_core = 4 << 20;
 
 // Pages of the cache, counted by the sequences that read them.
 struct PagePool {
@@ -54,6 +56,12 @@ struct Sequence {
     int completion = 0; // its number
     int row = 0;        // of a recording: the one that predicts the next token
 };
+
+// Whether weights that were read once are still in the caches at the next step.
+bool stays_in_caches(const Model& model) {
+    return !model.compute.gpu &&
+           model.weights.capacity <= (size_t)omp_get_max_threads() * cache_bytes_per_core;
+}
 
 struct Engine {
     // prompt_tokens: of all prompts together; fewer than PREFILL_TOKENS need less memory.
@@ -187,18 +195,42 @@ int bucket(int B, int batch) {
     return std::min(rows, batch);
 }
 
-// All layers for `rows` tokens whose ids, places and pages stand in the engine's arrays.
-void decode_layers(Engine& engine, int rows, TrunkRows to) {
+// All layers for tokens whose ids, places and pages stand in these rows of the engine's arrays.
+void decode_rows(Engine& engine, int first, int rows, TrunkRows to) {
     const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
     const double scale = 1 / std::sqrt((double)m.D);
-    trunk_forward(engine.model, to, engine.branch.rows(0, rows), engine.ids.rows(0, rows),
-                  engine.position.rows(0, rows), [&](int l, LayerActs& acts) {
-                      ops.kv_write(engine.cache[l], acts.qkv, engine.slot.rows(0, rows), m.H, m.K);
+    auto of = [&](const Tensor& x) { return x.rows(first, rows); };
+    trunk_forward(engine.model, to, of(engine.branch), of(engine.ids), of(engine.position),
+                  [&](int l, LayerActs& acts) {
+                      ops.kv_write(engine.cache[l], acts.qkv, of(engine.slot), m.H, m.K);
                       ops.decode_attention(acts.att, acts.lse, acts.qkv, engine.cache[l],
-                                           engine.table.rows(0, rows), engine.length.rows(0, rows),
-                                           m.H, m.K, scale);
+                                           of(engine.table), of(engine.length), m.H, m.K, scale);
                   });
+}
+
+// The same for rows 0 .. rows-1. With weights in the caches and enough rows each thread takes its share of them
+// through all layers by itself: the threads wait for each other once, not after every op.
+void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
+    if (engine.model.compute.ops || !stays_in_caches(engine.model) ||
+        rows < 8 * omp_get_max_threads())
+        return decode_rows(engine, 0, rows, to);
+    std::exception_ptr failure;
+#pragma omp parallel
+    {
+        const int t = omp_get_thread_num(), threads = omp_get_num_threads();
+        const int first = rows * t / threads, count = rows * (t + 1) / threads - first;
+        omp_set_num_threads(1); // of the ops in here
+        try {
+            TrunkRows own = {{}, to.hidden.rows(first, count)};
+            for (const LayerActs& acts : to.layer) own.layer.push_back(acts.rows(first, count));
+            decode_rows(engine, first, count, own);
+        } catch (...) {
+#pragma omp critical
+            failure = std::current_exception();
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
 }
 
 // One token of each sequence through all layers: fills hidden, rows 0 .. B-1. Where ops are launched, a
@@ -330,13 +362,13 @@ size_t all_bytes(const Engine& engine) {
 }
 
 // How many sequences may be in flight: what was asked for, within a quarter of the machine's memory, or
-// nine tenths of what the GPU has left. On a CPU a model whose weights stay in the caches gains nothing from more rows
-// than a product needs, so that its keys and values stay there, too: 4 MiB of them per core. (The weights of a
-// larger one come from memory at every step, the more rarely the more sequences there are.)
+// nine tenths of what the GPU has left. A model whose weights stay in the caches gains nothing from more rows than a
+// product needs, so that its keys and values stay there, too. (The weights of a larger one come from memory at every
+// step, the more rarely the more sequences there are.)
 int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int new_tokens) {
     if (model.compute.ops) return (int)wanted; // counted, not computed: it takes no memory
-    if (const double caches = (4 << 20) * omp_get_max_threads();
-        !model.compute.gpu && model.weights.capacity <= caches) {
+    if (stays_in_caches(model)) {
+        const double caches = (double)cache_bytes_per_core * omp_get_max_threads();
         const size_t keys = cache_bytes(model, 2, longest_prompt, new_tokens) -
                             cache_bytes(model, 1, longest_prompt, new_tokens);
         wanted = std::min(wanted, std::max<int64_t>(32, (int64_t)(caches / (double)keys)));

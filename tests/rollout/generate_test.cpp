@@ -3,6 +3,8 @@
 #include "tiny_model.h"
 #include "train/step.h"
 
+#include <omp.h>
+
 namespace {
 
 SampleConfig some_sampling() {
@@ -34,6 +36,9 @@ TEST(Generate, SampledLogProbabilitiesAreTheTrainers) {
             SampleConfig sample = some_sampling();
             sample.entropy = true;
             auto completions = generate(*model, prompts, sample);
+            sample.batch = 64; // threads go through the layers apart
+            for (Completion& completion : generate(*model, prompts, sample))
+                completions.push_back(completion);
             Pass pass(*model, 1000, 8, false);
             bool exact = dtype == DType::f64 || cpu_gemm_is_batch_invariant(DType::f32);
             double gap = 0;
@@ -55,19 +60,23 @@ TEST(Generate, ASampleDoesNotDependOnTheBatch) {
     auto model = tiny_model(tiny_config(), compute, true);
     auto prompts = some_prompts(model->config.V);
     SampleConfig sample = some_sampling();
+    sample.n = 5;
     auto together = generate(*model, prompts, sample);
-    sample.batch = 1;
-    auto alone = generate(*model, prompts, sample);
-    sample.batch = 64;
-    auto wide = generate(*model, prompts, sample);
     ASSERT_EQ(together.size(), prompts.size() * sample.n);
-    for (size_t i = 0; i < together.size(); ++i) {
-        EXPECT_EQ(together[i].prompt, (int)i / 3);
-        EXPECT_EQ(together[i].sample, (int)i % 3);
-        EXPECT_EQ(together[i].ids, alone[i].ids) << i;
-        EXPECT_EQ(together[i].logp, alone[i].logp) << i;
-        EXPECT_EQ(together[i].ids, wide[i].ids) << i;
+    // With 8 rows for each of several threads they go through the layers apart.
+    const int threads_before = omp_get_max_threads();
+    for (auto [batch, threads] : {std::pair{1, 2}, {64, 1}, {64, 2}, {64, 3}}) {
+        sample.batch = batch;
+        omp_set_num_threads(threads);
+        auto other = generate(*model, prompts, sample);
+        for (size_t i = 0; i < together.size(); ++i) {
+            EXPECT_EQ(together[i].prompt, (int)i / 5);
+            EXPECT_EQ(together[i].sample, (int)i % 5);
+            EXPECT_EQ(together[i].ids, other[i].ids) << i << ", batch " << batch;
+            EXPECT_EQ(together[i].logp, other[i].logp) << i << ", batch " << batch;
+        }
     }
+    omp_set_num_threads(threads_before);
 }
 
 TEST(Generate, StopsAtEosOrTheLimitsAndSaysWhich) {
