@@ -1,6 +1,7 @@
 // Attention over a ragged batch. Tasks of some query rows of one sequence and one key/value head run in
 // any order: a task packs block after block of 64 keys as attention_rows.h wants them, and does all its
-// rows while the block lies in the cache. Rows of keys that several tasks see (a parent's, or those of a sequence
+// rows while the block lies in the cache. Backward, where blocks may begin anywhere, takes the children of one parent
+// together: their parent's keys are packed once for all of them. Rows of keys that several tasks see (a parent's, or those of a sequence
 // of several tasks) get their dk and dv afterwards, from sums per task in a fixed order, so that the gradient has
 // the same bits whatever the number of threads.
 
@@ -16,6 +17,7 @@ constexpr int rows_at_once = 48;   // of backward: what they need of a block fit
 constexpr int forward_rows = 256;  // positions per task of forward
 constexpr int backward_rows = 512; // positions per task of backward, at least
 constexpr int backward_parts = 4; // tasks per sequence and head at most: memory is linear in length
+constexpr int sibling_rows = 256; // positions of a parent's children that a task takes together
 
 struct Sequence {
     int begin, rows;    // own rows in the batch
@@ -28,7 +30,7 @@ struct Sequence {
 
 struct Task {
     int sequence, head, first, rows; // own rows first .. first+rows-1
-    int blocks;                      // of keys that it sees
+    int siblings;                    // sequences from the first on; more than one: all rows of each
     int64_t cost;
     // backward: of the keys that it sees, the first `kept` get a sum of their own, which starts at row `sums`; the
     // others are seen by no other task
@@ -87,23 +89,33 @@ void read_ragged(Plan& plan, const char* op, const Ragged& ragged, int64_t N) {
     }
 }
 
-// Cuts every sequence into tasks; `rows_per_task` says how.
-template <class F> void make_tasks(Plan& plan, F rows_per_task) {
+// Cuts every sequence into tasks; `rows_per_task` says how. Children of one parent that have at most `together` rows
+// become one.
+template <class F> void make_tasks(Plan& plan, int together, F rows_per_task) {
+    auto cost_of = [](const Sequence& s, int first, int rows) {
+        return (int64_t)rows * (s.limit(s.shared + first) + s.limit(s.shared + first + rows - 1));
+    };
     plan.tasks.clear();
     plan.order.clear();
     plan.most_rows = 0;
-    for (int i = 0; i < (int)plan.sequences.size(); ++i) {
+    const int S = (int)plan.sequences.size();
+    for (int i = 0, siblings = 1; i < S; i += siblings) {
         const Sequence& s = plan.sequences[i];
-        const int step = rows_per_task(s);
+        int rows = s.rows;
+        int64_t all = cost_of(s, 0, s.rows);
+        for (siblings = 1; s.parent >= 0 && i + siblings < S; ++siblings) {
+            const Sequence& next = plan.sequences[i + siblings];
+            if (next.parent != s.parent || rows + next.rows > together) break;
+            rows += next.rows, all += cost_of(next, 0, next.rows);
+        }
+        const int step = siblings > 1 ? rows : rows_per_task(s);
         for (int head = 0; head < plan.K; ++head)
-            for (int first = 0; first < s.rows; first += step) {
-                const int rows = std::min(step, s.rows - first);
-                const int keys = s.limit(s.shared + first + rows - 1);
-                const int64_t cost = (int64_t)rows * (s.limit(s.shared + first) + keys);
+            for (int first = 0; first < rows; first += step) {
+                const int count = std::min(step, rows - first);
                 plan.order.push_back((int)plan.tasks.size());
-                plan.tasks.push_back(
-                    {i, head, first, rows, (keys + key_block - 1) / key_block, cost});
-                plan.most_rows = std::max(plan.most_rows, rows * plan.group);
+                plan.tasks.push_back({i, head, first, count, siblings,
+                                      siblings > 1 ? all : cost_of(s, first, count)});
+                plan.most_rows = std::max(plan.most_rows, count * plan.group);
             }
     }
     int64_t cost = 0;
@@ -141,28 +153,22 @@ template <class T> struct KeyBlock {
     }
 };
 
-// Calls f(j, row j of block b); x points at the head in row 0 of qkv.
-template <class T, class F>
-void for_rows(const Plan& plan, const Sequence& s, int b, const T* x, const F& f) {
-    const int count = std::min(key_block, s.length() - b * key_block);
-    for (int j = 0; j < count; ++j) f(j, x + plan.row_at(s, b * key_block + j) * plan.width);
-}
+// Keys first .. first+count-1 of a sequence; x points at the head in row 0 of qkv.
 template <class T>
-void pack_rows(const Plan& plan, const Sequence& s, int b, const T* x, T* packed) {
+void pack_rows(const Plan& plan, const Sequence& s, int first, int count, const T* x, T* packed) {
     const int D = plan.D, stride = padded_width<T>(D);
-    for_rows(plan, s, b, x, [&](int j, const T* from) {
-        std::copy_n(from, D, packed + j * stride);
+    for (int j = 0; j < count; ++j) {
+        std::copy_n(x + plan.row_at(s, first + j) * plan.width, D, packed + j * stride);
         std::fill(packed + j * stride + D, packed + (j + 1) * stride, T(0));
-    });
+    }
 }
 template <class T>
-void pack_strips(const Plan& plan, const Sequence& s, int b, const T* x, T* packed) {
-    const int D = plan.D, count = std::min(key_block, s.length() - b * key_block);
+void pack_strips(const Plan& plan, const Sequence& s, int first, int count, const T* x, T* packed) {
+    const int D = plan.D;
     for (int j0 = 0; j0 < count; j0 += lanes<T>, packed += D * lanes<T>) {
         const T* row[lanes<T>];
         const int rows = std::min(lanes<T>, count - j0);
-        for (int j = 0; j < rows; ++j)
-            row[j] = x + plan.row_at(s, b * key_block + j0 + j) * plan.width;
+        for (int j = 0; j < rows; ++j) row[j] = x + plan.row_at(s, first + j0 + j) * plan.width;
         for (int d = 0; d < D; d += lanes<T>) {
             Vec<T> square[lanes<T>] = {};
             for (int j = 0; j < rows; ++j) square[j] = load_row(row[j], d, D);
@@ -203,10 +209,11 @@ void forward_task(const Plan& plan, const Task& task, Work<T, QueryRows>& work, 
             rows.add(qkv + plan.row(s, i) * plan.width + (task.head * group + g) * D, scale,
                      s.limit(s.shared + i));
     const T* key = qkv + (plan.H + task.head) * D;
-    for (int b = 0; b < task.blocks; ++b) {
-        pack_strips(plan, s, b, key, work.block.keys_t);
-        pack_rows(plan, s, b, key + plan.K * D, work.block.values);
-        attend_block<T>(rows, b * key_block, work.block.keys_t, work.block.values);
+    for (int first = 0; first < rows.limit[rows.count - 1]; first += key_block) {
+        const int count = std::min(key_block, s.length() - first);
+        pack_strips(plan, s, first, count, key, work.block.keys_t);
+        pack_rows(plan, s, first, count, key + plan.K * D, work.block.values);
+        attend_block<T>(rows, first, work.block.keys_t, work.block.values);
     }
     for (int r = 0; r < rows.count; ++r) {
         const int64_t row = plan.row(s, task.first + r / group);
@@ -225,7 +232,7 @@ void attention_forward(Tensor y_, Tensor lse_, Tensor qkv_, const Ragged& ragged
     T* y = arg<T>(op, "y", y_, {N, (int64_t)H * plan.D});
     T* lse = arg<T>(op, "lse", lse_, {N, H});
     const T* qkv = arg<T>(op, "qkv", qkv_, {N, plan.width});
-    make_tasks(plan, [](const Sequence&) { return forward_rows; });
+    make_tasks(plan, 0, [](const Sequence&) { return forward_rows; });
 
     const size_t bytes = Work<T, QueryRows>::bytes(plan);
     const uintptr_t memory = (uintptr_t)scratch(Slot::attention, bytes * plan.threads);
@@ -279,15 +286,17 @@ template <class T> struct GradRows {
     }
 };
 
-// dq, dk and dv of one block of keys [Dao 2023, algorithm 2] for at most rows_at_once rows.
-// dk, dv: (64, stride)
+// dq, dk and dv of the keys first .. first+count-1 [Dao 2023, algorithm 2] for at most rows_at_once rows.
+// dk, dv: (count, stride)
 template <class T>
-void grad_block(const GradRows<T>& rows, int first, const KeyBlock<T>& block, T* dk, T* dv) {
-    const int stride = rows.stride, keys = seen(rows.limit[rows.count - 1], first);
+void grad_block(const GradRows<T>& rows, int first, int count, const KeyBlock<T>& block, T* dk,
+                T* dv) {
+    auto seen_by = [&](int row) { return std::clamp(rows.limit[row] - first, 0, count); };
+    const int stride = rows.stride, keys = seen_by(rows.count - 1);
     for (int r0 = 0; r0 < rows.count; r0 += tile_rows) {
         const int R = std::min(tile_rows, rows.count - r0);
         int keys_seen[tile_rows];
-        for (int r = 0; r < R; ++r) keys_seen[r] = seen(rows.limit[r0 + r], first);
+        for (int r = 0; r < R; ++r) keys_seen[r] = seen_by(r0 + r);
         const int most = keys_seen[R - 1];
         if (most == 0) continue;
         const int vectors = (most + lanes<T> - 1) / lanes<T>;
@@ -321,7 +330,7 @@ void grad_block(const GradRows<T>& rows, int first, const KeyBlock<T>& block, T*
     // Tiles of keys with all rows from the first that sees one of them: p and ds of the others are 0.
     for (int j0 = 0, from = 0; j0 < keys; j0 += tile_rows) {
         const int J = std::min(tile_rows, keys - j0);
-        while (rows.limit[from] <= first + j0) ++from;
+        while (seen_by(from) <= j0) ++from;
         multiply<T, true, true>(dk + j0 * stride, stride, rows.ds + from * key_block + j0,
                                 key_block, rows.q + from * stride, stride, J, stride,
                                 rows.count - from);
@@ -346,47 +355,65 @@ void add_key_grads(const Plan& plan, int64_t row, int head, const T* dk_sum, con
 template <class T>
 void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, T* block_sums,
                    T* sums, T* dqkv, const T* dy, const T* y, const T* lse, const T* qkv, T scale) {
-    const Sequence& s = plan.sequences[task.sequence];
-    const int D = plan.D, group = plan.group;
+    const int D = plan.D, group = plan.group, width = plan.width;
     GradRows<T>& rows = work.rows;
-    rows.start();
-    for (int i = task.first; i < task.first + task.rows; ++i)
-        for (int g = 0; g < group; ++g) {
-            const int head = task.head * group + g;
-            const int64_t row = plan.row(s, i), at = row * plan.H * D + head * D;
-            rows.add(qkv + row * plan.width + head * D, dy + at, y + at, lse[row * plan.H + head],
-                     scale, s.limit(s.shared + i));
+    const int stride = padded_width<T>(D);
+    // Calls f(row of the tensors, query head, sequence, own row) for the task's rows in order.
+    auto for_rows = [&](const auto& f) {
+        for (int c = 0; c < task.siblings; ++c) {
+            const Sequence& s = plan.sequences[task.sequence + c];
+            const int count = task.siblings > 1 ? s.rows : task.rows;
+            for (int i = task.first; i < task.first + count; ++i)
+                for (int g = 0; g < group; ++g) f(plan.row(s, i), task.head * group + g, s, i);
         }
+    };
+    rows.start();
+    for_rows([&](int64_t row, int head, const Sequence& s, int i) {
+        const int64_t at = row * plan.H * D + head * D;
+        rows.add(qkv + row * width + head * D, dy + at, y + at, lse[row * plan.H + head], scale,
+                 s.limit(s.shared + i));
+    });
+
     const T *key = qkv + (plan.H + task.head) * D, *value = key + plan.K * D;
-    const int stride = rows.stride, keys = rows.limit[rows.count - 1];
     T *dk = block_sums, *dv = block_sums + key_block * stride;
-    for (int b = 0; b < task.blocks; ++b) {
-        std::fill_n(block_sums, 2 * key_block * stride, T(0));
-        pack_rows(plan, s, b, key, work.block.keys);
-        pack_strips(plan, s, b, key, work.block.keys_t);
-        pack_strips(plan, s, b, value, work.block.values_t);
-        for (int r = 0; r < rows.count; r += rows_at_once)
-            grad_block(rows.part(r, std::min(rows_at_once, rows.count - r)), b * key_block,
-                       work.block, dk, dv);
-        for (int j = 0; j < std::min(key_block, keys - b * key_block); ++j) {
-            const int t = b * key_block + j;
-            if (t < task.kept) {
-                std::copy_n(dk + j * stride, stride, sums + 2 * t * stride);
-                std::copy_n(dv + j * stride, stride, sums + (2 * t + 1) * stride);
-            } else {
-                add_key_grads(plan, plan.row_at(s, t), task.head, dk + j * stride, dv + j * stride,
-                              dqkv);
+    // Keys first .. last-1 of a sequence with the rows that see them.
+    auto for_keys = [&](const Sequence& s, int first, int last, const GradRows<T>& by) {
+        for (; first < last; first += key_block) {
+            const int count = std::min(key_block, last - first);
+            std::fill_n(dk, count * stride, T(0)), std::fill_n(dv, count * stride, T(0));
+            pack_rows(plan, s, first, count, key, work.block.keys);
+            pack_strips(plan, s, first, count, key, work.block.keys_t);
+            pack_strips(plan, s, first, count, value, work.block.values_t);
+            for (int r = 0; r < by.count; r += rows_at_once)
+                grad_block(by.part(r, std::min(rows_at_once, by.count - r)), first, count,
+                           work.block, dk, dv);
+            for (int j = 0; j < count; ++j) {
+                const int t = first + j;
+                if (t < task.kept) {
+                    std::copy_n(dk + j * stride, stride, sums + 2 * t * stride);
+                    std::copy_n(dv + j * stride, stride, sums + (2 * t + 1) * stride);
+                } else {
+                    add_key_grads(plan, plan.row_at(s, t), task.head, dk + j * stride,
+                                  dv + j * stride, dqkv);
+                }
             }
         }
+    };
+    for_keys(plan.sequences[task.sequence], 0, plan.sequences[task.sequence].shared, rows);
+    for (int c = 0, at = 0; c < task.siblings; ++c) {
+        const Sequence& s = plan.sequences[task.sequence + c];
+        const int count = (task.siblings > 1 ? s.rows : task.rows) * group;
+        if (count > 0) for_keys(s, s.shared, rows.limit[at + count - 1], rows.part(at, count));
+        at += count;
     }
-    for (int r = 0; r < rows.count; ++r) {
-        T* dq = dqkv + plan.row(s, task.first + r / group) * plan.width +
-                (task.head * group + r % group) * D;
+
+    const T* dq = rows.dq;
+    for_rows([&](int64_t row, int head, const Sequence&, int) {
+        T* to = dqkv + row * width + head * D;
         for (int d = 0; d < D; d += lanes<T>)
-            store_row(
-                dq, fma(broadcast(scale), load(rows.dq + r * rows.stride + d), load_row(dq, d, D)),
-                d, D);
-    }
+            store_row(to, fma(broadcast(scale), load(dq + d), load_row(to, d, D)), d, D);
+        dq += stride;
+    });
 }
 
 // Which sums the tasks keep, and for whom; returns their rows in all.
@@ -423,7 +450,7 @@ void attention_backward(Tensor dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor
     const T* y = arg<T>(op, "y", y_, {N, (int64_t)H * plan.D});
     const T* lse = arg<T>(op, "lse", lse_, {N, H});
     const T* qkv = arg<T>(op, "qkv", qkv_, {N, plan.width});
-    make_tasks(plan, [](const Sequence& s) {
+    make_tasks(plan, sibling_rows, [](const Sequence& s) {
         return std::max(backward_rows, (s.rows + backward_parts - 1) / backward_parts);
     });
     const int64_t kept = plan_sums(plan);

@@ -116,6 +116,8 @@ std::vector<Batch> all_kinds() {
         {3, 1, 7, {20, 3, 50, 1}, {12, 0, 0, 0}, {-1, 0, -1, 0}},
         {50, 1, 3, {9, 66}},
         {8, 2, 32, {100, 60, 90, 20}, {10, 0, 0, 0}, {-1, 0, 0, -1}}, // enough for several threads
+        // children that backward takes together, one that is too long for that, one without rows
+        {4, 2, 6, {70, 100, 90, 0, 80, 3, 300, 40, 5, 9}, {}, {-1, 0, 0, 0, 0, 0, 0, 0, -1, 8}},
     };
 }
 
