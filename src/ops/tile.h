@@ -62,7 +62,7 @@ inline void tile(T* c, int ldc, const T* a, int lda, const T* b, int ldb, int co
         for (int v = 0; v < V; ++v) store(c + r * ldc + v * lanes<T>, sum[r][v]);
 }
 
-// Columns from x on, V vectors at a time, then the rest by fewer.
+// Columns from x on, V vectors at a time, then the rest at once.
 template <class T, bool transposed, bool accumulate, bool strips, int R, int V>
 inline void tiles(int x, T* c, int ldc, const T* a, int lda, const T* b, int ldb, int width,
                   int count, const int* ends) {
@@ -70,7 +70,7 @@ inline void tiles(int x, T* c, int ldc, const T* a, int lda, const T* b, int ldb
         tile<T, transposed, accumulate, strips, R, V>(
             c + x, ldc, a, lda, b + (strips ? (int64_t)x * count : x), ldb, count, ends);
     if constexpr (V > 1)
-        tiles<T, transposed, accumulate, strips, R, V / 2>(x, c, ldc, a, lda, b, ldb, width, count,
+        tiles<T, transposed, accumulate, strips, R, V - 1>(x, c, ldc, a, lda, b, ldb, width, count,
                                                            ends);
 }
 

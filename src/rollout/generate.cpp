@@ -195,42 +195,44 @@ int bucket(int B, int batch) {
     return std::min(rows, batch);
 }
 
-// All layers for tokens whose ids, places and pages stand in these rows of the engine's arrays.
-void decode_rows(Engine& engine, int first, int rows, TrunkRows to) {
-    const Ops& ops = *engine.model.ops;
-    const ModelConfig& m = engine.model.config;
-    const double scale = 1 / std::sqrt((double)m.D);
-    auto of = [&](const Tensor& x) { return x.rows(first, rows); };
-    trunk_forward(engine.model, to, of(engine.branch), of(engine.ids), of(engine.position),
-                  [&](int l, LayerActs& acts) {
-                      ops.kv_write(engine.cache[l], acts.qkv, of(engine.slot), m.H, m.K);
-                      ops.decode_attention(acts.att, acts.lse, acts.qkv, engine.cache[l],
-                                           of(engine.table), of(engine.length), m.H, m.K, scale);
-                  });
-}
-
-// The same for rows 0 .. rows-1. With weights in the caches and enough rows each thread takes its share of them
-// through all layers by itself: the threads wait for each other once, not after every op.
-void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
-    if (engine.model.compute.ops || !stays_in_caches(engine.model) ||
-        rows < 8 * omp_get_max_threads())
-        return decode_rows(engine, 0, rows, to);
+// Calls f(first, count) for rows 0 .. rows-1: for all of them, or, with weights in the caches and rows enough, each
+// thread for its share. Those go through several ops side by side then, and wait for each other once.
+template <class F> void for_shares(const Model& model, int rows, const F& f) {
+    const int wanted = omp_get_max_threads();
+    if (model.compute.ops || !stays_in_caches(model) || rows < 8 * wanted) return f(0, rows);
     std::exception_ptr failure;
 #pragma omp parallel
     {
         const int t = omp_get_thread_num(), threads = omp_get_num_threads();
-        const int first = rows * t / threads, count = rows * (t + 1) / threads - first;
+        const int first = rows * t / threads, last = rows * (t + 1) / threads;
         omp_set_num_threads(1); // of the ops in here
         try {
-            TrunkRows own = {{}, to.hidden.rows(first, count)};
-            for (const LayerActs& acts : to.layer) own.layer.push_back(acts.rows(first, count));
-            decode_rows(engine, first, count, own);
+            f(first, last - first);
         } catch (...) {
 #pragma omp critical
             failure = std::current_exception();
         }
     }
     if (failure) std::rethrow_exception(failure);
+}
+
+// All layers for `rows` tokens whose ids, places and pages stand in the engine's arrays.
+void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
+    const Ops& ops = *engine.model.ops;
+    const ModelConfig& m = engine.model.config;
+    const double scale = 1 / std::sqrt((double)m.D);
+    for_shares(engine.model, rows, [&](int first, int count) {
+        auto of = [&](const Tensor& x) { return x.rows(first, count); };
+        TrunkRows own = {{}, of(to.hidden)};
+        for (const LayerActs& acts : to.layer) own.layer.push_back(acts.rows(first, count));
+        trunk_forward(engine.model, own, of(engine.branch), of(engine.ids), of(engine.position),
+                      [&](int l, LayerActs& acts) {
+                          ops.kv_write(engine.cache[l], acts.qkv, of(engine.slot), m.H, m.K);
+                          ops.decode_attention(acts.att, acts.lse, acts.qkv, engine.cache[l],
+                                               of(engine.table), of(engine.length), m.H, m.K,
+                                               scale);
+                      });
+    });
 }
 
 // One token of each sequence through all layers: fills hidden, rows 0 .. B-1. Where ops are launched, a
@@ -305,10 +307,13 @@ void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& 
     const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
     const int B = (int)sequences.size();
-    Tensor y = engine.row_y.rows(0, B), logits = engine.logits.rows(0, B);
-    ops.rmsnorm_forward(y, engine.row_s.rows(0, B), engine.hidden.rows(0, B),
-                        engine.model.params.norm, m.norm_eps);
-    ops.linear_forward(logits, y, engine.model.params.lm_head, {});
+    Tensor logits = engine.logits.rows(0, B);
+    for_shares(engine.model, B, [&](int first, int count) {
+        Tensor y = engine.row_y.rows(first, count);
+        ops.rmsnorm_forward(y, engine.row_s.rows(first, count), engine.hidden.rows(first, count),
+                            engine.model.params.norm, m.norm_eps);
+        ops.linear_forward(logits.rows(first, count), y, engine.model.params.lm_head, {});
+    });
     if (engine.recording) {
         std::vector<int> completions;
         std::vector<int32_t> rows;
@@ -338,9 +343,12 @@ void draw(Engine& engine, std::vector<Sequence>& sequences, const SampleConfig& 
     ops.upload(bar_t, bar.data());
     const bool bars = sample.min_new_tokens > 0 && !m.eos.empty();
     Tensor entropy = sample.entropy ? engine.entropy.rows(0, B) : Tensor();
-    ops.sample(token, logp, entropy, logits, uniform, bars ? engine.barred : Tensor(),
-               bars ? bar_t : Tensor(),
-               {sample.temperature, sample.top_k, sample.top_p, sample.min_p});
+    for_shares(engine.model, B, [&](int first, int count) {
+        auto of = [&](const Tensor& x) { return x.rows(first, count); };
+        ops.sample(of(token), of(logp), entropy ? of(entropy) : Tensor(), of(logits), of(uniform),
+                   bars ? engine.barred : Tensor(), bars ? of(bar_t) : Tensor(),
+                   {sample.temperature, sample.top_k, sample.top_p, sample.min_p});
+    });
 
     std::vector<int32_t> tokens(B);
     ops.download(tokens.data(), token);
