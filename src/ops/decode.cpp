@@ -28,9 +28,8 @@ template <class T> void kv_write(KvCache& cache, Tensor qkv_, Tensor slot_, int 
         CHECK(slot[n] >= -1 && slot[n] < places, "%s: slot %d of row %lld, the cache has %lld", op,
               slot[n], (long long)n, (long long)places);
     T *keys = cache.k.as<T>(), *values = cache.v.as<T>();
-#pragma omp parallel for schedule(static) num_threads(team_size(N* width * 8))
-    for (int64_t n = 0; n < N; ++n) {
-        if (slot[n] < 0) continue;
+    each_row(N, N * width * 8 >= 1 << 20, [&](int64_t n) {
+        if (slot[n] < 0) return;
         const int64_t page = slot[n] / key_block, place = slot[n] % key_block;
         for (int head = 0; head < K; ++head) {
             const int64_t at = (page * K + head) * key_block * D;
@@ -39,7 +38,7 @@ template <class T> void kv_write(KvCache& cache, Tensor qkv_, Tensor slot_, int 
             for (int64_t d = 0; d < D; ++d) strip[d * lanes<T>] = k[d];
             std::copy_n(k + K * D, D, values + at + place * D);
         }
-    }
+    });
 }
 
 template <class T> void kv_copy(KvCache& cache, Tensor to_, Tensor from_, int count) {
@@ -55,11 +54,10 @@ template <class T> void kv_copy(KvCache& cache, Tensor to_, Tensor from_, int co
         CHECK(to[i] >= 0 && to[i] < pages && from[i] >= 0 && from[i] < pages,
               "%s: page %d to page %d, the cache has %lld", op, from[i], to[i], (long long)pages);
     T *keys = cache.k.as<T>(), *values = cache.v.as<T>();
-#pragma omp parallel for schedule(static) num_threads(team_size(count* size * 8))
-    for (int i = 0; i < count; ++i) {
-        if (to[i] == from[i]) continue;
+    each_row(count, count * size * 8 >= 1 << 20, [&](int64_t i) {
+        if (to[i] == from[i]) return;
         for (T* x : {keys, values}) std::copy_n(x + from[i] * size, size, x + to[i] * size);
-    }
+    });
 }
 
 // Asks for the keys and values of the first n tokens of a page's head, `at` elements into both arrays: they come from
@@ -116,44 +114,40 @@ void decode_attention(Tensor y_, Tensor lse_, Tensor qkv_, const KvCache& cache,
             before += (int64_t)length[b++] * K;
         return b < B ? b * K + (wanted - before) / length[b] : B * K;
     };
-#pragma omp parallel num_threads(threads)
-    {
-        Carver own{memory + count.at * omp_get_thread_num()};
+    // In the order of memory: the heads of a page lie side by side. Sequences side by side often share a
+    // prompt's pages, which stay in the cache from one to the next.
+    each_row(threads, threads > 1, [&](int64_t t) {
+        Carver own{memory + count.at * t};
         QueryRows<T> rows;
         T* padded = nullptr;
         layout(own, rows, padded);
-        // In the order of memory: the heads of a page lie side by side. Sequences side by side often share a
-        // prompt's pages, which stay in the cache from one to the next.
-#pragma omp for schedule(static, 1)
-        for (int t = 0; t < threads; ++t)
-            for (int64_t i = share(t), last = share(t + 1); i < last; ++i) {
-                const int64_t head = i % K, b = i / K;
-                if (const int64_t next = i + 1; next < last)
-                    prefetch_head(keys, values,
-                                  ((int64_t)pages[next / K * max_pages] * K + next % K) *
-                                      key_block * D,
-                                  seen(length[next / K], 0), D);
-                rows.start();
-                for (int g = 0; g < group; ++g)
-                    rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);
-                for (int block = 0; block * key_block < length[b]; ++block) {
-                    const int64_t at =
-                        ((int64_t)pages[b * max_pages + block] * K + head) * key_block * D;
-                    const T* v = values + at;
-                    if (stride != D) {
-                        for (int j = 0; j < seen(length[b], block * key_block); ++j)
-                            std::copy_n(v + j * D, D, padded + j * stride);
-                        v = padded;
-                    }
-                    attend_block<T>(rows, block * key_block, keys + at, v);
+        for (int64_t i = share(t), last = share(t + 1); i < last; ++i) {
+            const int64_t head = i % K, b = i / K;
+            if (const int64_t next = i + 1; next < last)
+                prefetch_head(keys, values,
+                              ((int64_t)pages[next / K * max_pages] * K + next % K) * key_block * D,
+                              seen(length[next / K], 0), D);
+            rows.start();
+            for (int g = 0; g < group; ++g)
+                rows.add(qkv + b * width + (head * group + g) * D, (T)scale, length[b]);
+            for (int block = 0; block * key_block < length[b]; ++block) {
+                const int64_t at =
+                    ((int64_t)pages[b * max_pages + block] * K + head) * key_block * D;
+                const T* v = values + at;
+                if (stride != D) {
+                    for (int j = 0; j < seen(length[b], block * key_block); ++j)
+                        std::copy_n(v + j * D, D, padded + j * stride);
+                    v = padded;
                 }
-                for (int g = 0; g < group; ++g) {
-                    const int64_t h = b * H + head * group + g;
-                    rows.finish(g, y + h * D);
-                    if (lse) lse[h] = rows.lse(g);
-                }
+                attend_block<T>(rows, block * key_block, keys + at, v);
             }
-    }
+            for (int g = 0; g < group; ++g) {
+                const int64_t h = b * H + head * group + g;
+                rows.finish(g, y + h * D);
+                if (lse) lse[h] = rows.lse(g);
+            }
+        }
+    });
 }
 
 } // namespace

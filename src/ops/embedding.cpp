@@ -9,8 +9,8 @@ namespace cpu {
 
 // y_r = x[rows_r]
 template <class T> static void pick(T* y, const T* x, const int32_t* rows, int64_t R, int64_t C) {
-#pragma omp parallel for if (R * C > 1 << 14)
-    for (int64_t r = 0; r < R; ++r) std::memcpy(y + r * C, x + rows[r] * C, C * sizeof(T));
+    each_row(R, R * C > 1 << 14,
+             [&](int64_t r) { std::memcpy(y + r * C, x + rows[r] * C, C * sizeof(T)); });
 }
 
 template <class T> static void embedding_forward(Tensor y, Tensor w, Tensor ids) {
@@ -54,12 +54,11 @@ template <class T> static void scatter_rows(Tensor dx, Tensor dy, Tensor rows) {
     T* to = arg<T>(op, "dx", dx, {N, C});
     const T* from = arg<T>(op, "dy", dy, {R, C});
     const int32_t* row = arg<int32_t>(op, "rows", rows, {R});
-#pragma omp parallel for if (R * C > 1 << 14)
-    for (int64_t r = 0; r < R; ++r) {
+    each_row(R, R * C > 1 << 14, [&](int64_t r) {
         T* to_r = to + row[r] * C;
         const T* from_r = from + r * C;
         for (int64_t c = 0; c < C; ++c) to_r[c] += from_r[c];
-    }
+    });
 }
 
 // A thread owns some channels of every row, so that it never reads what another has moved.

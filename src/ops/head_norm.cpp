@@ -15,14 +15,13 @@ static void head_norm_forward(Tensor y, Tensor s, Tensor x, Tensor wq, Tensor wk
     const T* xp = arg<T>(op, "x", x, {N, (H + 2 * K) * D});
     const T* wqp = arg<T>(op, "wq", wq, {D});
     const T* wkp = arg<T>(op, "wk", wk, {D});
-#pragma omp parallel for if (N * width > 1 << 14)
-    for (int64_t n = 0; n < N; ++n) {
+    each_row(N, N * width > 1 << 14, [&](int64_t n) {
         const T* xn = xp + n * width;
         T* yn = yp + n * width;
         for (int64_t h = 0; h < heads; ++h)
             sp[n * heads + h] = norm_row(yn + h * D, xn + h * D, h < H ? wqp : wkp, D, T(eps));
         std::memcpy(yn + heads * D, xn + heads * D, K * D * sizeof(T)); // values
-    }
+    });
 }
 
 // dwq and dwk sum over rows: by chunks that do not depend on the number of threads, then in order.
@@ -41,8 +40,7 @@ static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tens
     const T* wkp = arg<T>(op, "wk", wk, {D});
     const int64_t rows = 64, chunks = (N + rows - 1) / rows;
     T* partial = static_cast<T*>(scratch(Slot::partial_sums, chunks * 2 * D * sizeof(T)));
-#pragma omp parallel for if (N * width > 1 << 14)
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    each_row(chunks, N * width > 1 << 14, [&](int64_t chunk) {
         T* dw_chunk = partial + chunk * 2 * D; // dwq, then dwk
         std::memset(dw_chunk, 0, 2 * D * sizeof(T));
         for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n) {
@@ -53,7 +51,7 @@ static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tens
                                   h < H ? wqp : wkp, sp[n * heads + h], D);
             for (int64_t i = heads * D; i < width; ++i) dxn[i] += dyn[i]; // values
         }
-    }
+    });
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
         for (int64_t d = 0; d < D; ++d) {
             dwqp[d] += partial[chunk * 2 * D + d];

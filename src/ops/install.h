@@ -4,6 +4,8 @@
 
 #include "ops/ops.h"
 
+#include <omp.h>
+
 namespace cpu {
 
 template <class T> void install_memory(Ops& ops);
@@ -35,6 +37,17 @@ template <class T>
 T* optional_arg(const char* op, const char* name, const Tensor& tensor,
                 std::initializer_list<int64_t> shape) {
     return tensor ? arg<T>(op, name, tensor, shape) : nullptr;
+}
+
+// Calls f(n) for rows n = 0 .. N-1; the threads share them if they are worth waking them for. There is no parallel
+// region for one thread: libgomp enters the kernel in each, whatever its team.
+template <class F> void each_row(int64_t N, bool worth_sharing, const F& f) {
+    if (!worth_sharing || omp_get_max_threads() == 1) {
+        for (int64_t n = 0; n < N; ++n) f(n);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) f(n);
 }
 
 // Scratch of the calling thread, 64-byte aligned. It only grows, so a step allocates nothing once

@@ -141,9 +141,9 @@ static void linear_forward(Tensor y, Tensor x, const Weight& w, Tensor bias) {
     check_weight<T, gemm_type>(op, w, O, C);
     forward<gemm_type>(yp, xp, w, N, O, C);
     if (!biasp) return;
-#pragma omp parallel for if (N * O > 1 << 14)
-    for (int64_t n = 0; n < N; ++n)
+    each_row(N, N * O > 1 << 14, [&](int64_t n) {
         for (int64_t o = 0; o < O; ++o) yp[n * O + o] += biasp[o];
+    });
 }
 
 template <class T, DType gemm_type>

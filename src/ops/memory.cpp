@@ -13,9 +13,9 @@ namespace cpu {
 // Calls f(first, bytes) for pieces of so many bytes. Each thread takes a contiguous part, the one that it also takes
 // of an op's rows; on a machine with several memory controllers the pages that are touched first spread so.
 template <class F> static void in_pieces(size_t bytes, const F& f) {
-    const size_t piece = 64 << 10;
-#pragma omp parallel for schedule(static) if (bytes > 4 * piece)
-    for (size_t at = 0; at < bytes; at += piece) f(at, std::min(piece, bytes - at));
+    const size_t piece = 64 << 10, pieces = (bytes + piece - 1) / piece;
+    each_row((int64_t)pieces, pieces > 4,
+             [&](int64_t i) { f(i * piece, std::min(piece, bytes - i * piece)); });
 }
 
 static void parallel_zero(void* memory, size_t bytes) {

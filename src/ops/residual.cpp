@@ -6,12 +6,13 @@ namespace cpu {
 
 template <class T> static void residual_forward(Tensor z, Tensor x, Tensor delta) {
     const char* op = "residual_forward";
-    int64_t N = x.shape[0], C = x.shape[1], size = N * C;
+    int64_t N = x.shape[0], C = x.shape[1];
     T* out = arg<T>(op, "z", z, {N, C});
     const T* a = arg<T>(op, "x", x, {N, C});
     const T* b = arg<T>(op, "delta", delta, {N, C});
-#pragma omp parallel for simd schedule(static) if (size > 1 << 14)
-    for (int64_t i = 0; i < size; ++i) out[i] = a[i] + b[i];
+    each_row(N, N * C > 1 << 14, [&](int64_t n) {
+        for (int64_t i = n * C; i < (n + 1) * C; ++i) out[i] = a[i] + b[i];
+    });
 }
 
 template <class T> static void add(Tensor dx, Tensor dy) {

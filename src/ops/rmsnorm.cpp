@@ -12,8 +12,8 @@ template <class T> static void rmsnorm_forward(Tensor y, Tensor s, Tensor x, Ten
     T* sp = arg<T>(op, "s", s, {N});
     const T* xp = arg<T>(op, "x", x, {N, C});
     const T* wp = arg<T>(op, "w", w, {C});
-#pragma omp parallel for if (N * C > 1 << 14)
-    for (int64_t n = 0; n < N; ++n) sp[n] = norm_row(yp + n * C, xp + n * C, wp, C, T(eps));
+    each_row(N, N * C > 1 << 14,
+             [&](int64_t n) { sp[n] = norm_row(yp + n * C, xp + n * C, wp, C, T(eps)); });
 }
 
 template <class T>
@@ -27,11 +27,10 @@ static void residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Ten
     const T* xp = arg<T>(op, "x", x, {N, C});
     const T* dp = arg<T>(op, "delta", delta, {N, C});
     const T* wp = arg<T>(op, "w", w, {C});
-#pragma omp parallel for if (N * C > 1 << 14)
-    for (int64_t n = 0; n < N; ++n) {
+    each_row(N, N * C > 1 << 14, [&](int64_t n) {
         for (int64_t i = n * C; i < (n + 1) * C; ++i) zp[i] = xp[i] + dp[i];
         sp[n] = norm_row(yp + n * C, zp + n * C, wp, C, T(eps));
-    }
+    });
 }
 
 // dw sums over rows: each chunk of 64 rows into a line of scratch, then the lines in order. Chunks do

@@ -14,8 +14,7 @@ static void rotate(const char* op, Tensor qkv, Tensor position, Tensor table, in
     const int32_t* at = arg<int32_t>(op, "position", position, {N});
     const T* angles = arg<T>(op, "table", table, {table.shape[0], D});
     CHECK(D % 2 == 0, "%s: a head's width must be even, not %lld", op, (long long)D);
-#pragma omp parallel for if (N * width > 1 << 14)
-    for (int64_t n = 0; n < N; ++n) {
+    each_row(N, N * width > 1 << 14, [&](int64_t n) {
         const T *cosine = angles + at[n] * D, *sine = cosine + half;
         for (int h = 0; h < H + K; ++h) {
             T *low = x + n * width + h * D, *high = low + half;
@@ -26,7 +25,7 @@ static void rotate(const char* op, Tensor qkv, Tensor position, Tensor table, in
                 high[i] = fma(b, c, a * s);
             }
         }
-    }
+    });
 }
 
 template <class T>

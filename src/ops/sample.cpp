@@ -181,8 +181,7 @@ static void sample(Tensor token, Tensor logp, Tensor entropy, Tensor logits, Ten
     const bool cuts =
         (options.top_k > 0 && options.top_k < V) || options.top_p < 1 || options.min_p > 0;
     const T inverse = greedy ? 1 : 1 / options.temperature;
-#pragma omp parallel for schedule(dynamic) if (B * V > 1 << 14)
-    for (int64_t b = 0; b < B; ++b) {
+    each_row(B, B * V > 1 << 14, [&](int64_t b) {
         T* zb = z + b * V;
         RowSoftmax<T> row = row_softmax(zb, V, inverse, entropy_b != nullptr);
         if (entropy_b) entropy_b[b] = row.entropy();
@@ -209,7 +208,7 @@ static void sample(Tensor token, Tensor logp, Tensor entropy, Tensor logits, Ten
         }
         token_b[b] = drawn;
         logp_b[b] = row.logp(zb[drawn] * inverse);
-    }
+    });
 }
 
 template <class T> void install_sample(Ops& ops) { ops.sample = sample<T>; }

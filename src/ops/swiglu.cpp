@@ -10,15 +10,14 @@ template <class T> static void swiglu_forward(Tensor y, Tensor gate_up) {
     int64_t N = y.shape[0], F = y.shape[1];
     T* yp = arg<T>(op, "y", y, {N, F});
     const T* xp = arg<T>(op, "gate_up", gate_up, {N, 2 * F});
-#pragma omp parallel for if (N * F > 1 << 12)
-    for (int64_t n = 0; n < N; ++n) {
+    each_row(N, N * F > 1 << 12, [&](int64_t n) {
         T* yn = yp + n * F;
         const T *gate = xp + n * 2 * F, *up = gate + F;
         for_vectors<T>(F, [&](int64_t f, int k) {
             Vec<T> g = load(gate + f, k), u = load(up + f, k);
             store(yn + f, g / (T(1) + exp(-g)) * u, k);
         });
-    }
+    });
 }
 
 // With sigma = 1 / (1 + exp(-g)):  silu'(g) = sigma (1 + g (1 - sigma)).
@@ -28,8 +27,7 @@ template <class T> static void swiglu_backward(Tensor dgate_up, Tensor dy, Tenso
     T* dxp = arg<T>(op, "dgate_up", dgate_up, {N, 2 * F});
     const T* dyp = arg<T>(op, "dy", dy, {N, F});
     const T* xp = arg<T>(op, "gate_up", gate_up, {N, 2 * F});
-#pragma omp parallel for if (N * F > 1 << 12)
-    for (int64_t n = 0; n < N; ++n) {
+    each_row(N, N * F > 1 << 12, [&](int64_t n) {
         T *dgate = dxp + n * 2 * F, *dup = dgate + F;
         const T *gate = xp + n * 2 * F, *up = gate + F, *dyn = dyp + n * F;
         for_vectors<T>(F, [&](int64_t f, int k) {
@@ -39,7 +37,7 @@ template <class T> static void swiglu_backward(Tensor dgate_up, Tensor dy, Tenso
             store<T>(dgate + f, fma(d * u, slope, load(dgate + f, k)), k);
             store<T>(dup + f, fma(d * g, sigma, load(dup + f, k)), k);
         });
-    }
+    });
 }
 
 template <class T> void install_swiglu(Ops& ops) {
