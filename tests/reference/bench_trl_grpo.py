@@ -4,7 +4,7 @@
     python tests/reference/bench_trl_grpo.py --tiny [...]
 
 A step: --prompts prompts x --group completions of exactly --new tokens (EOS barred), random rewards, one optimiser
-step of GRPO on all of them, no KL. --data: GSM8K questions as prompts, else random ids. --tiny: a Llama of 0.86 M
+step of GRPO on all of them, no KL. --data: GSM8K questions as prompts, else random ids. --tiny: a Llama of 0.84 M
 parameters made here, 32 prompts x 8 x 32 tokens. bf16: autocast on TRL's side (its `bf16=True`), compute.gemm=bf16 on
 ours; both keep f32 weights. Both print seconds of a step and the share that drawing took. Needs torch, transformers, trl.
 """
@@ -33,20 +33,21 @@ parser.add_argument("--prompts", type=int)
 parser.add_argument("--group", type=int, default=8)
 parser.add_argument("--new", type=int)
 parser.add_argument("--prompt-tokens", type=int, default=24, help="of a random prompt")
-parser.add_argument("--steps", type=int, default=3)
+parser.add_argument("--steps", type=int, help="default: 3, with --tiny 10")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--rlhf", default="build/rlhf")
 parser.add_argument("--peer-only", action="store_true")
 args = parser.parse_args()
 prompts = args.prompts or (32 if args.tiny else 4)
 new = args.new or (32 if args.tiny else 64)
+steps = args.steps or (10 if args.tiny else 3)
 
 torch.set_num_threads(args.threads)
 torch.manual_seed(1)
 
 
 def tiny_model(directory):
-    """A Llama of 0.86 M parameters with a vocabulary of 256 words, as a Hugging Face directory."""
+    """A Llama of 0.84 M parameters with a vocabulary of 256 words, as a Hugging Face directory."""
     config = LlamaConfig(vocab_size=256, hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
                          num_key_value_heads=4, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1)
     model = LlamaForCausalLM(config)
@@ -107,7 +108,7 @@ def random_reward(completions, **_):
 clock = Clock()
 config = GRPOConfig(
     output_dir=tempfile.mkdtemp(), per_device_train_batch_size=prompts * args.group, num_generations=args.group, max_completion_length=new,
-    generation_kwargs={"min_new_tokens": new}, temperature=1.0, beta=0.0, learning_rate=1e-6, max_steps=args.steps + 1, logging_steps=100,
+    generation_kwargs={"min_new_tokens": new}, temperature=1.0, beta=0.0, learning_rate=1e-6, max_steps=steps + 1, logging_steps=100,
     save_strategy="no", report_to=[], use_cpu=True, bf16=args.dtype == "bf16", gradient_checkpointing=False, loss_type="grpo",
     model_init_kwargs={"dtype": "float32"}, disable_tqdm=True, dataloader_pin_memory=False)
 trainer = TimedTrainer(model=directory, args=config, processing_class=tokenizer, reward_funcs=random_reward,
@@ -124,7 +125,7 @@ if not args.peer_only:
         os.remove(os.path.join(directory, "tokenizer.json"))
     data = common.write_rows([{"prompt_ids": p, "completion_ids": [p[0]] * new} for p in ids])
     ours = json.loads(common.rlhf(args.rlhf, "bench", "rl", f"model.path={directory}", f"data.train={data}", f"bench.batch={prompts * args.group}",
-                                  f"bench.group={args.group}", f"bench.new_tokens={new}", f"bench.repeats={args.steps}", f"train.tokens_per_micro_batch={sum(len(p) + args.group * new for p in ids)}",
+                                  f"bench.group={args.group}", f"bench.new_tokens={new}", f"bench.repeats={steps}", f"train.tokens_per_micro_batch={sum(len(p) + args.group * new for p in ids)}",
                                   f"compute.gemm={args.dtype}", f"compute.threads={args.threads}", "format=json"))
     print(f"rlhf {args.dtype}: {ours['step_seconds']:.2f} s a step, drawing {ours['generate_seconds']:.2f} s, training {ours['train_seconds']:.2f} s, "
           f"{100 * ours['gemm_peak_share']:.0f} % of the GEMM peak")
