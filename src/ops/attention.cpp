@@ -36,6 +36,8 @@ struct Task {
     // others are seen by no other task
     int kept = 0;
     int64_t sums = 0;
+
+    int rows_of(const Sequence& s) const { return siblings > 1 ? s.rows : rows; }
 };
 
 // The batch as read from `ragged`, and the tasks. Kept between calls so that its vectors only grow.
@@ -362,8 +364,7 @@ void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, 
     auto for_rows = [&](const auto& f) {
         for (int c = 0; c < task.siblings; ++c) {
             const Sequence& s = plan.sequences[task.sequence + c];
-            const int count = task.siblings > 1 ? s.rows : task.rows;
-            for (int i = task.first; i < task.first + count; ++i)
+            for (int i = task.first; i < task.first + task.rows_of(s); ++i)
                 for (int g = 0; g < group; ++g) f(plan.row(s, i), task.head * group + g, s, i);
         }
     };
@@ -402,7 +403,7 @@ void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, 
     for_keys(plan.sequences[task.sequence], 0, plan.sequences[task.sequence].shared, rows);
     for (int c = 0, at = 0; c < task.siblings; ++c) {
         const Sequence& s = plan.sequences[task.sequence + c];
-        const int count = (task.siblings > 1 ? s.rows : task.rows) * group;
+        const int count = task.rows_of(s) * group;
         if (count > 0) for_keys(s, s.shared, rows.limit[at + count - 1], rows.part(at, count));
         at += count;
     }

@@ -6,7 +6,6 @@
 #include "ops/row_math.h"
 
 #include <cstdlib>
-#include <omp.h>
 #include <vector>
 
 namespace cpu {

@@ -1,5 +1,6 @@
 #include "ops/timed.h"
 
+#include "base/clock.h"
 #include "testing.h"
 
 #include <cstddef>
@@ -31,6 +32,22 @@ TEST(TimedOps, SameResultTimeInItsPart) {
     EXPECT_NEAR(parts, seconds(), 1e-12);
     reset_op_records();
     EXPECT_EQ(seconds(), 0);
+}
+
+// Threads that call ops side by side: every call counts, and their time is the time that passed.
+TEST(TimedOps, CallsSideBySide) {
+    const Ops& timed = timed_ops(cpu_ops(DType::f64));
+    reset_op_records();
+    TestTensor x[] = {zeros({400, 400}), zeros({400, 400})};
+    const double start = now();
+#pragma omp parallel for num_threads(2)
+    for (int t = 0; t < 2; ++t)
+        for (int i = 0; i < 20; ++i) timed.add(x[t], x[t]);
+    const double passed = now() - start;
+    ASSERT_EQ(op_records().size(), 1u);
+    EXPECT_EQ(op_records()[0].calls, 40);
+    EXPECT_GT(seconds(), 0);
+    EXPECT_LE(seconds(), passed);
 }
 
 // The work of calls, counted by hand, and the least time that it takes on a machine of these limits.

@@ -140,3 +140,21 @@ TEST(Generate, BadPromptsAreNamed) {
     EXPECT_THROW(generate(*model, {std::vector<int32_t>(256, 3)}, {}), Error);
     EXPECT_THROW(generate(*model, {{1, 37}}, {}), Error); // outside the vocabulary
 }
+
+// Threads that go through the layers apart: an error of one reaches the caller.
+TEST(Generate, AnErrorInAThreadsShareIsThrown) {
+    auto model = tiny_model(tiny_config(), {}, true);
+    Ops broken = *model->ops;
+    broken.decode_attention = [](Tensor, Tensor, Tensor, const KvCache&, Tensor, Tensor, int, int,
+                                 double) { fail("broken on purpose"); };
+    model->ops = &broken;
+    SampleConfig sample = some_sampling();
+    sample.batch = 64, sample.min_new_tokens = sample.max_new_tokens = 2; // one step, all rows
+    std::string message;
+    try {
+        generate(*model, some_prompts(model->config.V), sample);
+    } catch (const Error& error) {
+        message = error.what();
+    }
+    EXPECT_EQ(message, "broken on purpose");
+}
