@@ -1,6 +1,7 @@
 // rlhf <command> [config.json] [key.path=value ...]
 
 #include "app/commands.h"
+#include "app/spin.h"
 
 #include <cstdio>
 #include <cstring>
@@ -105,6 +106,7 @@ static int run(int argc, char** argv) {
 }
 
 int main(int argc, char** argv) {
+    bound_spinning(argv);
     try {
         return run(argc, argv);
     } catch (const Error& error) {
