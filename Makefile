@@ -20,13 +20,13 @@ CXXFLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-restrict)
 LDLIBS += -fopenmp -ldnnl -lpcre2-8 -lutf8proc
 JOBS ?= $(shell nproc)
 
-SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp))
-TESTS := $(filter-out tests/cuda/% tests/cuda_on_cpu/%,$(wildcard tests/*.cpp tests/*/*_test.cpp))
+SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp src/app/*/*.cpp))
+TESTS := $(filter-out tests/cuda/% tests/cuda_on_cpu/%,$(wildcard tests/*.cpp tests/*/*_test.cpp tests/app/*/*_test.cpp))
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 OBJECTS := $(SOURCES:%.cpp=$(BUILD)/%.o)
 TEST_OBJECTS := $(TESTS:%.cpp=$(BUILD)/%.o)
-FORMATTED := $(wildcard src/*/*.h src/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu tests/*.h tests/*.cpp \
-	tests/*/*.h tests/*/*.cpp tests/*/include/*.h)
+FORMATTED := $(wildcard src/*/*.h src/*/*.cpp src/*/*/*.h src/*/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu \
+	tests/*.h tests/*.cpp tests/*/*.h tests/*/*.cpp tests/*/*/*.h tests/*/*/*.cpp)
 PACKAGES := g++ make libdnnl-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev
 PACKAGES += $(if $(CUDA),libopenmpi-dev openmpi-bin)
 

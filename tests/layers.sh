@@ -1,6 +1,7 @@
 #!/bin/bash
 # The include rule: a folder of src/ includes only itself and what it stands on.
-#   base <- ops <- model <- train <- {rollout, credit, rl} <- report <- app;  task, text <- base;  dist <- train
+#   base <- {ops, format} <- model <- train <- {rollout, credit, rl, dist} <- app
+#   base <- {text, task, report} <- app
 # and nothing includes cuda/.
 cd "$(dirname "$0")/.." || exit 1
 declare -A may=(
@@ -8,17 +9,18 @@ declare -A may=(
     [ops]="base ops"
     [text]="base text"
     [task]="base task"
-    [model]="base ops model"
+    [format]="base format"
+    [model]="base ops format model"
     [train]="base ops model train"
     [dist]="base ops model train dist"
     [rollout]="base ops model train rollout"
     [credit]="base ops model train credit"
     [rl]="base ops model train rl"
     [report]="base report"
-    [app]="base ops text task model train dist rollout credit rl report app"
+    [app]="base ops text task format model train dist rollout credit rl report app"
 )
 bad=0 count=0
-for file in src/*/*.h src/*/*.cpp; do
+for file in $(find src -name '*.h' -o -name '*.cpp' | sort); do
     folder=${file#src/} folder=${folder%%/*} count=$((count + 1))
     [ -n "${may[$folder]}" ] || { echo "layers: src/$folder is not in tests/layers.sh"; exit 1; }
     while IFS=: read -r line path; do

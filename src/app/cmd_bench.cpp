@@ -11,7 +11,7 @@
 // With bench.card=H100 nothing is computed: the same commands go through ops that only count their work, and
 // every second printed is the least that the card's data sheet allows, as if each op reached its limit.
 
-#include "app/bench.h"
+#include "app/bench/bench.h"
 #include "app/commands.h"
 #include "base/rng.h"
 #include "model/hf.h"

@@ -1,7 +1,7 @@
 // rlhf check grad|parity: the binary proves itself, on the machine it runs on. Exit status 2 if a check
 // fails.
 
-#include "app/check.h"
+#include "app/check/check.h"
 #include "app/commands.h"
 
 static int cmd_check(const Args& args) {

@@ -3,7 +3,7 @@
 // and on which tokens most. A report, for the eye; `loss` writes numbers for programs.
 
 #include "app/commands.h"
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 #include "base/file.h"
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 // model's run: its scores of held-out pairs.
 
 #include "app/commands.h"
-#include "app/explain_pairs.h"
-#include "app/explain_step.h"
+#include "app/explain/pairs.h"
+#include "app/explain/step.h"
 #include "base/file.h"
 
 #include <cstdio>

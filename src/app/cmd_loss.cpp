@@ -2,7 +2,7 @@
 // completion; standard error ends in one JSON object with the loss.
 
 #include "app/commands.h"
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 #include "base/file.h"
 #include "rl/doctor.h"
 

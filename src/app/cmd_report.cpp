@@ -1,9 +1,9 @@
 // rlhf report RUN [out=F]: the run on one page, RUN/report.html.
 
 #include "app/commands.h"
-#include "app/explain_pairs.h"
-#include "app/explain_step.h"
-#include "app/stored_run.h"
+#include "app/explain/pairs.h"
+#include "app/explain/step.h"
+#include "app/explain/stored_run.h"
 #include "base/file.h"
 #include "report/report.h"
 #include "rl/doctor.h"

@@ -1,6 +1,6 @@
 #include "app/comparison.h"
 
-#include "app/stored_run.h"
+#include "app/explain/stored_run.h"
 #include "base/file.h"
 
 #include <algorithm>

@@ -6,49 +6,34 @@
 #include <cstdio>
 #include <cstring>
 
-extern const Command help_command;
-extern const Command bench_command;
-extern const Command check_command;
-extern const Command convert_command;
-extern const Command diff_command;
-extern const Command eval_command;
-extern const Command info_command;
-extern const Command explain_command;
-extern const Command loss_command;
-extern const Command report_command;
-extern const Command tokenize_command;
-extern const Command sft_command;
-extern const Command pairs_command;
-extern const Command reward_command;
-extern const Command rl_command;
-extern const Command generate_command;
-extern const Command logprob_command;
-extern const Command score_command;
-extern const Command reproduce_command;
+// Every command, in the order of the help page: ROW(NAME) is NAME_command of cmd_NAME.cpp.
+// clang-format off
+#define EACH_COMMAND(ROW) \
+    ROW(help) \
+    ROW(info) \
+    ROW(convert) \
+    ROW(tokenize) \
+    ROW(logprob) \
+    ROW(generate) \
+    ROW(sft) \
+    ROW(pairs) \
+    ROW(reward) \
+    ROW(score) \
+    ROW(rl) \
+    ROW(eval) \
+    ROW(loss) \
+    ROW(diff) \
+    ROW(report) \
+    ROW(explain) \
+    ROW(reproduce) \
+    ROW(check) \
+    ROW(bench)
+// clang-format on
 
-static const Command* const commands[] = {
-    // clang-format off
-    &help_command,
-    &info_command,
-    &convert_command,
-    &tokenize_command,
-    &logprob_command,
-    &generate_command,
-    &sft_command,
-    &pairs_command,
-    &reward_command,
-    &score_command,
-    &rl_command,
-    &eval_command,
-    &loss_command,
-    &diff_command,
-    &report_command,
-    &explain_command,
-    &reproduce_command,
-    &check_command,
-    &bench_command,
-    // clang-format on
-};
+#define DECLARED(name) extern const Command name##_command;
+EACH_COMMAND(DECLARED)
+#define ADDRESS(name) &name##_command,
+static const Command* const commands[] = {EACH_COMMAND(ADDRESS)};
 
 static void print_usage(FILE* out) {
     std::fprintf(out, "rlhf <command> [config.json] [key.path=value ...]\n\n");
@@ -70,7 +55,10 @@ static const Command* find_command(const std::string& name) {
 }
 
 static int cmd_help(const Args& args) {
-    if (args.config_path.empty()) return print_usage(stdout), 0;
+    if (args.config_path.empty()) {
+        print_usage(stdout);
+        return 0;
+    }
     const Command* row = find_command(args.config_path);
     if (!row) unknown_command(args.config_path);
     Fields fields;
@@ -83,7 +71,10 @@ const Command help_command = {"help", "this page, or every field of a command: h
                               cmd_help, nullptr};
 
 static int run(int argc, char** argv) {
-    if (argc < 2) return print_usage(stderr), 1;
+    if (argc < 2) {
+        print_usage(stderr);
+        return 1;
+    }
     std::string name = argv[1];
     if (name == "-h" || name == "--help") name = "help";
     const Command* row = find_command(name);

@@ -2,9 +2,9 @@
 // A GGUF file of the Llama, Qwen2 or Qwen3 architecture as a Hugging Face model: configuration, weights
 // under Hugging Face's names, and the tokenizer's files.
 
+#include "format/gguf.h"
+#include "format/safetensors.h"
 #include "model/config.h"
-#include "model/gguf.h"
-#include "model/safetensors.h"
 
 ModelConfig gguf_model_config(const GgufContents& gguf, const std::string& where);
 

@@ -1,9 +1,9 @@
 #include "model/hf.h"
 
 #include "base/file.h"
+#include "format/safetensors.h"
 #include "model/gguf_model.h"
 #include "model/hf_config.h"
-#include "model/safetensors.h"
 
 #include <algorithm>
 #include <set>

@@ -1,6 +1,6 @@
 // Any bytes as a safetensors file: an Error or tensors whose every value can be read, never a fault.
 
-#include "model/safetensors.h"
+#include "format/safetensors.h"
 
 #include <algorithm>
 

@@ -3,9 +3,9 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/json.h"
+#include "format/safetensors.h"
 #include "model/hf.h"
 #include "model/hf_config.h"
-#include "model/safetensors.h"
 #include "testing.h"
 
 #include <cstring>

@@ -1,7 +1,7 @@
 // Every loss against PyTorch autograd and TRL (tests/reference/make_golden_rl.py), through the same path as
 // `rlhf loss`: a configuration, stored rows, a preset that fills what the configuration leaves open.
 
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 #include "credit/dpo.h"
 #include "testing.h"
 

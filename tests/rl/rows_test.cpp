@@ -1,6 +1,6 @@
 // Stored rollouts and the configuration of an algorithm: what is missing or wrong is named.
 
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 #include "base/file.h"
 #include "testing.h"
 

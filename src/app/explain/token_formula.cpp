@@ -1,4 +1,4 @@
-#include "app/token_formula.h"
+#include "app/explain/token_formula.h"
 
 #include "rl/kl.h"
 #include "rl/policy_terms.h"

@@ -1,4 +1,4 @@
-#include "app/bench.h"
+#include "app/bench/bench.h"
 
 #include "app/cards.h"
 #include "base/clock.h"

@@ -1,8 +1,8 @@
 // The formula that a page shows says what the loss computes.
 
-#include "app/token_formula.h"
+#include "app/explain/token_formula.h"
 
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 #include "testing.h"
 
 TEST(TokenFormula, GivesTheGradientOfEveryAlgorithm) {

@@ -1,7 +1,7 @@
 #pragma once
 // What `report` and `explain` share: a run directory read back.
 
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 #include "text/tokenizer.h"
 
 struct StoredRun {

@@ -3,7 +3,7 @@
 // of bench.repeats measurements, beside those of a large copy. With few tokens arrays stay in a cache and the
 // share exceeds 100 %: on a GPU take N so large that N C is well above its 50 MB.
 
-#include "app/bench.h"
+#include "app/bench/bench.h"
 #include "base/clock.h"
 #include "base/rng.h"
 

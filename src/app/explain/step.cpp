@@ -1,6 +1,6 @@
-#include "app/explain_step.h"
+#include "app/explain/step.h"
 
-#include "app/token_formula.h"
+#include "app/explain/token_formula.h"
 
 #include <algorithm>
 #include <cmath>

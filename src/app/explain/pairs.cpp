@@ -1,4 +1,4 @@
-#include "app/explain_pairs.h"
+#include "app/explain/pairs.h"
 
 #include "app/inputs.h"
 #include "app/reward_data.h"

@@ -1,7 +1,7 @@
 // Every kind of reward model, with each of its heads, through a whole tiny network: the objective of a step of
 // three pairs, shared prompts and micro-batches as in training, by every parameter.
 
-#include "app/check.h"
+#include "app/check/check.h"
 #include "credit/reward_loss.h"
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "app/stored_run.h"
+#include "app/explain/stored_run.h"
 
 #include "base/file.h"
 #include "model/hf.h"

@@ -1,7 +1,7 @@
 // Every loss of src/rl against central differences by each logp, value and entropy, on random rollouts: five
 // prompts of one to four completions, the policy 0.3 nats away from logp_old, so that clips are reached.
 
-#include "app/check.h"
+#include "app/check/check.h"
 #include "base/rng.h"
 #include "credit/dpo.h"
 #include "rl/advantage.h"

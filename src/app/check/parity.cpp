@@ -12,7 +12,7 @@
 //   cuda vs CPU                    log-probabilities, and the step's gradient
 //   again                          the gradient a second time: the same bits
 
-#include "app/check.h"
+#include "app/check/check.h"
 #include "base/rng.h"
 #include "model/hf.h"
 #include "rollout/generate.h"

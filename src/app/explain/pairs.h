@@ -2,7 +2,7 @@
 // explain of a reward model's run: held-out pairs, chosen and rejected side by side, every token coloured by
 // its score on one scale for the whole page.
 
-#include "app/stored_run.h"
+#include "app/explain/stored_run.h"
 #include "report/explain.h"
 
 // The first `pairs` of the run's data.eval (of data.train where there is none), scored by its newest checkpoint.

@@ -1,4 +1,4 @@
-#include "app/stored_update.h"
+#include "app/explain/stored_update.h"
 
 #include "rl/advantage.h"
 #include "rl/metrics.h"

@@ -1,7 +1,7 @@
 #pragma once
 // What each token of a step's completions was given, from the stored rollouts of a run.
 
-#include "app/stored_run.h"
+#include "app/explain/stored_run.h"
 #include "report/explain.h"
 
 // prompt_id -1: prompts until `tokens` of their completions are on the page. colour: the quantity that is shown

@@ -1,7 +1,7 @@
 // The safetensors format: shards, rounding, and every way in which a file can be broken.
 
 #include "base/json.h"
-#include "model/safetensors.h"
+#include "format/safetensors.h"
 #include "testing.h"
 
 #include <csignal>

@@ -1,5 +1,5 @@
-// rlhf check grad: every op that has a backward, every loss (check_losses.cpp), whole models of every family,
-// and every reward model (check_rewards.cpp), against central differences in f64.
+// rlhf check grad: every op that has a backward, every loss (losses.cpp), whole models of every family,
+// and every reward model (rewards.cpp), against central differences in f64.
 //
 // For an op with outputs y, the loss is <y, dy> with a random dy, so that dLoss/dy = dy. The gradient of
 // an input x is compared along random directions u:  d(h) = (loss(x + h u) - loss(x - h u)) / 2h  with
@@ -7,7 +7,7 @@
 // need. With h = 1e-5 a right gradient shows an error near 1e-10, one that is wrong by a factor of 1.001
 // in one term about 1e-3.
 
-#include "app/check.h"
+#include "app/check/check.h"
 #include "base/rng.h"
 #include "train/step.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 // What the measurements of rlhf bench share: the configuration, the machine with its limits, rows, the FLOP
-// count, the measured GEMM peak and the report. The measurements are cmd_bench.cpp's and bench_ops.cpp's.
+// count, the measured GEMM peak and the report. The measurements are cmd_bench.cpp's and ops.cpp's.
 
 #include "app/inputs.h"
 #include "ops/timed.h"
@@ -108,4 +108,4 @@ void add_ops(Json& report, const Machine& machine, const std::vector<OpRecord>& 
              double total, double runs);
 void print_report(const BenchConfig& config, const Json& report, const std::string& formula);
 
-int bench_ops(const BenchConfig& config); // bench_ops.cpp
+int bench_ops(const BenchConfig& config); // ops.cpp
