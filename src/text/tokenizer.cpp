@@ -247,21 +247,25 @@ std::vector<int32_t> Tokenizer::encode(const std::string& text, bool special_tok
     return ids;
 }
 
-std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special) const {
+std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special,
+                              std::vector<size_t>* begins) const {
     std::string text, bytes;
+    std::vector<size_t> raw(ids.size(), std::string::npos); // where each token begins in `text`
     bool first = true;
-    for (int32_t id : ids) {
-        auto token = parts->token_by_id.find(id);
+    for (size_t i = 0; i < ids.size(); ++i) {
+        auto token = parts->token_by_id.find(ids[i]);
         if (token == parts->token_by_id.end()) continue;
-        if (skip_special && parts->special_by_id.count(id)) continue;
-        if (!parts->byte_level_decoder)
-            text += (first ? "" : " ") + token->second;
-        else if (alphabet_to_bytes(token->second, bytes))
+        if (skip_special && parts->special_by_id.count(ids[i])) continue;
+        if (!parts->byte_level_decoder && !first) text += " ";
+        const size_t before = text.size();
+        if (parts->byte_level_decoder && alphabet_to_bytes(token->second, bytes))
             text += bytes;
         else
             text += token->second; // an added token with characters of its own
+        if (text.size() > before) raw[i] = before;
         first = false;
     }
+    if (begins) *begins = positions_in_valid_utf8(text, raw);
     return valid_utf8(text);
 }
 

@@ -18,8 +18,10 @@ struct Tokenizer {
     // UTF-8 is read as U+FFFD. `begins`: for each id the byte of `text` where its token begins.
     std::vector<int32_t> encode(const std::string& text, bool special_tokens,
                                 std::vector<size_t>* begins = nullptr) const;
-    // Ids without a token are passed over. Bytes that are not UTF-8 become U+FFFD.
-    std::string decode(const std::vector<int32_t>& ids, bool skip_special) const;
+    // Ids without a token are passed over. Bytes that are not UTF-8 become U+FFFD. `begins`: for each id
+    // the byte of the result where its token begins; npos for one that adds nothing to it.
+    std::string decode(const std::vector<int32_t>& ids, bool skip_special,
+                       std::vector<size_t>* begins = nullptr) const;
     int vocabulary() const;                    // largest id + 1
     int id_of(const std::string& token) const; // -1: no such token
     std::string token_of(int32_t id) const;    // as in tokenizer.json; "" for an id without a token

@@ -110,6 +110,24 @@ std::string valid_utf8(std::string_view bytes) {
     return text;
 }
 
+std::vector<size_t> positions_in_valid_utf8(std::string_view bytes, std::vector<size_t> positions) {
+    size_t at = 0, shift = 0, next = 0; // a U+FFFD has 3 bytes, an ill-formed piece 1 to 3
+    while (at < bytes.size()) {
+        size_t begin = at;
+        const bool well_formed = next_code_point(bytes, at) >= 0;
+        for (; next < positions.size(); ++next) {
+            size_t& position = positions[next];
+            if (position == std::string::npos) continue;
+            if (position >= at) break;
+            position = (well_formed ? position : begin) + shift;
+        }
+        if (!well_formed) shift += 3 - (at - begin);
+    }
+    for (; next < positions.size(); ++next)
+        if (positions[next] != std::string::npos) positions[next] += shift;
+    return positions;
+}
+
 bool is_white_space(int32_t c) {
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||

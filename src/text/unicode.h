@@ -15,6 +15,9 @@ void append_utf8(std::string& text, int32_t code_point);
 
 // The text itself, with U+FFFD in the place of every ill-formed piece, as Rust's from_utf8_lossy.
 std::string valid_utf8(std::string_view bytes);
+// Where bytes stand in valid_utf8(bytes), ascending; a byte of an ill-formed piece is at its U+FFFD, and
+// npos stays npos.
+std::vector<size_t> positions_in_valid_utf8(std::string_view bytes, std::vector<size_t> positions);
 
 bool is_white_space(int32_t code_point); // property White_Space
 bool is_number(int32_t code_point);      // general category N

@@ -94,6 +94,24 @@ TEST(Tokenizer, SpecialTokensAreAddedAndSkippedOnRequest) {
     EXPECT_EQ(tokenizer->decode({1 << 20}, false), "");
 }
 
+TEST(Tokenizer, DecodingSaysWhereTokensBegin) {
+    auto tokenizer = Tokenizer::load(golden + "llama3");
+    std::string text = "A \u4e66\U0001f642, 12.\n\nB", decoded;
+    std::vector<size_t> begins, encoded;
+    auto ids = tokenizer->encode(text, false, &encoded);
+    EXPECT_EQ(tokenizer->decode(ids, true, &begins), text);
+    EXPECT_EQ(begins, encoded);
+    ids.insert(ids.begin() + 1, tokenizer->id_of("<|eot_id|>"));
+    tokenizer->decode(ids, true, &begins);
+    EXPECT_EQ(begins[1], std::string::npos); // adds nothing to the text
+    EXPECT_EQ(begins[2], encoded[1]);
+    // A byte that is no UTF-8 becomes three, and what stands behind it moves.
+    tokenizer = Tokenizer::load(golden + "smollm2");
+    int piece = tokenizer->id_of("Ã"), a = tokenizer->id_of("a");
+    EXPECT_EQ(tokenizer->decode({a, piece, piece, a}, false, &begins), "a\uFFFD\uFFFDa");
+    EXPECT_EQ(begins, (std::vector<size_t>{0, 1, 4, 7}));
+}
+
 TEST(Tokenizer, IllFormedBytesAreReplaced) {
     auto tokenizer = Tokenizer::load(golden + "smollm2");
     EXPECT_EQ(tokenizer->encode("a\xFF\xE2\x82z", false),
