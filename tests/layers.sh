@@ -1,7 +1,7 @@
 #!/bin/bash
 # The include rule: a folder of src/ includes only itself and what it stands on.
-#   base <- {ops, format} <- model <- train <- {rollout, credit, rl, dist} <- app
-#   base <- {text, task, report} <- app
+#   base <- {ops, format} <- model <- train <- {rollout, reward, rl, dist} <- app
+#   base <- {credit, text, task, report} <- app;  credit <- reward
 # and nothing includes cuda/.
 cd "$(dirname "$0")/.." || exit 1
 declare -A may=(
@@ -14,10 +14,11 @@ declare -A may=(
     [train]="base ops model train"
     [dist]="base ops model train dist"
     [rollout]="base ops model train rollout"
-    [credit]="base ops model train credit"
+    [credit]="base credit"
+    [reward]="base ops model train credit reward"
     [rl]="base ops model train rl"
     [report]="base report"
-    [app]="base ops text task format model train dist rollout credit rl report app"
+    [app]="base ops text task format model train dist rollout credit reward rl report app"
 )
 bad=0 count=0
 for file in $(find src -name '*.h' -o -name '*.cpp' | sort); do

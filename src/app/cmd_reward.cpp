@@ -6,6 +6,7 @@
 #include "app/train_loop.h"
 #include "base/rng.h"
 #include "model/hf.h"
+#include "model/same_tokenizer.h"
 #include "train/order.h"
 
 #include <cmath>

@@ -54,7 +54,7 @@ void store_rollouts(Run& run, int64_t step, const Batch& batch, const Plan& plan
         put_plan(row, batch.numbers, plan, i);
         row["correct"] = batch.checker[i] > 0;
         for (const Channel& channel : batch.channels) // as the sources gave them
-            row["scores"][channel.name] = channel.per_token
+            row["scores"][channel.name] = channel.level == Level::token
                                               ? json_list(channel.values, batch.numbers, i)
                                               : Json(channel.values[i]);
         out.write(dump_row(row) + "\n");

@@ -7,6 +7,7 @@
 #include "app/score_report.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "credit/channel.h"
 #include "model/hf.h"
 
 #include <cstdio>
@@ -34,7 +35,7 @@ struct ScoreSettings { // score.*
                  "how token scores make an answer's; auto: last for a sequence-classification "
                  "head, the sum of log-ratios, else the mean");
         v.field("beta", beta, 0, 1e6,
-                "calibration: p = sigma(beta gap); 0: 0.2 for qrm, 0.1 for dpo_rm, else 1");
+                "calibration: p = sigma(beta gap); 0: that of the kind's training, else 1");
         v.field("problems", problems, 1, 1e9,
                 "without data.path: worked answers of so many held-out problems of the task, with "
                 "the task's faults planted in them");
@@ -189,7 +190,8 @@ static int score(ScoreConfig& config, const Args&) {
     out.commit();
     if (std::string told = data.told(); !told.empty()) progress.message(told);
     double beta = config.score.beta;
-    if (beta == 0) beta = reward->kind == "qrm" ? 0.2 : reward->kind == "dpo_rm" ? 0.1 : 1;
+    if (const RewardKind* kind = find_reward_kind(reward->kind); beta == 0)
+        beta = kind ? kind->beta : 1;
     Json report = score_report(scored, data.paired(), beta);
     std::string text = config.format == "json" ? dump_row(report) + "\n" : score_text(report);
     std::fprintf(stderr, "%s", text.c_str());

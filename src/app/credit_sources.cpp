@@ -1,45 +1,68 @@
 #include "app/credit_sources.h"
 
 #include "model/hf.h"
+#include "model/same_tokenizer.h"
 
 #include <algorithm>
-#include <cmath>
+
+// The completion's tokens as targets; a prompt goes through the network once for all completions of its group.
+static std::vector<TrainSequence> sequences_of(const std::vector<ScoredText>& texts) {
+    std::vector<TrainSequence> sequences;
+    for (const ScoredText& text : texts) {
+        TrainSequence& sequence = sequences.emplace_back();
+        sequence.ids = text.ids;
+        for (int t = text.first; t < (int)text.ids.size(); ++t) sequence.target.push_back(t);
+        sequence.prompt = text.group;
+        sequence.shared = text.first - 1;
+    }
+    return sequences;
+}
+
+static std::shared_ptr<RewardModel> load_source(const SourceConfig& source, const std::string& path,
+                                                const std::string& reference,
+                                                const std::string& policy,
+                                                const ComputeConfig& compute, int budget) {
+    check_same_tokenizer(policy, path);
+    std::shared_ptr<RewardModel> model = load_reward_model(path, reference, compute, budget);
+    const std::string& name = source.source;
+    if (source.row().asks == Source::Asks::policy) return model;
+    CHECK(model->head != ScoreHead::log_prob,
+          "credit source \"%s\": %s is a plain language model without a reward head; train one "
+          "with rlhf reward, or use source \"self\" for its log-probabilities",
+          name.c_str(), path.c_str());
+    CHECK(model->kind.empty() || model->kind == name || model->kind == name + "_pointwise",
+          "credit source \"%s\": %s was trained as \"%s\"; name it so", name.c_str(), path.c_str(),
+          model->kind.c_str());
+    return model;
+}
 
 CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs& inputs_,
                              const std::string& policy, const std::string& start,
                              const ComputeConfig& compute, int tokens_per_micro_batch)
     : config(read_sources(credit)), task(task_), inputs(inputs_) {
-    std::map<std::pair<std::string, std::string>, std::shared_ptr<RewardModel>> loaded;
-    for (SourceConfig& source : config) {
-        CHECK(source.source != "oracle" || task.verify_steps,
-              "credit source \"oracle\" needs a task that can check its steps; %s cannot",
+    std::map<std::pair<std::string, std::string>, std::shared_ptr<const Scorer>> known;
+    for (const SourceConfig& source : config) {
+        const Source& row = source.row();
+        CHECK(!row.checks_steps || task.verify_steps,
+              "credit source \"%s\" needs a task that can check its steps; %s cannot", row.name,
               task.name.c_str());
-        if (!source.uses_model()) {
-            model.push_back(nullptr);
+        if (row.asks == Source::Asks::nobody) {
+            scorers.push_back(nullptr);
             continue;
         }
-        const bool log_ratio = source.source == "dpo_rm" || source.source == "implicit_prm";
-        const std::string path = model_directory(
-            source.model.empty() ? start : source.model); // self: no model of its own
+        const std::string path = model_directory(source.model.empty() ? start : source.model);
         std::string reference;
-        if (log_ratio)
+        if (row.log_ratio)
             reference = source.reference.empty() ? start : model_directory(source.reference);
-        std::shared_ptr<RewardModel>& known = loaded[{path, reference}];
-        if (!known) {
-            check_same_tokenizer(policy, path);
-            known = load_reward_model(path, reference, compute, tokens_per_micro_batch);
+        std::shared_ptr<const Scorer>& scorer = known[{path, reference}];
+        if (!scorer) {
+            auto model =
+                load_source(source, path, reference, policy, compute, tokens_per_micro_batch);
+            scorer = std::make_shared<Scorer>([model](const std::vector<ScoredText>& texts) {
+                return token_scores(*model, sequences_of(texts));
+            });
         }
-        const bool vocabulary = known->head == ScoreHead::log_prob;
-        CHECK(!vocabulary || source.source == "self",
-              "credit source \"%s\": %s is a plain language model without a reward head; train one "
-              "with rlhf "
-              "reward, or use source \"self\" for its log-probabilities",
-              source.source.c_str(), path.c_str());
-        CHECK(known->kind.empty() || source.source == "self" || known->kind == source.source ||
-                  known->kind == source.source + "_pointwise",
-              "credit source \"%s\": %s was trained as \"%s\"; name it so", source.source.c_str(),
-              path.c_str(), known->kind.c_str());
-        model.push_back(known);
+        scorers.push_back(scorer);
     }
 }
 
@@ -55,67 +78,35 @@ bool CreditSources::to_reward() const {
 
 // Where a completion's steps end, by the task, or a step per line of its text. A token belongs to the step of
 // its first character, so a line end belongs to the step before it.
-static std::vector<int> step_ends(const CreditSources& sources, const Problem& problem,
-                                  const std::vector<int32_t>& completion) {
-    std::vector<int> ends;
+static std::vector<StepSpan> steps_of(const CreditSources& sources, const Problem& problem,
+                                      const std::vector<int32_t>& completion) {
+    std::vector<StepSpan> steps;
     if (sources.task.verify_steps) {
         for (const StepVerdict& step : sources.task.verify_steps(problem, completion))
-            ends.push_back(step.end);
-        return ends;
+            steps.push_back({step.begin, step.end, step.right});
+        return steps;
     }
-    for (int t = 0; t < (int)completion.size(); ++t)
-        if (sources.inputs.text({completion[t]}).find('\n') != std::string::npos)
-            ends.push_back(t + 1);
-    if (ends.empty() || ends.back() != (int)completion.size())
-        ends.push_back((int)completion.size());
-    return ends;
-}
-
-// A step's score stands on each of its tokens.
-static std::vector<double> spread_steps(const std::vector<double>& score,
-                                        const std::vector<int>& ends) {
-    std::vector<double> x(score.size());
+    const int length = (int)completion.size();
     int begin = 0;
-    for (int end : ends) {
-        std::fill(x.begin() + begin, x.begin() + end, std::tanh(score[end - 1]));
-        begin = end;
+    for (int t = 0; t < length; ++t) {
+        const bool line_end = sources.inputs.text({completion[t]}).find('\n') != std::string::npos;
+        if (!line_end && t + 1 < length) continue;
+        steps.push_back({begin, t + 1, false});
+        begin = t + 1;
     }
-    return x;
-}
-
-// +1 on the tokens of a right step, -1 on those of a wrong one.
-static std::vector<double> step_labels(const std::vector<StepVerdict>& steps, size_t length) {
-    std::vector<double> x(length);
-    for (const StepVerdict& step : steps)
-        std::fill(x.begin() + step.begin, x.begin() + step.end, step.right ? 1.0 : -1.0);
-    return x;
+    return steps;
 }
 
 std::vector<Channel> CreditSources::ask(const Judged& batch) {
-    std::map<RewardModel*, std::vector<std::vector<double>>> answers; // a model is asked once
-    std::vector<Channel> channels;
-    for (size_t k = 0; k < config.size(); ++k) {
-        Channel channel{config[k].source, config[k].source != "rule", {}, {}};
-        if (!channel.per_token) {
-            channel.values.assign(batch.checker.begin(), batch.checker.end());
-            channels.push_back(std::move(channel));
-            continue;
-        }
-        if (model[k] && !answers.count(model[k].get()))
-            answers[model[k].get()] = token_scores(*model[k], batch.sequence);
-        for (size_t i = 0; i < batch.completion.size(); ++i) {
-            const Problem& problem = batch.problem[batch.group[i]];
-            const std::vector<int32_t>& completion = batch.completion[i];
-            std::vector<double> x;
-            if (config[k].source == "oracle")
-                x = step_labels(task.verify_steps(problem, completion), completion.size());
-            else
-                x = answers[model[k].get()][i];
-            if (config[k].source == "prm")
-                x = spread_steps(x, step_ends(*this, problem, completion));
-            channel.values.insert(channel.values.end(), x.begin(), x.end());
-        }
-        channels.push_back(std::move(channel));
+    Completions completions;
+    completions.checked.assign(batch.checker.begin(), batch.checker.end());
+    for (size_t i = 0; i < batch.completion.size(); ++i) {
+        const std::vector<int32_t>& ids = batch.sequence[i].ids;
+        const int first = (int)(ids.size() - batch.completion[i].size());
+        completions.texts.push_back({ids, first, batch.group[i]});
     }
-    return channels;
+    completions.steps = [&](int i) {
+        return steps_of(*this, batch.problem[batch.group[i]], batch.completion[i]);
+    };
+    return ask_sources(config, scorers, completions);
 }

@@ -3,8 +3,8 @@
 // A model sees prompt and completion as ids and answers with raw numbers; it is frozen.
 
 #include "app/inputs.h"
-#include "credit/channel.h"
-#include "credit/reward_model.h"
+#include "credit/combine.h"
+#include "reward/reward_model.h"
 
 #include <map>
 
@@ -30,6 +30,5 @@ struct CreditSources {
     std::vector<SourceConfig> config;
     const Task& task;
     const Inputs& inputs;
-    std::vector<std::shared_ptr<RewardModel>>
-        model; // per source, null for rules; one per directory
+    std::vector<std::shared_ptr<const Scorer>> scorers; // per source; one per directory, null: none
 };

@@ -214,14 +214,14 @@ static void add_answer(RewardExample& example, const AnswerRow& answer, double l
             labels.push_back(step.label);
         }
     }
-    if (!kind.pairs && labels.empty()) labels = {label};
+    if (!kind.pairs() && labels.empty()) labels = {label};
     example.sequences.push_back(std::move(sequence));
     example.labels.push_back(labels);
 }
 
 std::vector<RewardExample> reward_examples(const PreferenceData& data, const RewardKind& kind,
                                            const Task* task) {
-    CHECK(!kind.pairs || data.paired(),
+    CHECK(!kind.pairs() || data.paired(),
           "%s: reward.kind=%s needs pairs, rows with \"chosen\" and \"rejected\"",
           data.rows[0].where.c_str(), kind.name);
     std::vector<RewardExample> examples;
@@ -229,7 +229,7 @@ std::vector<RewardExample> reward_examples(const PreferenceData& data, const Rew
         RewardExample example;
         for (size_t side = 0; side < row.answers.size(); ++side) {
             double label = row.paired() ? (side == 0 ? 1 : 0) : row.answers[side].label;
-            CHECK(kind.pairs || kind.reads == RewardKind::Reads::steps || !std::isnan(label),
+            CHECK(kind.pairs() || kind.reads == RewardKind::Reads::steps || !std::isnan(label),
                   "%s: the row has no \"label\"; reward.kind=%s needs %s, or pairs",
                   row.where.c_str(), kind.name, kind.labels);
             add_answer(example, row.answers[side], label, row.where, kind, task);

@@ -13,7 +13,7 @@
 // vocabulary. A row whose prompt fills the window is skipped and an answer that goes beyond it is cut at its
 // end; both are counted.
 
-#include "credit/reward_loss.h"
+#include "reward/reward_loss.h"
 #include "task/task.h"
 #include "text/rows.h"
 

@@ -79,13 +79,7 @@ struct RlConfig {
         v.object("data", data, "how a problem becomes a prompt");
         v.object("chat", chat, "conversations");
         v.object("sample", sample, "station 2: rollout");
-        v.json(
-            "credit", credit,
-            "station 3: a list of sources, each {\"source\": rule | oracle | orm | prm | qrm | "
-            "pgtg | "
-            "dpo_rm | implicit_prm | self, \"model\": DIR, \"weight\": 1, \"normalise\": none | "
-            "mean_std | std, \"pool\": none | mean | last | sum, \"to\": reward | tokens, \"eos\": "
-            "own | mean, \"clip\": 0, \"reference\": DIR}");
+        v.json("credit", credit, sources_help().c_str());
         v.object("algo", algo, "stations 4 and 6: advantage and loss");
         v.object("select", select, "station 5: what trains");
         v.object("train", train, "steps");

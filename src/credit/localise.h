@@ -14,13 +14,10 @@
 // Ties go to the first token. The third control, a policy's own log-probability as score, is the same measure on
 // another model's scores.
 
-#include <cstdint>
-#include <vector>
+#include "credit/steps.h"
 
-struct StepSpan {
-    int begin = 0, end = 0; // tokens [begin, end) of the answer
-    bool right = false;
-};
+#include <cstdint>
+
 struct JudgedAnswer {
     std::vector<double> score;   // Z, one per token
     std::vector<StepSpan> steps; // without gaps from 0 to the end

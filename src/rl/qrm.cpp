@@ -1,6 +1,6 @@
 // Policy optimisation with a token-level Q function as reward model [Chen et al. 2025, "Discriminative Policy
 // Optimization for Token-Level Reward Models", algorithm 1]. Z_t = Z(s_t, a_t) is the reward model's score of
-// the taken token (src/credit/qrm.h), the credit of the token here, normalised over all response tokens of
+// the taken token (src/reward/qrm.h), the credit of the token here, normalised over all response tokens of
 // the batch (credit: "normalise"):
 //
 //   Z_std = (Z - mean) / std

@@ -2,7 +2,7 @@
 // `rlhf loss`: a configuration, stored rows, a preset that fills what the configuration leaves open.
 
 #include "app/explain/stored_update.h"
-#include "credit/dpo.h"
+#include "reward/dpo.h"
 #include "testing.h"
 
 static const char* const rows_path = "tests/golden/rl/rows.jsonl";

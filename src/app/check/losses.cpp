@@ -3,7 +3,7 @@
 
 #include "app/check/check.h"
 #include "base/rng.h"
-#include "credit/dpo.h"
+#include "reward/dpo.h"
 #include "rl/advantage.h"
 #include "rl/loss.h"
 #include "rl/select.h"

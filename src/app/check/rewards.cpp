@@ -2,7 +2,7 @@
 // three pairs, shared prompts and micro-batches as in training, by every parameter.
 
 #include "app/check/check.h"
-#include "credit/reward_loss.h"
+#include "reward/reward_loss.h"
 
 #include <cstdio>
 

@@ -3,7 +3,7 @@
 #include "app/inputs.h"
 #include "app/reward_data.h"
 #include "base/file.h"
-#include "credit/reward_model.h"
+#include "credit/channel.h"
 #include "model/hf.h"
 
 #include <algorithm>
@@ -31,8 +31,8 @@ ExplainPage explain_pairs(const StoredRun& run, int pairs) {
     CHECK(!path.empty(), "%s was not trained on a file of pairs", run.directory.c_str());
     std::string reference = saved_word(run, "reward", "reference");
     const std::string kind = saved_word(run, "reward", "kind");
-    if (reference.empty() && (kind == "dpo_rm" || kind == "implicit_prm"))
-        reference = saved_word(run, "model", "path");
+    const RewardKind* known = find_reward_kind(kind);
+    if (reference.empty() && known && known->ratio) reference = saved_word(run, "model", "path");
     auto reward = load_reward_model(checkpoints.back().second, reference, {}, BUDGET);
     Inputs inputs = open_inputs(reward->model->source, reward->model->config,
                                 saved_word(run, "data", "template"), true, ChatConfig());

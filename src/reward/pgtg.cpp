@@ -1,4 +1,4 @@
-#include "credit/pgtg.h"
+#include "reward/pgtg.h"
 
 #include "base/check.h"
 #include "credit/sigmoid.h"

@@ -1,4 +1,4 @@
-#include "credit/qrm.h"
+#include "reward/qrm.h"
 
 #include "base/check.h"
 #include "credit/sigmoid.h"

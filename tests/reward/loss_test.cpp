@@ -2,9 +2,9 @@
 // properties that Q-RM's loss must have, and central differences by every score.
 
 #include "base/json.h"
-#include "credit/qrm.h"
-#include "credit/reward_loss.h"
 #include "credit/sigmoid.h"
+#include "reward/qrm.h"
+#include "reward/reward_loss.h"
 #include "testing.h"
 
 namespace {
@@ -18,7 +18,7 @@ struct Step {
     Step(const RewardSettings& settings_, const std::vector<std::vector<double>>& scores_)
         : settings(settings_), scores(scores_) {
         resolve_reward(settings);
-        batch.paired = reward_kind(settings.kind).pairs;
+        batch.paired = reward_kind(settings.kind).pairs();
         for (const std::vector<double>& row : scores) {
             TrainSequence& sequence = batch.sequences.emplace_back();
             for (int t = 1; t <= (int)row.size(); ++t) sequence.target.push_back(t);

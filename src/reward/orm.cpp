@@ -1,4 +1,4 @@
-#include "credit/orm.h"
+#include "reward/orm.h"
 
 #include "base/check.h"
 #include "credit/sigmoid.h"

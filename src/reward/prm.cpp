@@ -1,4 +1,4 @@
-#include "credit/prm.h"
+#include "reward/prm.h"
 
 #include "base/check.h"
 

@@ -15,7 +15,7 @@
 // No reference, no length term: L does not change when a constant is added to all Z, nor when an answer's Z are
 // repeated. At Z = 0 and gamma = 2 it is softplus(2) = 2.1269.
 //
-// Z comes from one of three heads (credit/reward_model.h): a scalar without bias that has read a_t (the
+// Z comes from one of three heads (reward/reward_model.h): a scalar without bias that has read a_t (the
 // paper's code); the logit of a_t in a vocabulary head; or its log-softmax, the authors' later variant,
 // which goes with a cross entropy on the K tokens of the chosen answers,
 //

@@ -1,4 +1,4 @@
-#include "credit/implicit_prm.h"
+#include "reward/implicit_prm.h"
 
 #include "base/check.h"
 #include "credit/sigmoid.h"

@@ -47,11 +47,3 @@ void want_head(Objective& objective, ScoreHead head);
 // Of the outputs, those of the head; of the gradients likewise.
 std::span<const double> head_of(const TokenOutputs& outputs, ScoreHead head);
 std::span<double> head_of(const TokenGrads& grads, ScoreHead head);
-
-// mean | last | sum | min over a completion's tokens; at least one.
-double pooled(std::span<const double> scores, const std::string& pool);
-
-// Scores are per token, so both must mean the same token by every id. Compares the vocabularies and added
-// tokens of tokenizer.json, or the sizes where one directory has none; the error names the first token
-// that differs.
-void check_same_tokenizer(const std::string& policy, const std::string& reward);

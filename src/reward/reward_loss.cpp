@@ -1,25 +1,70 @@
-#include "credit/reward_loss.h"
+#include "reward/reward_loss.h"
 
 #include "base/config.h"
-#include "credit/dpo.h"
-#include "credit/implicit_prm.h"
-#include "credit/orm.h"
-#include "credit/pgtg.h"
-#include "credit/prm.h"
-#include "credit/qrm.h"
+#include "credit/channel.h"
+#include "reward/dpo.h"
+#include "reward/implicit_prm.h"
+#include "reward/orm.h"
+#include "reward/pgtg.h"
+#include "reward/prm.h"
+#include "reward/qrm.h"
 
 #include <cmath>
 
 using Reads = RewardKind::Reads;
+using Scores = std::span<const double>;
+using Grads = std::span<double>;
+
+// ---- the losses in one form ---------------------------------------------------------------------
+
+static double orm(const RewardSettings&, const AnswerScores& w, const AnswerScores& l, Grads dw,
+                  Grads dl) {
+    return orm_loss(w.score.back(), l.score.back(), dw.back(), dl.back());
+}
+
+static double pgtg(const RewardSettings&, const AnswerScores& w, const AnswerScores& l, Grads dw,
+                   Grads dl) {
+    return pgtg_loss(w.score, l.score, dw, dl);
+}
+
+static double qrm(const RewardSettings& settings, const AnswerScores& w, const AnswerScores& l,
+                  Grads dw, Grads dl) {
+    return qrm_loss(w.score, l.score, settings.beta, settings.gamma, dw, dl);
+}
+
+static double dpo(const RewardSettings& settings, const AnswerScores& w, const AnswerScores& l,
+                  Grads dw, Grads dl) {
+    const DpoTerm term = dpo_loss(w.score, w.logp_ref, l.score, l.logp_ref, settings.beta, 0);
+    for (double& x : dw) x = term.dchosen;
+    for (double& x : dl) x = term.drejected;
+    return term.loss;
+}
+
+static double orm_pointwise(const RewardSettings& settings, const AnswerScores& answer, Grads d) {
+    return orm_pointwise_loss(answer.score.back(), answer.label[0], settings.focal, d.back());
+}
+
+static double prm(const RewardSettings&, const AnswerScores& answer, Grads d) {
+    return prm_loss(answer.score, answer.label, d);
+}
+
+static double implicit_prm(const RewardSettings& settings, const AnswerScores& answer, Grads d) {
+    return implicit_prm_loss(answer.score, answer.logp_ref, answer.label[0], settings.beta, d);
+}
+
+// ---- the table ----------------------------------------------------------------------------------
+
+constexpr Head at_last = Head::sequence_classification, at_each = Head::token_classification;
 static const RewardKind kinds[] = {
     // clang-format off
-    {"orm",           Head::sequence_classification, Reads::last,   true,  false, 1,   ""},
-    {"orm_pointwise", Head::sequence_classification, Reads::last,   false, false, 1,   "0 or 1"},
-    {"prm",           Head::token_classification,    Reads::steps,  false, false, 1,   "-1, 0 or 1"},
-    {"pgtg",          Head::token_classification,    Reads::tokens, true,  false, 1,   ""},
-    {"qrm",           Head::token_classification,    Reads::tokens, true,  false, 0.2, ""},
-    {"dpo_rm",        Head::lm,                      Reads::tokens, true,  true,  0.1, ""},
-    {"implicit_prm",  Head::lm,                      Reads::tokens, false, true,  1,   "0 or 1"},
+    // name           head      read at         ratio  beta labels        loss
+    {"orm",           at_last,  Reads::last,   false, 1,   "",           orm,     nullptr},
+    {"orm_pointwise", at_last,  Reads::last,   false, 1,   "0 or 1",     nullptr, orm_pointwise},
+    {"prm",           at_each,  Reads::steps,  false, 1,   "-1, 0 or 1", nullptr, prm},
+    {"pgtg",          at_each,  Reads::tokens, false, 1,   "",           pgtg,    nullptr},
+    {"qrm",           at_each,  Reads::tokens, false, 0.2, "",           qrm,     nullptr},
+    {"dpo_rm",        Head::lm, Reads::tokens, true,  0.1, "",           dpo,     nullptr},
+    {"implicit_prm",  Head::lm, Reads::tokens, true,  1,   "0 or 1",     nullptr, implicit_prm},
     // clang-format on
 };
 
@@ -42,12 +87,21 @@ void RewardSettings::visit(Fields& v) {
     v.field("focal", focal, 0, 100, "f: orm_pointwise: exponent of the focal weight; 0: none");
 }
 
-const RewardKind& reward_kind(const std::string& name) {
+const RewardKind* find_reward_kind(const std::string& name) {
+    for (const RewardKind& row : kinds)
+        if (name == row.name) return &row;
+    return nullptr;
+}
+
+std::string reward_kind_list() {
     std::string list;
-    for (const RewardKind& row : kinds) {
-        if (name == row.name) return row;
-        list += format("%s%s", list.empty() ? "" : ", ", row.name);
-    }
+    for (const RewardKind& row : kinds) list += (list.empty() ? "" : ", ") + std::string(row.name);
+    return list;
+}
+
+const RewardKind& reward_kind(const std::string& name) {
+    if (const RewardKind* row = find_reward_kind(name)) return *row;
+    const std::string list = reward_kind_list();
     fail("reward.kind is \"%s\"; it must be one of %s", name.c_str(), list.c_str());
 }
 
@@ -82,44 +136,28 @@ void shape_reward_model(ModelConfig& config, const RewardSettings& settings) {
     config.score_bias = false; // a constant added to all scores changes no pair
 }
 
-// ---- the loss of one pair or answer -------------------------------------------------------------
+// ---- the objective of a step --------------------------------------------------------------------
 
-static double pair_loss(const RewardSettings& settings, std::span<const double> chosen,
-                        std::span<const double> rejected, const RewardBatch& batch, int index,
-                        std::span<double> dchosen, std::span<double> drejected) {
-    if (settings.kind == "qrm")
-        return qrm_loss(chosen, rejected, settings.beta, settings.gamma, dchosen, drejected);
-    if (settings.kind == "pgtg") return pgtg_loss(chosen, rejected, dchosen, drejected);
-    if (settings.kind == "orm")
-        return orm_loss(chosen.back(), rejected.back(), dchosen.back(), drejected.back());
-    DpoTerm term = dpo_loss(chosen, batch.logp_ref[index], rejected, batch.logp_ref[index + 1],
-                            settings.beta, 0);
-    for (double& x : dchosen) x = term.dchosen;
-    for (double& x : drejected) x = term.drejected;
-    return term.loss;
-}
-
-static double label_loss(const RewardSettings& settings, std::span<const double> score,
-                         const RewardBatch& batch, int index, std::span<double> dscore) {
-    const std::vector<double>& label = batch.label[index];
-    if (settings.kind == "prm") return prm_loss(score, label, dscore);
-    if (settings.kind == "orm_pointwise")
-        return orm_pointwise_loss(score.back(), label[0], settings.focal, dscore.back());
-    return implicit_prm_loss(score, batch.logp_ref[index], label[0], settings.beta, dscore);
+static AnswerScores answer_of(const RewardBatch& batch, int index, Scores score) {
+    AnswerScores answer;
+    answer.score = score;
+    if (!batch.label.empty()) answer.label = batch.label[index];
+    if (!batch.logp_ref.empty()) answer.logp_ref = batch.logp_ref[index];
+    return answer;
 }
 
 Objective reward_objective(const RewardSettings& settings, const RewardBatch& batch) {
     const RewardKind& kind = reward_kind(settings.kind);
     const size_t rows = batch.sequences.size();
     CHECK(rows > 0, "a step without an answer to train on");
-    CHECK(!kind.pairs || batch.paired, "reward.kind=%s needs pairs", kind.name);
-    CHECK(kind.pairs || batch.label.size() == rows, "reward.kind=%s needs labels", kind.name);
+    CHECK(!kind.pairs() || batch.paired, "reward.kind=%s needs pairs", kind.name);
+    CHECK(kind.pairs() || batch.label.size() == rows, "reward.kind=%s needs labels", kind.name);
     CHECK(!kind.ratio || batch.logp_ref.size() == rows,
           "reward.kind=%s needs log-probabilities of the reference", kind.name);
     size_t anchored = 0; // K: fixed before the step is cut into micro-batches
     for (size_t s = 0; s < rows; s += 2) anchored += batch.sequences[s].target.size();
     const double anchor = settings.ce_coef / (double)anchored;
-    const double weight = (kind.pairs ? 2.0 : 1.0) / (double)rows;
+    const double weight = (kind.pairs() ? 2.0 : 1.0) / (double)rows;
 
     const ScoreHead head = trained_head(settings);
     Objective objective;
@@ -127,20 +165,22 @@ Objective reward_objective(const RewardSettings& settings, const RewardBatch& ba
     objective.loss = [settings, &kind, &batch, head, anchor,
                       weight](std::span<const TokenOutputs> outputs, std::span<TokenGrads> grads) {
         double loss = 0;
-        for (size_t i = 0; i < outputs.size(); i += kind.pairs ? 2 : 1) {
+        for (size_t i = 0; i < outputs.size(); i += kind.pairs() ? 2 : 1) {
             const int index = outputs[i].index;
             std::span<const double> score = head_of(outputs[i], head);
             std::span<double> dscore = head_of(grads[i], head);
-            if (!kind.pairs) {
-                loss += weight * label_loss(settings, score, batch, index, dscore);
+            if (!kind.pairs()) {
+                loss += weight * kind.answer_loss(settings, answer_of(batch, index, score), dscore);
                 for (double& x : dscore) x *= weight;
                 continue;
             }
             CHECK(index % 2 == 0 && i + 1 < outputs.size() && outputs[i + 1].index == index + 1,
                   "the answers of a pair came apart: they must share a bundle");
             std::span<double> dother = head_of(grads[i + 1], head);
-            loss += weight * pair_loss(settings, score, head_of(outputs[i + 1], head), batch, index,
-                                       dscore, dother);
+            loss +=
+                weight * kind.pair_loss(settings, answer_of(batch, index, score),
+                                        answer_of(batch, index + 1, head_of(outputs[i + 1], head)),
+                                        dscore, dother);
             for (double& x : dscore) x *= weight;
             for (double& x : dother) x *= weight;
             if (anchor > 0) loss += ce_anchor(score, anchor, dscore);
@@ -192,7 +232,7 @@ RewardFigures reward_figures(const RewardSettings& settings, const RewardBatch& 
             figures.pair_accuracy += (gap > 0 ? 1 : gap == 0 ? 0.5 : 0) / pairs;
         }
     }
-    if (kind.pairs) return figures;
+    if (kind.pairs()) return figures;
     double right = 0, labels = 0;
     for (size_t s = 0; s < Z.size(); ++s)
         for (size_t k = 0; k < batch.label[s].size(); ++k) {

@@ -1,4 +1,4 @@
-#include "credit/dpo.h"
+#include "reward/dpo.h"
 
 #include "base/check.h"
 #include "credit/sigmoid.h"

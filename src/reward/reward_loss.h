@@ -11,7 +11,7 @@
 //   dpo_rm         log_ratio                    every token      pairs      dpo.h
 //   implicit_prm   log_ratio                    every token      labels     implicit_prm.h
 
-#include "credit/reward_model.h"
+#include "reward/reward_model.h"
 
 #include <cmath>
 
@@ -21,16 +21,31 @@ struct RewardSettings { // reward.*
     void visit(struct Fields& v);
 };
 
+// What a loss sees of one answer.
+struct AnswerScores {
+    std::span<const double> score;    // the head's outputs at the tokens that it reads
+    std::span<const double> label;    // one, or one per step
+    std::span<const double> logp_ref; // of the ratios, per token
+};
+
 struct RewardKind {
     const char* name;
     Head model_head; // of the written directory; lm for qrm with a vocabulary head
     enum class Reads { last, steps, tokens } reads;
-    bool pairs;         // the loss compares two answers; else each has labels
     bool ratio;         // of a language model to its reference
     double beta;        // default
     const char* labels; // what a label may be, "" for pairs
+    // The loss compares two answers, or looks at one that has labels. Writes the derivatives by the scores.
+    double (*pair_loss)(const RewardSettings& settings, const AnswerScores& chosen,
+                        const AnswerScores& rejected, std::span<double> dchosen,
+                        std::span<double> drejected);
+    double (*answer_loss)(const RewardSettings& settings, const AnswerScores& answer,
+                          std::span<double> dscore);
+    bool pairs() const { return pair_loss != nullptr; }
 };
 const RewardKind& reward_kind(const std::string& name);
+const RewardKind* find_reward_kind(const std::string& name); // null: none
+std::string reward_kind_list();                              // "orm, prm, .."
 
 // Fills what the kind decides (beta, a ce_coef without use) and refuses what does not go together.
 void resolve_reward(RewardSettings& settings);

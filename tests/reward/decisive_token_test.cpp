@@ -3,7 +3,8 @@
 // outcome, so Q changes at a3 alone, and Q-RM, which sees pairs of whole texts, must find that out: centred on
 // the actions of its state, |Z| peaks at a3.
 
-#include "credit/reward_loss.h"
+#include "credit/channel.h"
+#include "reward/reward_loss.h"
 #include "testing.h"
 #include "tiny_model.h"
 

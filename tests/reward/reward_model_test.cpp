@@ -2,8 +2,9 @@
 
 #include "base/file.h"
 #include "command.h"
-#include "credit/reward_model.h"
 #include "model/hf.h"
+#include "model/same_tokenizer.h"
+#include "reward/reward_model.h"
 #include "testing.h"
 #include "tiny_model.h"
 
@@ -216,12 +217,4 @@ TEST(RewardModel, AnotherVocabularyIsRefused) {
     remove_tree(at("more/tokenizer.json"));
     message = message_of([&] { check_same_tokenizer(policy, more); });
     EXPECT_TRUE(contains(message, "41") && contains(message, "37")) << message;
-}
-
-TEST(RewardModel, Pools) {
-    const std::vector<double> scores = {1, -2, 4};
-    EXPECT_EQ(pooled(scores, "mean"), 1);
-    EXPECT_EQ(pooled(scores, "last"), 4);
-    EXPECT_EQ(pooled(scores, "sum"), 3);
-    EXPECT_EQ(pooled(scores, "min"), -2);
 }

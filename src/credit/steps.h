@@ -1,0 +1,17 @@
+#pragma once
+// Steps of a completion, and how a step's number reaches its tokens.
+
+#include <span>
+#include <vector>
+
+struct StepSpan {
+    int begin = 0, end = 0; // tokens [begin, end) of the completion
+    bool right = false;
+};
+
+// Of a process reward model (reward/prm.h), which reads a step at its last token: tanh z_end, on each of the
+// step's tokens. Steps follow one another without gaps from 0.
+std::vector<double> spread_steps(std::span<const double> score, std::span<const StepSpan> steps);
+
+// +1 on the tokens of a right step, -1 on those of a wrong one.
+std::vector<double> step_labels(std::span<const StepSpan> steps, size_t length);
