@@ -35,8 +35,8 @@ __global__ void __launch_bounds__(128)
     if (threadIdx.x % 32 == 0) s[n] = scale;
 }
 
-// Block b does rows b * chunk ... in groups of 8: first a warp per row sums <g, x>, then threads own
-// channels, write dx of the 8 rows and add to the block's dw, which ends up in row b of `partial`.
+// Block b does rows b * chunk ... in groups of 8: first a warp per row makes u = <w dy, x> s^2 / C
+// (norm_row.h), then threads own channels, write dx of the 8 rows and add to the block's dw, which ends up in row b of `partial`.
 template <class T, int W>
 __global__ void __launch_bounds__(256)
     rmsnorm_backward_kernel(T* __restrict__ dx, float* __restrict__ partial,

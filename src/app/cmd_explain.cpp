@@ -26,7 +26,7 @@ struct ExplainConfig {
     }
 };
 
-const int64_t TOKENS_OF_A_PAGE = 12000; // more makes a browser slow
+const int64_t tokens_of_a_page = 12000; // more makes a browser slow
 
 } // namespace
 
@@ -41,7 +41,7 @@ static int cmd_explain(const Args& args) {
     write_file(out, explain_html(run.config.contains("reward")
                                      ? explain_pairs(run, config.pairs)
                                      : explain_step(run, step, config.prompt_id, config.colour,
-                                                    TOKENS_OF_A_PAGE)));
+                                                    tokens_of_a_page)));
     if (out != "-") std::printf("%s\n", out.c_str());
     return 0;
 }

@@ -8,8 +8,6 @@
 
 namespace {
 
-constexpr int BUDGET = 2048; // tokens of one forward pass
-
 struct TemperatureSettings {
     double temperature = 1;
     void visit(Fields& v) {
@@ -56,22 +54,23 @@ static int logprob(LogprobConfig& config, const Args&) {
     std::vector<Row> rows = read_rows(config.data.path, inputs.options, RowNeed::any);
 
     AtomicFile out(config.out);
-    Pass pass(*model, BUDGET, BUDGET, false);
-    OutputOptions wanted;
+    Pass pass(*model, forward_tokens, forward_tokens, false);
+    Wanted wanted;
     wanted.temperature = config.sample.temperature > 0 ? config.sample.temperature : 1;
     wanted.entropy = true;
     Progress progress("logprob", "rows", (int64_t)rows.size());
     for (size_t first = 0, last; first < rows.size(); first = last) {
         std::vector<TrainSequence> sequences;
         size_t tokens = 0;
-        for (last = first; last < rows.size() && tokens < BUDGET; ++last) {
+        for (last = first; last < rows.size() && tokens < forward_tokens; ++last) {
             TrainSequence sequence{rows[last].ids, {}};
             for (int t = rows[last].first; t < (int)sequence.ids.size(); ++t)
                 sequence.target.push_back(t);
             tokens += sequence.ids.size();
             sequences.push_back(std::move(sequence));
         }
-        std::vector<SequenceOutputs> outputs = evaluate_sequences(pass, sequences, BUDGET, wanted);
+        std::vector<SequenceOutputs> outputs =
+            evaluate_sequences(pass, sequences, forward_tokens, wanted);
         for (size_t i = first; i < last; ++i) {
             Json line = other_keys(rows[i]);
             line["ids"] = rows[i].ids;

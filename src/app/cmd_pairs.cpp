@@ -14,7 +14,7 @@
 
 namespace {
 
-constexpr int ASKED_AT_ONCE = 1024; // prompts whose answers are in memory together
+constexpr int asked_at_once = 1024; // prompts whose answers are in memory together
 
 struct PairSettings { // pairs.*
     int64_t prompts = 1000, eval_prompts = 0;
@@ -79,10 +79,10 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
     AtomicFile out(path);
     Counts counts;
     Progress progress("pairs", "prompts", prompts);
-    for (int64_t first = 0; first < prompts; first += ASKED_AT_ONCE) {
+    for (int64_t first = 0; first < prompts; first += asked_at_once) {
         std::vector<Problem> problems;
         std::vector<std::vector<int32_t>> asked;
-        for (int64_t i = first; i < std::min(first + ASKED_AT_ONCE, prompts); ++i) {
+        for (int64_t i = first; i < std::min(first + asked_at_once, prompts); ++i) {
             problems.push_back(task.problem(split, i));
             asked.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt).ids);
         }

@@ -157,8 +157,8 @@ void add_facts(const StoredRun& run, RunRecord& record) {
 } // namespace
 
 // A look; explain has the rest.
-const int64_t TOKENS_IN_REPORT = 200;
-const int PAIRS_IN_REPORT = 6;
+const int64_t tokens_in_report = 200;
+const int pairs_in_report = 6;
 
 static int cmd_report(const Args& args) {
     Args rest = args;
@@ -184,8 +184,8 @@ static int cmd_report(const Args& args) {
         for (int64_t step : shown) add_samples(run, step, record.samples);
     }
     if (run.rl && !run.steps.empty())
-        record.tokens = explain_step(run, run.steps.back(), -1, "", TOKENS_IN_REPORT);
-    if (reward_model) record.tokens = explain_pairs(run, PAIRS_IN_REPORT);
+        record.tokens = explain_step(run, run.steps.back(), -1, "", tokens_in_report);
+    if (reward_model) record.tokens = explain_pairs(run, pairs_in_report);
     record.settings = settings_of(run);
     std::string out = config.out.empty() ? run.file("report.html") : config.out;
     write_file(out, report_html(record));

@@ -15,8 +15,6 @@
 
 namespace {
 
-constexpr int BUDGET = 2048; // tokens of one forward pass
-
 struct ScoredRowsSettings : RowsSettings { // data.*
     int window = 0;
     void visit(Fields& v) {
@@ -136,7 +134,7 @@ static int score(ScoreConfig& config, const Args&) {
         "data.path is missing: the file of rows or pairs to score (or task.name=arithmetic: worked "
         "answers with planted faults)");
     const ComputeConfig compute = apply_compute(config.compute);
-    auto reward = load_reward_model(config.model.path, config.reference, compute, BUDGET);
+    auto reward = load_reward_model(config.model.path, config.reference, compute, forward_tokens);
     const std::string& directory = reward->model->source;
     Inputs inputs = open_inputs(directory, reward->model->config, config.data.template_name,
                                 config.data.add_eos, config.chat);
@@ -155,7 +153,7 @@ static int score(ScoreConfig& config, const Args&) {
     for (size_t first = 0, last; first < data.rows.size(); first = last) {
         std::vector<TrainSequence> sequences;
         size_t tokens = 0;
-        for (last = first; last < data.rows.size() && tokens < BUDGET; ++last)
+        for (last = first; last < data.rows.size() && tokens < forward_tokens; ++last)
             for (const AnswerRow& answer : data.rows[last].answers) {
                 sequences.push_back(answer.sequence);
                 tokens += answer.sequence.ids.size();

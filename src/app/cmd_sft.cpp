@@ -68,8 +68,8 @@ std::vector<TrainSequence> read_sequences(const std::string& path, const RowOpti
     return sequences;
 }
 
-constexpr int TASK_EVAL_ROWS =
-    256; // of a task that has no end, unless data.eval_rows says otherwise
+// Of a task that has no end, unless data.eval_rows says otherwise.
+constexpr int task_eval_rows = 256;
 
 TrainingData open_data(const SftConfig& config, const RowOptions& options,
                        std::vector<TrainSequence>& held_out) {
@@ -83,7 +83,7 @@ TrainingData open_data(const SftConfig& config, const RowOptions& options,
               config.task.name.c_str(), config.data.train.c_str());
         data.task = make_task(config.task);
         int64_t count = data.task.count(Split::eval);
-        if (!limit) limit = count == INT64_MAX ? TASK_EVAL_ROWS : count;
+        if (!limit) limit = count == INT64_MAX ? task_eval_rows : count;
         for (int64_t i = 0; i < std::min(count, limit); ++i)
             held_out.push_back(data.of_task(Split::eval, i));
     } else {

@@ -6,6 +6,8 @@
 #include "text/rows.h"
 #include "train/settings.h"
 
+constexpr int forward_tokens = 2048; // of one forward pass, where nothing is trained
+
 // Keys data.* of the commands that read one file of rows.
 struct RowsSettings {
     std::string path, template_name = "none";

@@ -1,5 +1,6 @@
 #include "app/memory_plan.h"
 
+#include "model/pass.h"
 #include "ops/gpu.h"
 #include "rollout/generate.h"
 

@@ -153,7 +153,7 @@ Pass* Learner::value_pass() {
 
 std::vector<double> Learner::outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,
                                         bool value) {
-    OutputOptions options;
+    Wanted options;
     options.temperature = config.sample.temperature;
     options.logp = !value, options.value = value;
     std::vector<double> all;

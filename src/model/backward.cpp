@@ -5,10 +5,9 @@
 // Only attention mixes rows. What lies on either side of it goes block by block, so that on a CPU what one op
 // leaves is still in the cache when the next one reads it, and gradients in flight are as long as a block.
 
-#include "model/model.h"
+#include "model/pass.h"
 
 #include <algorithm>
-#include <cmath>
 
 void begin_backward(Pass& pass) { pass.model.ops->fill_zero(pass.dx); }
 
@@ -17,7 +16,7 @@ static void after_attention_backward(Pass& pass, int l, const LayerParams& g, in
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
     const LayerParams& p = model.params.layer[l];
-    const LayerActs acts = pass.layer[l].rows(first, count);
+    const LayerActs acts = pass.layer[l].rows(model.config, first, count);
     Tensor dx = pass.dx.rows(first, count), datt = pass.datt.rows(first, count);
     Tensor dact = pass.dact.rows(0, count), dgate_up = pass.dgate_up.rows(0, count),
            dy = pass.dy.rows(0, count);
@@ -48,7 +47,7 @@ static void before_attention_backward(Pass& pass, int l, const LayerParams& g, i
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;
     const LayerParams& p = model.params.layer[l];
-    const LayerActs acts = pass.layer[l].rows(first, count);
+    const LayerActs acts = pass.layer[l].rows(model.config, first, count);
     Tensor dx = pass.dx.rows(first, count), dqkv = pass.dqkv.rows(first, count);
     Tensor dy = pass.dy.rows(0, count);
 
@@ -82,7 +81,7 @@ static void layer_backward(Pass& pass, int l, const LayerParams& g) {
     // att = attention(qkv)
     pass.model.ops->fill_zero(pass.dqkv);
     pass.model.ops->attention_backward(pass.dqkv, pass.datt, acts.att, acts.lse, acts.qkv,
-                                       pass.ragged, m.H, m.K, 1 / std::sqrt((double)m.D));
+                                       pass.ragged, m.H, m.K, attention_scale(m));
 
     for (int first = 0; first < pass.N; first += block)
         before_attention_backward(pass, l, g, first, std::min(block, pass.N - first));
@@ -92,13 +91,13 @@ void backward(Pass& pass, const Params& grads) {
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;
-    const double scale = 1 / std::sqrt((double)m.D);
     for (int l = m.L - 1; l >= 0; --l) {
         LayerActs& acts = pass.layer[l];
         // Only x was kept: run the layer again. The last one's values are still there.
         if (model.compute.recompute && l < m.L - 1)
             layer_forward(model, l, acts, pass.branch, pass.ragged.position, [&] {
-                ops.attention_forward(acts.att, acts.lse, acts.qkv, pass.ragged, m.H, m.K, scale);
+                ops.attention_forward(acts.att, acts.lse, acts.qkv, pass.ragged, m.H, m.K,
+                                      attention_scale(m));
             });
         layer_backward(pass, l, grads.layer[l]);
     }

@@ -3,6 +3,7 @@
 
 #include "base/tensor.h"
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -36,3 +37,6 @@ struct ModelConfig {
 
     int qkv_width() const { return (H + 2 * K) * D; }
 };
+
+// Of a score <q, k> before the softmax [Vaswani et al. 2017, eq. 1].
+inline double attention_scale(const ModelConfig& m) { return 1 / std::sqrt((double)m.D); }

@@ -1,26 +1,11 @@
-// Heads read hidden rows at a list of positions and give dhidden at the same rows: the LM head as
-// log-probabilities of given tokens (the hinge between network and loss), and the classification head.
-// Logits exist for one chunk of rows at a time.
+// The heads. Logits exist for one chunk of rows at a time: every LM head is a loop over chunks of forward
+// (product, log-probabilities) and backward (their gradient in place, product).
 
-#include "model/model.h"
+#include "model/heads.h"
+
+#include "ops/values.h"
 
 #include <algorithm>
-
-// ---- host arrays in double to tensors of the table's dtype, and back ----
-
-static void upload_values(const Ops& ops, Tensor to, const std::vector<double>& values) {
-    if (to.dtype == DType::f64) return ops.upload(to, values.data());
-    std::vector<float> rounded(values.begin(), values.end());
-    ops.upload(to, rounded.data());
-}
-
-static void download_values(const Ops& ops, std::vector<double>& values, Tensor from) {
-    values.resize(from.size());
-    if (from.dtype == DType::f64) return ops.download(values.data(), from);
-    std::vector<float> rounded(from.size());
-    ops.download(rounded.data(), from);
-    std::copy(rounded.begin(), rounded.end(), values.begin());
-}
 
 // ---- listed rows, with the final norm ----
 
@@ -56,8 +41,8 @@ static void rows_backward(Pass& pass, const std::vector<int32_t>& rows, const Pa
         const int count = (int)places.size();
         std::vector<int32_t> to;
         for (int32_t place : places) to.push_back(rows[place]);
-        Tensor part = pass.row_dy.rows(0, count), place = pass.target.rows(0, count),
-               row = pass.rows.rows(0, count);
+        Tensor part = pass.row_dy.rows(0, count);
+        Tensor place = pass.target.rows(0, count), row = pass.rows.rows(0, count);
         ops.upload(place, places.data());
         ops.upload(row, to.data());
         ops.gather_rows(part, dx, place);
@@ -67,15 +52,20 @@ static void rows_backward(Pass& pass, const std::vector<int32_t>& rows, const Pa
 
 // ---- log-probabilities ----
 
+static Tensor or_none(bool wanted, Tensor x, int first, int count) {
+    return wanted ? x.rows(first, count) : Tensor();
+}
+
 // `stand`: the logits are there already.
 static void chunk_forward(Pass& pass, int first, int count, double temperature, bool entropy,
                           bool stand) {
     const Ops& ops = *pass.model.ops;
     Tensor logits = pass.logits.rows(0, count);
+    ++pass.logits_writes;
     if (!stand)
         ops.linear_forward(logits, pass.row_y.rows(first, count), pass.model.params.lm_head, {});
     ops.token_logprob_forward(
-        pass.logp.rows(first, count), entropy ? pass.entropy.rows(first, count) : Tensor(),
+        pass.logp.rows(first, count), or_none(entropy, pass.entropy, first, count),
         pass.lse.rows(first, count), logits, pass.target.rows(first, count), temperature);
 }
 
@@ -84,105 +74,99 @@ static void chunk_backward(Pass& pass, int first, int count, double temperature,
                            const Params& grads) {
     const Ops& ops = *pass.model.ops;
     Tensor logits = pass.logits.rows(0, count);
-    pass.kept = {};
-    ops.token_logprob_backward(logits, pass.dlogp.rows(first, count),
-                               entropy ? pass.dentropy.rows(first, count) : Tensor(),
-                               entropy ? pass.entropy.rows(first, count) : Tensor(),
-                               pass.lse.rows(first, count), pass.target.rows(first, count),
-                               temperature);
+    ++pass.logits_writes;
+    ops.token_logprob_backward(
+        logits, pass.dlogp.rows(first, count), or_none(entropy, pass.dentropy, first, count),
+        or_none(entropy, pass.entropy, first, count), pass.lse.rows(first, count),
+        pass.target.rows(first, count), temperature);
     ops.linear_backward(pass.row_dy.rows(first, count), grads.lm_head.w, {}, logits,
                         pass.row_y.rows(first, count), pass.model.params.lm_head);
 }
 
-static void check_targets(const Pass& pass, const std::vector<int32_t>& rows,
-                          const std::vector<int32_t>& target) {
-    CHECK(rows.size() == target.size(), "%zu rows but %zu targets", rows.size(), target.size());
-    for (int32_t id : target)
+// The listed rows, normalised, and their targets on the device.
+static void tokens_forward(Pass& pass, const ListedTokens& tokens) {
+    const int R = (int)tokens.rows.size();
+    rows_forward(pass, tokens.rows);
+    pass.model.ops->upload(pass.target.rows(0, R), tokens.target.data());
+}
+
+static void check_targets(const Pass& pass, const ListedTokens& tokens) {
+    CHECK(tokens.rows.size() == tokens.target.size(), "%zu rows but %zu targets",
+          tokens.rows.size(), tokens.target.size());
+    for (int32_t id : tokens.target)
         CHECK(id >= 0 && id < pass.model.config.V, "target %d is outside the vocabulary of %d", id,
               pass.model.config.V);
 }
 
-void token_logprob(Pass& pass, const std::vector<int32_t>& rows, const std::vector<int32_t>& target,
-                   double temperature, std::vector<double>& logp, std::vector<double>* entropy) {
-    check_targets(pass, rows, target);
+Logits token_logprob(Pass& pass, const ListedTokens& tokens, std::vector<double>& logp,
+                     std::vector<double>* entropy, bool stand) {
+    check_targets(pass, tokens);
     const Ops& ops = *pass.model.ops;
-    const int R = (int)rows.size();
-    const bool stand = R && pass.kept.rows == rows;
-    if (R) {
-        rows_forward(pass, rows);
-        ops.upload(pass.target.rows(0, R), target.data());
-    }
+    const int R = (int)tokens.rows.size();
+    if (R) tokens_forward(pass, tokens);
     for (int first = 0; first < R; first += pass.chunk)
-        chunk_forward(pass, first, std::min(pass.chunk, R - first), temperature, entropy != nullptr,
-                      stand);
-    pass.kept = {};
-    if (R <= pass.chunk) pass.kept = {rows, target, temperature, entropy != nullptr};
-    download_values(ops, logp, pass.logp.rows(0, R));
-    if (entropy) download_values(ops, *entropy, pass.entropy.rows(0, R));
+        chunk_forward(pass, first, std::min(pass.chunk, R - first), tokens.temperature,
+                      entropy != nullptr, stand);
+    logp = download_values(ops, pass.logp.rows(0, R));
+    if (entropy) *entropy = download_values(ops, pass.entropy.rows(0, R));
+    return {tokens, entropy != nullptr, R <= pass.chunk ? pass.logits_writes : -1};
 }
 
-void token_logprob_backward(Pass& pass, const std::vector<int32_t>& rows,
-                            const std::vector<int32_t>& target, double temperature,
-                            const std::vector<double>& dlogp, const std::vector<double>* dentropy,
-                            const Params& grads) {
-    check_targets(pass, rows, target);
+void token_logprob_backward(Pass& pass, const Logits& logits, const std::vector<double>& dlogp,
+                            const std::vector<double>* dentropy, const Params& grads) {
+    const ListedTokens& tokens = logits.tokens;
+    check_targets(pass, tokens);
     const Ops& ops = *pass.model.ops;
-    const int R = (int)rows.size();
+    const int R = (int)tokens.rows.size();
     if (!R) return;
-    const bool kept = pass.kept.rows == rows && pass.kept.target == target &&
-                      pass.kept.temperature == temperature &&
-                      pass.kept.entropy >= (dentropy != nullptr);
-    rows_forward(pass, rows);
-    ops.upload(pass.target.rows(0, R), target.data());
+    const bool stand =
+        logits.written == pass.logits_writes && (logits.entropy || dentropy == nullptr);
+    tokens_forward(pass, tokens);
     upload_values(ops, pass.dlogp.rows(0, R), dlogp);
     if (dentropy) upload_values(ops, pass.dentropy.rows(0, R), *dentropy);
     ops.fill_zero(pass.row_dy.rows(0, R));
     for (int first = 0; first < R; first += pass.chunk) {
-        int count = std::min(pass.chunk, R - first);
-        if (!kept) chunk_forward(pass, first, count, temperature, dentropy != nullptr, false);
-        chunk_backward(pass, first, count, temperature, dentropy != nullptr, grads);
+        const int count = std::min(pass.chunk, R - first);
+        if (!stand)
+            chunk_forward(pass, first, count, tokens.temperature, dentropy != nullptr, false);
+        chunk_backward(pass, first, count, tokens.temperature, dentropy != nullptr, grads);
     }
-    rows_backward(pass, rows, grads);
+    rows_backward(pass, tokens.rows, grads);
 }
 
-void token_logprob_both(Pass& pass, const std::vector<int32_t>& rows,
-                        const std::vector<int32_t>& target, double temperature,
-                        const std::vector<double>& dlogp, std::vector<double>& logp,
-                        const Params& grads) {
-    token_logprob_backward(pass, rows, target, temperature, dlogp, nullptr, grads);
-    download_values(*pass.model.ops, logp, pass.logp.rows(0, (int)rows.size()));
+void token_logprob_both(Pass& pass, const ListedTokens& tokens, const std::vector<double>& dlogp,
+                        std::vector<double>& logp, const Params& grads) {
+    token_logprob_backward(pass, {tokens}, dlogp, nullptr, grads);
+    logp = download_values(*pass.model.ops, pass.logp.rows(0, (int)tokens.rows.size()));
 }
 
 // ---- raw logits, by the same ops ----
 
-void token_logit(Pass& pass, const std::vector<int32_t>& rows, const std::vector<int32_t>& target,
-                 std::vector<double>& logit) {
-    token_logprob(pass, rows, target, 1, logit, nullptr);
-    std::vector<double> lse;
-    download_values(*pass.model.ops, lse, pass.lse.rows(0, (int)rows.size()));
-    for (size_t r = 0; r < logit.size(); ++r) logit[r] += lse[r]; // logp = z - lse
+void token_logit(Pass& pass, const ListedTokens& tokens, std::vector<double>& logit) {
+    token_logprob(pass, {tokens.rows, tokens.target}, logit, nullptr); // logp = z - lse
+    const Tensor lse = pass.lse.rows(0, (int)tokens.rows.size());
+    const std::vector<double> more = download_values(*pass.model.ops, lse);
+    for (size_t r = 0; r < logit.size(); ++r) logit[r] += more[r];
 }
 
 // With a normaliser beyond all logits every p is 0, and dlogp ([v = target] - p) is the logit's gradient.
 // It does not depend on the logits, so none are computed.
-void token_logit_backward(Pass& pass, const std::vector<int32_t>& rows,
-                          const std::vector<int32_t>& target, const std::vector<double>& dlogit,
+void token_logit_backward(Pass& pass, const ListedTokens& tokens, const std::vector<double>& dlogit,
                           const Params& grads) {
-    check_targets(pass, rows, target);
+    check_targets(pass, tokens);
     const Ops& ops = *pass.model.ops;
-    const int R = (int)rows.size();
+    const int R = (int)tokens.rows.size();
     if (!R) return;
-    rows_forward(pass, rows);
-    ops.upload(pass.target.rows(0, R), target.data());
+    tokens_forward(pass, tokens);
     upload_values(ops, pass.dlogp.rows(0, R), dlogit);
     upload_values(ops, pass.lse.rows(0, R), std::vector<double>(R, 1e30));
     ops.fill_zero(pass.row_dy.rows(0, R));
     for (int first = 0; first < R; first += pass.chunk) {
-        int count = std::min(pass.chunk, R - first);
+        const int count = std::min(pass.chunk, R - first);
         ops.fill_zero(pass.logits.rows(0, count));
         chunk_backward(pass, first, count, 1, false, grads);
     }
-    rows_backward(pass, rows, grads);
+    rows_backward(pass, tokens.rows, grads);
 }
 
 // ---- classification head ----
@@ -196,7 +180,7 @@ void row_score(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>
     rows_forward(pass, rows);
     ops.linear_forward(pass.row_value.rows(0, R), pass.row_y.rows(0, R), pass.model.params.score,
                        pass.model.params.score_bias);
-    download_values(ops, value, pass.row_value.rows(0, R));
+    value = download_values(ops, pass.row_value.rows(0, R));
 }
 
 void row_score_backward(Pass& pass, const std::vector<int32_t>& rows,

@@ -9,12 +9,13 @@ void start_recording(Recording& recording, int prompts, int64_t prompt_tokens, i
     if (compute.gpu || compute.ranks || compute.recompute || !pass.with_backward) return;
     // A completion's last token is drawn, but not fed.
     const int64_t most = prompt_tokens + completions * (new_tokens - 1);
-    pass.room.rows = (int)std::min<int64_t>(recording.most_rows, most);
-    pass.room.sequences = (int)(prompts + completions);
-    pass.room.listed =
-        (int)std::min<int64_t>(completions * new_tokens, pass.room.rows + completions);
-    lay_out(pass, pass.room.rows, pass.room.sequences);
-    recording.started = recording.logits = true;
+    Room& room = recording.room;
+    room.rows = (int)std::min<int64_t>(recording.most_rows, most);
+    room.sequences = (int)(prompts + completions);
+    room.listed = (int)std::min<int64_t>(completions * new_tokens, room.rows + completions);
+    lay_out(pass, room.rows, room.sequences, room);
+    recording.layout = pass.layouts;
+    recording.logits = true;
     recording.rows = 0;
     recording.prompt.assign(prompts, 0);
     recording.input.assign(completions, {}), recording.draw.assign(completions, {});
@@ -25,12 +26,13 @@ TrunkRows next_rows(Recording* maybe, int count) {
     if (!maybe || !maybe->holds()) return {};
     Recording& recording = *maybe;
     Pass& pass = *recording.pass;
-    if (recording.rows + count > pass.room.rows) {
-        pass.room = {};
+    if (recording.rows + count > recording.room.rows) {
+        recording.end();
         return {};
     }
     TrunkRows part;
-    for (const LayerActs& acts : pass.layer) part.layer.push_back(acts.rows(recording.rows, count));
+    for (const LayerActs& acts : pass.layer)
+        part.layer.push_back(acts.rows(pass.model.config, recording.rows, count));
     part.hidden = pass.hidden.rows(recording.rows, count);
     recording.rows += count;
     return part;
@@ -52,7 +54,6 @@ void bind_recording(Recording& recording, HostBatch& batch, const std::vector<in
     const Ops& ops = *pass.model.ops;
     CHECK(recording.holds(), "a recording was used after it had ended");
     auto compact = [&](Tensor x, const std::vector<int32_t>& rows) {
-        if (!x) return;
         Tensor list = pass.rows.rows(0, (int64_t)rows.size());
         ops.upload(list, rows.data());
         ops.compact_rows(x.view({x.shape[0], x.size() / x.shape[0]}), list);
@@ -62,10 +63,9 @@ void bind_recording(Recording& recording, HostBatch& batch, const std::vector<in
     std::sort(rows.begin(), rows.end());
     for (size_t n = 0; n < rows.size(); ++n) place[rows[n]] = (int32_t)n;
     if ((int)rows.size() < recording.rows) {
-        for (const LayerActs& a : pass.layer)
-            for (Tensor x : {a.x, a.y1, a.s1, a.raw, a.raw_s, a.qkv, a.att, a.lse, a.x2, a.y2, a.s2,
-                             a.gate_up, a.act})
-                compact(x, rows);
+        for (LayerActs& acts : pass.layer)
+            each_act(acts, pass.model.config,
+                     [&](const char*, Tensor& x, int64_t, bool) { compact(x, rows); });
         compact(pass.hidden, rows);
     }
     if (recording.logits && draws.size() < recording.list.size()) compact(pass.logits, draws);
@@ -80,6 +80,6 @@ void bind_recording(Recording& recording, HostBatch& batch, const std::vector<in
         for (int32_t& at : draw) at = to[at];
     recording.list = list, recording.rows = (int)rows.size();
 
-    bind_batch(pass, batch);
-    if (recording.logits) pass.kept.rows = list;
+    bind_batch(pass, batch, recording.room);
+    recording.layout = pass.layouts;
 }

@@ -16,14 +16,15 @@
 // batch, or is one that keeps no activations (compute.recompute), or several processes train together, or the model
 // is on a GPU, where a decode step is a recorded graph with fixed addresses.
 
-#include "model/model.h"
+#include "model/pass.h"
 
 struct Recording {
     Recording(Pass& pass_, int most_rows_) : pass(&pass_), most_rows(most_rows_) {}
     Pass* pass;
-    int most_rows; // may be recorded
-    int rows = 0;  // are recorded
-    bool started = false;
+    int most_rows;      // may be recorded
+    int rows = 0;       // are recorded
+    Room room;          // that the pass is laid out for
+    int64_t layout = 0; // Pass::layouts of its own; 0: not started, or ended
 
     std::vector<int32_t> prompt;             // (prompts) row of the first token
     std::vector<std::vector<int32_t>> input; // (completions) row of each token that was fed
@@ -31,7 +32,8 @@ struct Recording {
     std::vector<int32_t> list;               // (R) the row that predicted a token, as drawn
     bool logits = false;                     // pass.logits holds those of `list`
 
-    bool holds() const { return started && pass->room.rows > 0; }
+    bool holds() const { return layout > 0 && layout == pass->layouts; }
+    void end() { layout = 0; }
 };
 
 // Makes room for a rollout of so many tokens at most.

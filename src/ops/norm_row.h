@@ -13,7 +13,8 @@ template <class T> inline T norm_row(T* y, const T* x, const T* w, int64_t C, T 
     return s;
 }
 
-// With g = w dy and u = <g, x>:  ds/dx_c = -s^3 x_c / C, so dx_c = s g_c + u ds/dx_c.  Adds to dx, dw.
+// With g = w dy and ds/dx_c = -s^3 x_c / C:  dx_c = s g_c + <g, x> ds/dx_c = s (g_c - u x_c), where
+// u = <g, x> s^2 / C.  Adds to dx, dw.
 template <class T>
 inline void norm_row_backward(T* dx, T* dw, const T* dy, const T* x, const T* w, T s, int64_t C) {
     const T u = dot(dy, x, w, C) * s * s / C;

@@ -4,10 +4,11 @@
 //
 // Rules for every op
 // - Argument order: outputs, saved, inputs, constants. Shapes are checked, always.
-// - Forward writes (=). Backward accumulates (+=) without exception; the owner zeroes.
+// - Forward writes (=). Backward accumulates (+=), and the owner zeroes; two backward ops work in place
+//   instead, and say so: rope_backward and token_logprob_backward.
 // - Tensors are device memory: no op looks at their values on the host, none allocates in a step.
 // - An empty Tensor is an argument that is not given, where the comment says so.
-// - On the CPU a row's result does not depend on the other rows of the call, bit for bit (DESIGN 3.7):
+// - On the CPU a row's result does not depend on the other rows of the call, bit for bit:
 //   one order of accumulation whatever the batch, attention over key blocks counted from the
 //   sequence's first token. So decoding with a cache gives the bits of the training forward.
 //
@@ -28,8 +29,8 @@
 struct Weight {
     Tensor w;    // (O, C)
     Tensor copy; // (O, C) bf16: w rounded, for compute.gemm=bf16
-    Tensor
-        packed; // the GEMM library's own blocked form, fastest for few rows; shape is the library's
+    // The GEMM library's own blocked form, fastest for few rows; its shape is the library's.
+    Tensor packed;
 };
 
 // Where the sequences of a ragged batch lie. Sequence s owns rows begin[s] .. begin[s+1]-1.
@@ -42,8 +43,8 @@ struct Ragged {
     // (S) i32: the sequence whose rows come before this one's own (a prompt that several completions
     // share), or -1. A parent has no parent itself and stands before its children. Empty: none.
     Tensor parent;
-    Tensor
-        position; // (N) i32: 0-based position of every row in its sequence, the parent's rows counted
+    // (N) i32: 0-based position of every row in its sequence, the parent's rows counted.
+    Tensor position;
     // (N) i32: the row of the tensors that holds row n of this order, where they stand in another one (a
     // recorded rollout's); position is in the tensors' order. Empty: row n. On the CPU only.
     Tensor row;
@@ -134,7 +135,7 @@ struct Ops {
     //   (x_i, x_{i+D/2}) = (x_i cos a - x_{i+D/2} sin a,  x_{i+D/2} cos a + x_i sin a),  i < D/2.
     //   qkv: (N, (H+2K) D)   position: (N)   table: (positions, D): cos of the D/2 angles, then sin
     void (*rope_forward)(Tensor qkv, Tensor position, Tensor table, int H, int K);
-    // The inverse rotation of dqkv, in place: a rotation's transpose. (The one backward that is not +=.)
+    // The inverse rotation of dqkv, in place: a rotation's transpose.
     void (*rope_backward)(Tensor dqkv, Tensor position, Tensor table, int H, int K);
 
     // ---- attention -----------------------------------------------------------------------------
@@ -172,7 +173,7 @@ struct Ops {
     // target: (R) i32. logp, entropy, lse: (R).
     void (*token_logprob_forward)(Tensor logp, Tensor entropy, Tensor lse, Tensor logits,
                                   Tensor target, double temperature);
-    // Overwrites logits by their gradient (the chunk is scratch):
+    // Overwrites logits by their gradient, in place (the chunk is scratch):
     //   dz_rv = (dlogp_r ([v = target_r] - p_rv) - dentropy_r p_rv (log p_rv + entropy_r)) / T
     // dentropy and entropy may both be empty.
     void (*token_logprob_backward)(Tensor logits, Tensor dlogp, Tensor dentropy, Tensor entropy,

@@ -67,9 +67,9 @@ std::unique_ptr<RewardModel> load_reward_model(const std::string& path,
 }
 
 void want_head(Objective& objective, ScoreHead head) {
-    objective.wants_value = objective.value_at_own_token = head == ScoreHead::scalar;
-    objective.wants_logit = head == ScoreHead::logit;
-    objective.wants_logp = !objective.wants_value && !objective.wants_logit;
+    objective.wants.value = objective.wants.value_at_own_token = head == ScoreHead::scalar;
+    objective.wants.logit = head == ScoreHead::logit;
+    objective.wants.logp = !objective.wants.value && !objective.wants.logit;
 }
 
 std::span<const double> head_of(const TokenOutputs& outputs, ScoreHead head) {
@@ -87,15 +87,11 @@ std::vector<std::vector<double>> head_scores(Pass& pass, ScoreHead head,
                                              int tokens_per_micro_batch) {
     Objective wanted;
     want_head(wanted, head);
-    OutputOptions options;
-    options.logp = wanted.wants_logp, options.value = wanted.wants_value;
-    options.logit = wanted.wants_logit;
-    options.value_at_own_token = wanted.value_at_own_token;
     std::vector<std::vector<double>> scores;
     for (SequenceOutputs& row :
-         evaluate_sequences(pass, sequences, tokens_per_micro_batch, options))
-        scores.push_back(std::move(wanted.wants_value   ? row.value
-                                   : wanted.wants_logit ? row.logit
+         evaluate_sequences(pass, sequences, tokens_per_micro_batch, wanted.wants))
+        scores.push_back(std::move(wanted.wants.value   ? row.value
+                                   : wanted.wants.logit ? row.logit
                                                         : row.logp));
     return scores;
 }

@@ -111,7 +111,7 @@ UpdateStats passes(Trainer& trainer, const Rollouts& rollouts, const RolloutText
             const bool first_pass = epoch == 0, first_step = stats.steps == 0;
             Objective objective = objective_of(batch, parts, stats, first_pass, first_step);
             const bool recorded = first_step && how.recording && how.recording->holds() &&
-                                  how.recording->pass == &trainer.pass && !objective.wants_value;
+                                  how.recording->pass == &trainer.pass && !objective.wants.value;
             StepStats step = accumulate_gradients(trainer, batch.sequences, objective,
                                                   recorded ? how.recording : nullptr);
             apply_update(trainer, optim, lr, step);
@@ -140,9 +140,9 @@ UpdateStats update_policy(Trainer& policy, Rollouts& rollouts, const RolloutText
     auto objective_of = [&](const Minibatch& batch, LossParts& parts, UpdateStats& stats,
                             bool first_pass, bool first_step) {
         Objective objective;
-        objective.temperature = how.temperature;
-        objective.wants_entropy = algo.entropy_coef != 0;
-        objective.wants_value = algo.value_coef != 0;
+        objective.wants.temperature = how.temperature;
+        objective.wants.entropy = algo.entropy_coef != 0;
+        objective.wants.value = algo.value_coef != 0;
         objective.loss = [&, first_pass, first_step](std::span<const TokenOutputs> outputs,
                                                      std::span<TokenGrads> grads) {
             LossParts share;
@@ -195,7 +195,7 @@ UpdateStats update_critic(Trainer& critic, Rollouts& rollouts, const RolloutText
     auto objective_of = [&](const Minibatch& batch, LossParts& parts, UpdateStats& stats,
                             bool first_pass, bool) {
         Objective objective;
-        objective.wants_logp = false, objective.wants_value = true;
+        objective.wants.logp = false, objective.wants.value = true;
         objective.loss = [&, first_pass](std::span<const TokenOutputs> outputs,
                                          std::span<TokenGrads> grads) {
             LossParts share;

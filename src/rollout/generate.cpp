@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "ops/gpu.h"
+#include "ops/values.h"
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +20,7 @@
 
 namespace {
 
-constexpr int PREFILL_TOKENS = 2048; // of prompts computed together
+constexpr int most_prefill_tokens = 2048; // of prompts computed together
 constexpr size_t cache_bytes_per_core = 4 << 20;
 
 // Pages of the cache, counted by the sequences that read them.
@@ -64,14 +65,14 @@ bool stays_in_caches(const Model& model) {
 }
 
 struct Engine {
-    // prompt_tokens: of all prompts together; fewer than PREFILL_TOKENS need less memory.
+    // prompt_tokens: of all prompts together; fewer than most_prefill_tokens need less memory.
     Engine(const Model& model_, int batch_, int longest_prompt, int new_tokens,
-           int64_t prompt_tokens = PREFILL_TOKENS, Recording* recording_ = nullptr)
+           int64_t prompt_tokens = most_prefill_tokens, Recording* recording_ = nullptr)
         : model(model_), recording(recording_), batch(batch_), page_size(KvCache().page),
           max_pages(pages_for(std::min(model.config.max_positions, longest_prompt + new_tokens))),
           pages(batch * max_pages + pages_for(longest_prompt)),
-          prefill_tokens((int)std::max<int64_t>(std::min<int64_t>(PREFILL_TOKENS, prompt_tokens),
-                                                longest_prompt)),
+          prefill_tokens((int)std::max<int64_t>(
+              std::min<int64_t>(most_prefill_tokens, prompt_tokens), longest_prompt)),
           pool(pages) {
         layout();
     }
@@ -104,12 +105,10 @@ struct Engine {
             layer.k = arena.take("cache.k", dtype, {pages, m.K, layer.page, m.D});
             layer.v = arena.take("cache.v", dtype, {pages, m.K, layer.page, m.D});
         }
-        acts.x = take("x", m.C), acts.y1 = take("y1", m.C), acts.s1 = take_rows("s1");
-        acts.raw = take("raw", m.qkv_width()),
-        acts.raw_s = arena.take("raw_s", wide_dtype(dtype), {batch, m.H + m.K});
-        acts.qkv = take("qkv", m.qkv_width()), acts.att = take("att", (int64_t)m.H * m.D);
-        acts.x2 = take("x2", m.C), acts.y2 = take("y2", m.C), acts.s2 = take_rows("s2");
-        acts.gate_up = take("gate_up", 2 * m.F), acts.act = take("act", m.F);
+        each_act(acts, m, [&](const char* name, Tensor& x, int64_t width, bool statistic) {
+            const DType type = statistic ? wide_dtype(dtype) : dtype;
+            x = width ? arena.take(name, type, {batch, width}) : arena.take(name, type, {batch});
+        });
         branch = take("branch", m.C), hidden = take("hidden", m.C);
         if (model.compute.gpu) decoded = take("decoded", m.C);
         prompt_hidden = arena.take("prompt_hidden", dtype, {batch + 1, m.C});
@@ -141,7 +140,7 @@ struct Engine {
     Tensor prompt_slot; // (tokens of a prefill) where each goes in the cache
 };
 
-// Computes prompts, at most PREFILL_TOKENS together, fills their pages and keeps the hidden row of each
+// Computes prompts, at most most_prefill_tokens together, fills their pages and keeps the hidden row of each
 // one's last token.
 void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
                      const std::vector<std::vector<int32_t>>& texts) {
@@ -154,7 +153,7 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
         size_t last = first;
         for (; last < fresh.size(); ++last) {
             Prompt& prompt = *fresh[last];
-            if (last > first && batch.tokens() + prompt.length > PREFILL_TOKENS) break;
+            if (last > first && batch.tokens() + prompt.length > most_prefill_tokens) break;
             batch.add(texts[prompt.index].data(), prompt.length);
             for (int t = 0; t < prompt.length; ++t)
                 slots.push_back(prompt.pages[t / page_size] * page_size + t % page_size);
@@ -162,17 +161,17 @@ void compute_prompts(Engine& engine, std::vector<Prompt*>& fresh,
         }
         Tensor where = engine.prompt_slot.rows(0, batch.tokens());
         ops.upload(where, slots.data());
-        engine.prefill->on_qkv = [&](int l, Tensor qkv) {
+        auto fill_cache = [&](int l, Tensor qkv) {
             ops.kv_write(engine.cache[l], qkv, where, m.H, m.K);
         };
         Tensor hidden;
         int recorded = engine.recording ? engine.recording->rows : 0;
         TrunkRows rows = next_rows(engine.recording, batch.tokens());
         if (rows.layer.empty()) {
-            forward(*engine.prefill, batch);
+            forward(*engine.prefill, batch, nullptr, fill_cache);
             hidden = engine.prefill->hidden;
         } else {
-            forward_into(*engine.prefill, batch, rows);
+            forward(*engine.prefill, batch, &rows, fill_cache);
             hidden = rows.hidden;
             for (size_t p = first; p < last; ++p) {
                 engine.recording->prompt[fresh[p]->index] = recorded;
@@ -220,17 +219,16 @@ template <class F> void for_shares(const Model& model, int rows, const F& f) {
 void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
     const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
-    const double scale = 1 / std::sqrt((double)m.D);
     for_shares(engine.model, rows, [&](int first, int count) {
         auto of = [&](const Tensor& x) { return x.rows(first, count); };
         TrunkRows own = {{}, of(to.hidden)};
-        for (const LayerActs& acts : to.layer) own.layer.push_back(acts.rows(first, count));
+        for (const LayerActs& acts : to.layer) own.layer.push_back(acts.rows(m, first, count));
         trunk_forward(engine.model, own, of(engine.branch), of(engine.ids), of(engine.position),
                       [&](int l, LayerActs& acts) {
                           ops.kv_write(engine.cache[l], acts.qkv, of(engine.slot), m.H, m.K);
                           ops.decode_attention(acts.att, acts.lse, acts.qkv, engine.cache[l],
                                                of(engine.table), of(engine.length), m.H, m.K,
-                                               scale);
+                                               attention_scale(m));
                       });
     });
 }
@@ -240,6 +238,7 @@ void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
 // one key of page 0, and nobody reads what comes out.
 void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
     const Ops& ops = *engine.model.ops;
+    const ModelConfig& m = engine.model.config;
     const int page_size = engine.page_size;
     const bool records = ops.graph_begin != nullptr;
     const int rows = records ? bucket(B, engine.batch) : B;
@@ -261,7 +260,7 @@ void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
     upload(engine.ids, ids), upload(engine.position, position), upload(engine.slot, slot);
     upload(engine.length, length), upload(engine.table, table);
     auto own_rows = [&](int count, Tensor hidden) {
-        std::vector<LayerActs> same(engine.model.config.L, engine.acts.rows(0, count));
+        std::vector<LayerActs> same(m.L, engine.acts.rows(m, 0, count));
         return TrunkRows{same, hidden.rows(0, count)};
     };
     if (!records) {
@@ -287,18 +286,6 @@ void decode(Engine& engine, std::vector<Sequence>& sequences, int B) {
     }
     ops.graph_launch(place->second);
     ops.copy(engine.hidden.rows(0, B), engine.decoded.rows(0, B));
-}
-
-std::vector<double> download_values(const Ops& ops, Tensor from) {
-    std::vector<double> values(from.size());
-    if (from.dtype == DType::f64) {
-        ops.download(values.data(), from);
-    } else {
-        std::vector<float> rounded(from.size());
-        ops.download(rounded.data(), from);
-        values.assign(rounded.begin(), rounded.end());
-    }
-    return values;
 }
 
 // Final norm, LM head, draw: appends a token to every sequence.
@@ -471,7 +458,7 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
             Completion& out = completions[(int64_t)prompt->index * sample.n + s];
             out.prompt = prompt->index, out.sample = s;
             Sequence sequence{&out, prompt->length, prompt->pages, prompt->index * sample.n + s, 0};
-            if (recording && recording->started)
+            if (recording && recording->holds())
                 sequence.row = recording->prompt[prompt->index] + prompt->length - 1;
             for (int page : sequence.pages) engine.pool.share(page);
             if (prompt->length % page_size != 0 && s + 1 < sample.n) {

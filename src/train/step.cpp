@@ -1,6 +1,7 @@
 #include "train/step.h"
 
 #include "base/clock.h"
+#include "model/heads.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,9 +12,11 @@ namespace {
 struct MicroBatch {
     int first = 0, last = 0; // sequences
     HostBatch batch;
-    std::vector<int32_t> rows, target, value_rows; // (R)
-    std::vector<int> offset; // of each sequence among the targets, one more at the end
-    // (R) where in rows and target each sequence's targets are; empty: in order
+    ListedTokens tokens;             // (R)
+    std::vector<int32_t> value_rows; // (R)
+    bool logits_stand = false;       // in the pass
+    std::vector<int> offset;         // of each sequence among the targets, one more at the end
+    // (R) where in tokens each sequence's targets are; empty: in order
     std::vector<int32_t> place;
     std::vector<double> logp, entropy, value, logit;     // (R)
     std::vector<double> dlogp, dentropy, dvalue, dlogit; // (R)
@@ -40,16 +43,17 @@ void check_sequence(const TrainSequence& sequence) {
 }
 
 MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int first, int last,
-                            bool value_at_own_token) {
+                            const Wanted& wants) {
     MicroBatch mb;
     mb.first = first, mb.last = last;
+    mb.tokens.temperature = wants.temperature;
     const TrainSequence* owner = nullptr; // whose prompt is in the batch
     int parent = -1;
     for (int s = first; s < last; ++s) {
         const TrainSequence& sequence = sequences[s];
         check_sequence(sequence);
-        mb.offset.push_back((int)mb.rows.size());
-        const int length = input_length(sequence, value_at_own_token);
+        mb.offset.push_back((int)mb.tokens.rows.size());
+        const int length = input_length(sequence, wants.value_at_own_token);
         if (length == 0) continue;
         int shared = 0; // tokens of this sequence that stand in the parent's rows
         if (sequence.prompt >= 0 && sequence.shared > 0) {
@@ -66,18 +70,20 @@ MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int fir
         else
             mb.batch.add(sequence.ids.data(), length, std::min(sequence.prefix, length));
         for (int32_t t : sequence.target) {
-            mb.rows.push_back(begin + t - 1);
-            mb.target.push_back(sequence.ids[t]);
-            mb.value_rows.push_back(begin + t - (value_at_own_token ? 0 : 1));
+            mb.tokens.rows.push_back(begin + t - 1);
+            mb.tokens.target.push_back(sequence.ids[t]);
+            mb.value_rows.push_back(begin + t - (wants.value_at_own_token ? 0 : 1));
         }
     }
-    mb.offset.push_back((int)mb.rows.size());
+    mb.offset.push_back((int)mb.tokens.rows.size());
     return mb;
 }
 
 // The sequences as one micro-batch whose forward pass the rollout has done; binds the trainer's pass to it.
-MicroBatch make_recorded_batch(const std::vector<TrainSequence>& sequences, Recording& recording) {
+MicroBatch make_recorded_batch(const std::vector<TrainSequence>& sequences, Recording& recording,
+                               double temperature) {
     MicroBatch mb;
+    mb.tokens.temperature = temperature;
     mb.last = (int)sequences.size();
     int prompt = -1, parent = -1; // in the batch
     std::vector<int32_t> draws;
@@ -105,18 +111,20 @@ MicroBatch make_recorded_batch(const std::vector<TrainSequence>& sequences, Reco
     std::vector<int32_t> list = draws;
     std::sort(list.begin(), list.end());
     bind_recording(recording, mb.batch, list);
-    mb.rows = recording.list, mb.target.resize(list.size());
+    mb.logits_stand = recording.logits;
+    mb.tokens.rows = recording.list;
+    mb.tokens.target.resize(list.size());
     for (const TrainSequence& sequence : sequences) {
         const std::vector<int32_t>& draw = recording.draw[sequence.completion];
         for (int32_t t : sequence.target) {
             mb.place.push_back(draw[t - (sequence.ids.size() - draw.size())]);
-            mb.target[mb.place.back()] = sequence.ids[t];
+            mb.tokens.target[mb.place.back()] = sequence.ids[t];
         }
     }
     return mb;
 }
 
-// Between the order of mb.rows and that of the sequences' targets.
+// Between the order of mb.tokens and that of the sequences' targets.
 void to_sequences(const MicroBatch& mb, std::vector<double>& values) {
     if (mb.place.empty() || values.empty()) return;
     std::vector<double> listed(values);
@@ -134,11 +142,11 @@ std::span<double> part(std::vector<double>& values, const MicroBatch& mb, int i)
 }
 
 double call_objective(MicroBatch& mb, const Objective& objective) {
-    const size_t R = mb.rows.size();
-    mb.dlogp.assign(objective.wants_logp ? R : 0, 0);
-    mb.dentropy.assign(objective.wants_entropy ? R : 0, 0);
-    mb.dvalue.assign(objective.wants_value ? R : 0, 0);
-    mb.dlogit.assign(objective.wants_logit ? R : 0, 0);
+    const size_t R = mb.tokens.rows.size();
+    mb.dlogp.assign(objective.wants.logp ? R : 0, 0);
+    mb.dentropy.assign(objective.wants.entropy ? R : 0, 0);
+    mb.dvalue.assign(objective.wants.value ? R : 0, 0);
+    mb.dlogit.assign(objective.wants.logit ? R : 0, 0);
     std::vector<TokenOutputs> outputs;
     std::vector<TokenGrads> grads;
     for (int i = 0; i < mb.last - mb.first; ++i) {
@@ -158,46 +166,58 @@ void check_finite(const std::vector<double>& values, const char* name) {
               name, value);
 }
 
+// For losses whose dlogp does not depend on logp: the objective is asked with logp = 0, and again for the loss
+// once logp is known.
+double linear_step(Trainer& trainer, MicroBatch& mb, const Objective& objective) {
+    mb.logp.assign(mb.tokens.rows.size(), 0);
+    call_objective(mb, objective);
+    const std::vector<double> dlogp = mb.dlogp;
+    token_logprob_both(trainer.pass, mb.tokens, dlogp, mb.logp, trainer.grads);
+    check_finite(mb.logp, "a token's log-probability");
+    const double loss = call_objective(mb, objective);
+    CHECK(mb.dlogp == dlogp, "an objective called linear in logp changed its derivative");
+    return loss;
+}
+
+// Heads forward, the objective, heads backward.
+double heads_step(Trainer& trainer, MicroBatch& mb, const Objective& objective) {
+    Pass& pass = trainer.pass;
+    const Wanted& wants = objective.wants;
+    Logits logits;
+    if (wants.logp)
+        logits = token_logprob(pass, mb.tokens, mb.logp, wants.entropy ? &mb.entropy : nullptr,
+                               mb.logits_stand);
+    if (wants.value) row_score(pass, mb.value_rows, mb.value);
+    if (wants.logit) token_logit(pass, mb.tokens, mb.logit);
+    to_sequences(mb, mb.logp);
+    to_sequences(mb, mb.entropy);
+    check_finite(mb.logp, "a token's log-probability");
+    check_finite(mb.value, "a value");
+    check_finite(mb.logit, "a token's logit");
+
+    const double loss = call_objective(mb, objective);
+    check_finite(mb.dlogp, "dlogp");
+    check_finite(mb.dvalue, "dvalue");
+    check_finite(mb.dlogit, "dlogit");
+
+    to_rows(mb, mb.dlogp);
+    to_rows(mb, mb.dentropy);
+    if (wants.logp)
+        token_logprob_backward(pass, logits, mb.dlogp, wants.entropy ? &mb.dentropy : nullptr,
+                               trainer.grads);
+    if (wants.value) row_score_backward(pass, mb.value_rows, mb.dvalue, trainer.grads);
+    if (wants.logit) token_logit_backward(pass, mb.tokens, mb.dlogit, trainer.grads);
+    return loss;
+}
+
 // The pass holds the forward pass over the micro-batch.
 double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objective) {
-    Pass& pass = trainer.pass;
-    begin_backward(pass);
-    double loss = 0;
-    const bool others = objective.wants_value || objective.wants_logit;
-    if (objective.wants_logp && objective.linear_in_logp && !others) {
-        // dlogp first: the objective is asked with logp = 0, and again for the loss once logp is known
-        mb.logp.assign(mb.rows.size(), 0);
-        call_objective(mb, objective);
-        std::vector<double> dlogp = mb.dlogp;
-        token_logprob_both(pass, mb.rows, mb.target, objective.temperature, dlogp, mb.logp,
-                           trainer.grads);
-        check_finite(mb.logp, "a token's log-probability");
-        loss = call_objective(mb, objective);
-        CHECK(mb.dlogp == dlogp, "an objective called linear in logp changed its derivative");
-    } else {
-        if (objective.wants_logp)
-            token_logprob(pass, mb.rows, mb.target, objective.temperature, mb.logp,
-                          objective.wants_entropy ? &mb.entropy : nullptr);
-        if (objective.wants_value) row_score(pass, mb.value_rows, mb.value);
-        if (objective.wants_logit) token_logit(pass, mb.rows, mb.target, mb.logit);
-        to_sequences(mb, mb.logp), to_sequences(mb, mb.entropy);
-        check_finite(mb.logp, "a token's log-probability");
-        check_finite(mb.value, "a value");
-        check_finite(mb.logit, "a token's logit");
-        loss = call_objective(mb, objective);
-        check_finite(mb.dlogp, "dlogp");
-        check_finite(mb.dvalue, "dvalue");
-        check_finite(mb.dlogit, "dlogit");
-        to_rows(mb, mb.dlogp), to_rows(mb, mb.dentropy);
-        if (objective.wants_logp)
-            token_logprob_backward(pass, mb.rows, mb.target, objective.temperature, mb.dlogp,
-                                   objective.wants_entropy ? &mb.dentropy : nullptr, trainer.grads);
-        if (objective.wants_value)
-            row_score_backward(pass, mb.value_rows, mb.dvalue, trainer.grads);
-        if (objective.wants_logit)
-            token_logit_backward(pass, mb.rows, mb.target, mb.dlogit, trainer.grads);
-    }
-    backward(pass, trainer.grads);
+    begin_backward(trainer.pass);
+    const Wanted& wants = objective.wants;
+    const bool linear = objective.linear_in_logp && wants.logp && !wants.value && !wants.logit;
+    const double loss =
+        linear ? linear_step(trainer, mb, objective) : heads_step(trainer, mb, objective);
+    backward(trainer.pass, trainer.grads);
     return loss;
 }
 
@@ -261,8 +281,8 @@ static std::pair<int, int> share_of(const std::vector<TrainSequence>& sequences,
 static void add_micro_batch(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                             MicroBatch& mb, const Objective& objective, StepStats& stats) {
     for (int s = mb.first; s < mb.last; ++s) stats.tokens += (int64_t)sequences[s].ids.size();
-    stats.targets += (int64_t)mb.rows.size(), stats.computed += mb.batch.tokens();
-    if (mb.rows.empty()) return;
+    stats.targets += (int64_t)mb.tokens.rows.size(), stats.computed += mb.batch.tokens();
+    if (mb.tokens.rows.empty()) return;
     stats.loss += micro_batch_step(trainer, mb, objective);
     ++stats.micro_batches;
 }
@@ -273,13 +293,13 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
     StepStats stats;
     trainer.model.ops->fill_zero(trainer.flat_grads);
     if (recording) {
-        CHECK(recording->pass == &trainer.pass && objective.wants_logp && !objective.wants_value &&
-                  !objective.wants_logit && !objective.linear_in_logp,
+        CHECK(recording->pass == &trainer.pass && objective.wants.logp && !objective.wants.value &&
+                  !objective.wants.logit && !objective.linear_in_logp,
               "a recorded rollout gives log-probabilities and entropies, in its own pass");
-        MicroBatch mb = make_recorded_batch(sequences, *recording);
+        MicroBatch mb = make_recorded_batch(sequences, *recording, objective.wants.temperature);
         add_micro_batch(trainer, sequences, mb, objective, stats);
         stats.recorded = stats.computed;
-        trainer.pass.room = {};
+        recording->end();
         reduce_gradients(trainer, stats);
         stats.seconds = now() - start;
         return stats;
@@ -287,9 +307,8 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
     const auto [begin, end] = share_of(sequences, trainer.model.compute.ranks);
     const std::span<const TrainSequence> share(sequences.data() + begin, end - begin);
     for (auto [first, last] : cut_micro_batches(share, trainer.tokens_per_micro_batch)) {
-        MicroBatch mb =
-            make_micro_batch(sequences, begin + first, begin + last, objective.value_at_own_token);
-        if (!mb.rows.empty()) forward(trainer.pass, mb.batch);
+        MicroBatch mb = make_micro_batch(sequences, begin + first, begin + last, objective.wants);
+        if (!mb.tokens.rows.empty()) forward(trainer.pass, mb.batch);
         add_micro_batch(trainer, sequences, mb, objective, stats);
     }
     reduce_gradients(trainer, stats);
@@ -299,19 +318,17 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
 
 std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 const std::vector<TrainSequence>& sequences,
-                                                int tokens_per_micro_batch,
-                                                const OutputOptions& options) {
+                                                int tokens_per_micro_batch, const Wanted& wants) {
     std::vector<SequenceOutputs> outputs(sequences.size());
     for (auto cut : cut_micro_batches(sequences, tokens_per_micro_batch)) {
         const int first = cut.first, last = cut.second; // a lambda below needs them by name
-        MicroBatch mb = make_micro_batch(sequences, first, last, options.value_at_own_token);
-        if (mb.rows.empty()) continue;
+        MicroBatch mb = make_micro_batch(sequences, first, last, wants);
+        if (mb.tokens.rows.empty()) continue;
         forward(pass, mb.batch);
-        if (options.logp || options.entropy)
-            token_logprob(pass, mb.rows, mb.target, options.temperature, mb.logp,
-                          options.entropy ? &mb.entropy : nullptr);
-        if (options.value) row_score(pass, mb.value_rows, mb.value);
-        if (options.logit) token_logit(pass, mb.rows, mb.target, mb.logit);
+        if (wants.logp || wants.entropy)
+            token_logprob(pass, mb.tokens, mb.logp, wants.entropy ? &mb.entropy : nullptr);
+        if (wants.value) row_score(pass, mb.value_rows, mb.value);
+        if (wants.logit) token_logit(pass, mb.tokens, mb.logit);
         for (int s = first; s < last; ++s) {
             auto copy = [&](std::vector<double>& values) {
                 std::span<double> own = part(values, mb, s - first);

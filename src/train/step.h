@@ -4,7 +4,6 @@
 
 #include "model/recording.h"
 
-#include <functional>
 #include <span>
 
 // A sequence of the step. `target` lists the positions t >= 1 (increasing) whose token is trained or
@@ -23,6 +22,15 @@ struct TrainSequence {
     int completion = -1; // its number in a recorded rollout, whose prompts are numbered by `prompt`
 };
 
+// What is asked of the network for every target.
+struct Wanted {
+    double temperature = 1; // of logp and entropy
+    bool logp = true, entropy = false, value = false;
+    // Where the value of target t is read: at t itself (Q-RM), else at t - 1 (the state of a critic).
+    bool value_at_own_token = false;
+    bool logit = false; // the token's own, as the LM head gives it (no temperature)
+};
+
 // What the network says of one sequence, and what the objective answers. Arrays over its targets.
 struct TokenOutputs {
     int index;                                           // of the sequence in the step
@@ -36,13 +44,9 @@ struct TokenGrads {
 // the cut, so the cut cannot change the sum. Returns the micro-batch's share of the loss.
 struct Objective {
     std::function<double(std::span<const TokenOutputs>, std::span<TokenGrads>)> loss;
-    bool wants_logp = true, wants_entropy = false, wants_value = false;
-    bool wants_logit = false; // the token's own logit, as the LM head gives it (no temperature)
-    bool linear_in_logp =
-        false; // dlogp does not depend on logp (SFT): saves one pass over the head
-    // Where the value of target t is read: at t itself (Q-RM), else at t - 1 (the state of a critic).
-    bool value_at_own_token = false;
-    double temperature = 1;
+    Wanted wants;
+    // dlogp does not depend on logp (SFT): saves one pass over the head.
+    bool linear_in_logp = false;
 };
 
 struct OptimConfig {
@@ -67,8 +71,8 @@ struct Trainer {
     Model& model;
     Params grads;
     Tensor flat_grads; // (E)
-    Tensor m, v,
-        master;  // (E / ranks) of this rank; master is empty where the weights are not rounded
+    // (E / ranks) of this rank; master is empty where the weights are not rounded
+    Tensor m, v, master;
     Tensor sums; // (parameters + 4) f64: of the step, on their way to the host
     Arena grad_arena{"gradients"}, moment_arena{"AdamW moments and masters"};
     Pass pass;
@@ -113,16 +117,9 @@ Params full_weights(const Trainer& trainer);
 struct SequenceOutputs {
     std::vector<double> logp, entropy, value, logit;
 };
-struct OutputOptions {
-    double temperature = 1;
-    bool logp = true, entropy = false, value = false;
-    bool value_at_own_token = false; // as in Objective
-    bool logit = false;
-};
 std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 const std::vector<TrainSequence>& sequences,
-                                                int tokens_per_micro_batch,
-                                                const OutputOptions& options);
+                                                int tokens_per_micro_batch, const Wanted& wants);
 
 // Cuts the sequences into micro-batches of at most `budget` tokens, whole bundles each, keeping their
 // order. A bundle over the budget is a micro-batch of its own. Ranges [first, last).

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "gpu_testing.h"
+#include "model/heads.h"
 #include "model/hf.h"
 #include "rollout/generate.h"
 #include "train/run.h"

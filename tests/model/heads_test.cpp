@@ -1,5 +1,6 @@
 // The LM head's backward pass from logits that its forward pass left, and from logits computed again.
 
+#include "model/heads.h"
 #include "model/hf.h"
 #include "train/step.h"
 
@@ -12,10 +13,9 @@ namespace {
 struct Heads {
     std::unique_ptr<Model> model = load_model("tests/golden/models/qwen2", {}, false);
     Trainer trainer{*model, 16, 1};
-    const std::vector<int32_t> rows = {0, 2, 3, 5};
-    std::vector<int32_t> target = {4, 1, 7, 2};
+    const ListedTokens tokens = {{0, 2, 3, 5}, {4, 1, 7, 2}, 0.7};
+    Logits logits;
     std::vector<double> logp, entropy;
-    double temperature = 0.7;
     int head_products = 0; // forward products with the LM head that `backward` made
 
     void forward(int32_t last_id = 9) {
@@ -23,7 +23,7 @@ struct Heads {
         const int32_t ids[] = {3, 1, 4, 1, 5, last_id};
         batch.add(ids, 6);
         ::forward(trainer.pass, batch);
-        token_logprob(trainer.pass, rows, target, temperature, logp, &entropy);
+        logits = token_logprob(trainer.pass, tokens, logp, &entropy);
     }
     std::string backward() {
         const Ops& ops = *model->ops;
@@ -39,8 +39,7 @@ struct Heads {
             plain->linear_forward(y, x, w, bias);
         };
         model->ops = &counted;
-        token_logprob_backward(trainer.pass, rows, target, temperature, dlogp, &dentropy,
-                               trainer.grads);
+        token_logprob_backward(trainer.pass, logits, dlogp, &dentropy, trainer.grads);
         model->ops = plain;
         ::backward(trainer.pass, trainer.grads);
         std::string bits(trainer.flat_grads.bytes(), '\0');
@@ -66,15 +65,15 @@ TEST(Heads, LogitsOfSomethingElseAreNotUsed) {
     heads.forward();
     const std::string want = heads.backward();
     heads.forward();
-    heads.temperature = 1;
-    EXPECT_TRUE(heads.backward() != want);
-    EXPECT_EQ(heads.head_products, 1);
-    heads.temperature = 0.7;
-    heads.forward();
     std::vector<double> logit;
-    heads.target[0] = 5;
-    token_logit(heads.trainer.pass, heads.rows, heads.target, logit); // temperature 1
-    heads.target[0] = 4;
+    ListedTokens other = heads.tokens;
+    other.target[0] = 5;
+    token_logit(heads.trainer.pass, other, logit); // temperature 1
+    EXPECT_TRUE(heads.backward() == want);
+    EXPECT_EQ(heads.head_products, 1);
+    heads.forward();
+    other.temperature = 1;
+    token_logprob(heads.trainer.pass, other, logit, nullptr);
     EXPECT_TRUE(heads.backward() == want);
     EXPECT_EQ(heads.head_products, 1);
     heads.forward(8);

@@ -6,6 +6,7 @@
 #include "format/safetensors.h"
 #include "model/hf.h"
 #include "model/hf_config.h"
+#include "model/pass.h"
 #include "testing.h"
 
 #include <cstring>

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "model/heads.h"
 #include "model/hf.h"
 #include "rollout/generate.h"
 #include "testing.h"
@@ -140,7 +141,7 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
     return std::string(info.param.name) + "_" + dtype_name(info.param.dtype);
 }
 
-constexpr int BUDGET = 200; // tokens per micro-batch: the sequences fill several
+constexpr int budget = 200; // tokens per micro-batch: the sequences fill several
 
 // One thread: these models are so small that waiting for a second one takes longer than the work.
 struct OneThread {
@@ -160,10 +161,10 @@ struct ModelParity : testing::TestWithParam<Case> {
 TEST_P(ModelParity, LogProbabilities) {
     auto model = load(golden, dtype);
     auto sequences = all_positions(golden);
-    Pass pass(*model, BUDGET, (int)sequences.size(), false);
-    OutputOptions options;
+    Pass pass(*model, budget, (int)sequences.size(), false);
+    Wanted options;
     options.entropy = true;
-    auto outputs = evaluate_sequences(pass, sequences, BUDGET, options);
+    auto outputs = evaluate_sequences(pass, sequences, budget, options);
     size_t i = 0;
     for (size_t s = 0; s < sequences.size(); ++s) {
         ASSERT_EQ(outputs[s].logp.size(), sequences[s].ids.size() - 1);
@@ -178,7 +179,7 @@ TEST_P(ModelParity, LogProbabilities) {
 TEST_P(ModelParity, LossAndGradients) {
     auto model = load(golden, dtype);
     auto sequences = trained_positions(golden);
-    Trainer trainer(*model, BUDGET, (int)sequences.size());
+    Trainer trainer(*model, budget, (int)sequences.size());
     StepStats stats = accumulate_gradients(trainer, sequences, sft_loss(sequences));
     EXPECT_NEAR(stats.loss, golden.json["losses"][0].get<double>(), tolerance);
     for (const Param& grad : trainer.grads.list) {
@@ -194,7 +195,7 @@ TEST_P(ModelParity, LossAndGradients) {
 TEST_P(ModelParity, ThreeAdamWSteps) {
     auto model = load(golden, dtype);
     auto sequences = trained_positions(golden);
-    Trainer trainer(*model, BUDGET, (int)sequences.size());
+    Trainer trainer(*model, budget, (int)sequences.size());
     const Json& given = golden.json["optim"];
     OptimConfig optim;
     optim.lr = given["lr"], optim.beta1 = given["beta1"], optim.beta2 = given["beta2"];

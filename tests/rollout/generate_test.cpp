@@ -25,7 +25,7 @@ SequenceOutputs trainers(Pass& pass, const std::vector<int32_t>& prompt,
 
 } // namespace
 
-// The claim of DESIGN 3.7: what the sampler records is what the trainer computes.
+// What the sampler records is what the trainer computes.
 TEST(Generate, SampledLogProbabilitiesAreTheTrainers) {
     for (DType dtype : {DType::f64, DType::f32})
         for (const char* family : {"llama", "qwen2", "qwen3"}) {

@@ -38,7 +38,7 @@ std::vector<TrainSequence> kept_sequences(const std::vector<std::vector<int32_t>
 // Some loss with another weight for every token.
 Objective some_objective(double temperature, bool entropy) {
     Objective objective;
-    objective.temperature = temperature, objective.wants_entropy = entropy;
+    objective.wants.temperature = temperature, objective.wants.entropy = entropy;
     objective.loss = [entropy](std::span<const TokenOutputs> outputs, std::span<TokenGrads> grads) {
         double loss = 0;
         for (size_t s = 0; s < outputs.size(); ++s)

@@ -19,8 +19,8 @@
 
 namespace {
 
-constexpr double STEP = 1e-5;
-constexpr int DIRECTIONS = 3;
+constexpr double small_step = 1e-5; // h
+constexpr int directions = 3;
 
 // Tensors of one check, filled with random values.
 struct Workbench {
@@ -263,10 +263,10 @@ void check_model(GradientTable& report, const ModelCase& c) {
         }
 
     Objective objective;
-    objective.wants_logp = objective.wants_entropy = speaks;
-    objective.wants_value = values;
-    objective.value_at_own_token = true;
-    objective.temperature = 0.8;
+    objective.wants.logp = objective.wants.entropy = speaks;
+    objective.wants.value = values;
+    objective.wants.value_at_own_token = true;
+    objective.wants.temperature = 0.8;
     auto share = [&](int s, std::span<const double> logp, std::span<const double> entropy,
                      std::span<const double> value) {
         double sum = 0;
@@ -292,8 +292,7 @@ void check_model(GradientTable& report, const ModelCase& c) {
     accumulate_gradients(trainer, sequences, objective);
     auto loss = [&] {
         refresh_weights(model->params, *model->ops);
-        OutputOptions options{objective.temperature, speaks, speaks, values, true};
-        auto outputs = evaluate_sequences(trainer.pass, sequences, 1000, options);
+        auto outputs = evaluate_sequences(trainer.pass, sequences, 1000, objective.wants);
         double sum = 0;
         for (size_t s = 0; s < sequences.size(); ++s)
             sum += share((int)s, outputs[s].logp, outputs[s].entropy, outputs[s].value);
@@ -321,7 +320,7 @@ double direction_error(Tensor x, Tensor dx, const std::function<double()>& loss,
     double worst = 0;
     std::vector<double> u(x.size());
     std::vector<double> saved(x.as<double>(), x.as<double>() + x.size());
-    for (int direction = 0; direction < DIRECTIONS; ++direction) {
+    for (int direction = 0; direction < directions; ++direction) {
         double want = 0, length = 0;
         for (int64_t i = 0; i < x.size(); ++i) {
             u[i] = rng.normal();
@@ -334,8 +333,8 @@ double direction_error(Tensor x, Tensor dx, const std::function<double()>& loss,
             std::memcpy(x.data, saved.data(), x.bytes());
             return value;
         };
-        double near = (at(STEP) - at(-STEP)) / (2 * STEP);
-        double far = (at(2 * STEP) - at(-2 * STEP)) / (4 * STEP);
+        double near = (at(small_step) - at(-small_step)) / (2 * small_step);
+        double far = (at(2 * small_step) - at(-2 * small_step)) / (4 * small_step);
         double error = std::abs((4 * near - far) / 3 - want) / (std::sqrt(length) + 1e-3);
         if (!(error <= worst)) worst = error; // a NaN stays
     }

@@ -102,7 +102,7 @@ Logp full_forward(const Model& model, const std::vector<TrainSequence>& sequence
     Logp logp;
     Pass pass(model, 1, 1, false); // grows to the longest
     for (const TrainSequence& sequence : sequences)
-        logp.push_back(evaluate_sequences(pass, {sequence}, 1, OutputOptions())[0].logp);
+        logp.push_back(evaluate_sequences(pass, {sequence}, 1, Wanted())[0].logp);
     return logp;
 }
 

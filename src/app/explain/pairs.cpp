@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <cmath>
 
-constexpr int BUDGET = 2048; // tokens of one forward pass
-
 // Both sides of all pairs, one after another.
 static std::vector<TrainSequence> sequences_of(const std::vector<PreferenceRow>& rows) {
     std::vector<TrainSequence> sequences;
@@ -33,7 +31,7 @@ ExplainPage explain_pairs(const StoredRun& run, int pairs) {
     const std::string kind = saved_word(run, "reward", "kind");
     const RewardKind* known = find_reward_kind(kind);
     if (reference.empty() && known && known->ratio) reference = saved_word(run, "model", "path");
-    auto reward = load_reward_model(checkpoints.back().second, reference, {}, BUDGET);
+    auto reward = load_reward_model(checkpoints.back().second, reference, {}, forward_tokens);
     Inputs inputs = open_inputs(reward->model->source, reward->model->config,
                                 saved_word(run, "data", "template"), true, ChatConfig());
     PreferenceData data = read_preferences(path, inputs.options, inputs.options.max_length);
