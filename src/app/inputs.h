@@ -1,5 +1,6 @@
 #pragma once
-// What the commands share at their beginning: a model with its tokenizer, and rows as token sequences.
+// What the commands share at their beginning: a model with its tokenizer, and rows as token
+// sequences.
 
 #include "model/model.h"
 #include "task/task.h"
@@ -38,7 +39,8 @@ Row problem_row(const Problem& problem, const RowOptions& options, RowNeed need)
 // The trained or scored positions of a row: those that its mask names.
 TrainSequence train_sequence(const Row& row);
 
-// The built-in model, of the arithmetic task's vocabulary: what a run starts from without model.path.
+// The built-in model, of the arithmetic task's vocabulary: what a run starts from without
+// model.path.
 struct TinySettings {
     int layers = 3, width = 64, heads = 4, feed_forward = 160, context = 512;
     void visit(Fields& v);

@@ -1,9 +1,10 @@
-// The backward pass: forward.cpp reversed, one stanza per line of it. pass.dx is the gradient of the
-// residual stream all the way down: a residual sum hands it on to both of its terms, so that a branch
-// reads dx as the gradient of its output and its norm adds the branch's share to dx.
+// The backward pass: forward.cpp reversed, one stanza per line of it. pass.dx is the gradient of
+// the residual stream all the way down: a residual sum hands it on to both of its terms, so that a
+// branch reads dx as the gradient of its output and its norm adds the branch's share to dx.
 //
-// Only attention mixes rows. What lies on either side of it goes block by block, so that on a CPU what one op
-// leaves is still in the cache when the next one reads it, and gradients in flight are as long as a block.
+// Only attention mixes rows. What lies on either side of it goes block by block, so that on a CPU
+// what one op leaves is still in the cache when the next one reads it, and gradients in flight are
+// as long as a block.
 
 #include "model/pass.h"
 

@@ -1,8 +1,8 @@
 // The forward pass: the architecture figure from bottom to top. backward.cpp is this list reversed.
 //
 //   x = embedding[ids]
-//   per layer:  x2 = x + W_out attention(rope(W_qkv norm1(x)))      pre-norm residual blocks
-//               x  = x2 + W_down swiglu(W_gate_up norm2(x2))        [Touvron et al. 2023, section 2.2]
+//   per layer:  x2 = x + W_out attention(rope(W_qkv norm1(x)))   pre-norm residual blocks
+//               x  = x2 + W_down swiglu(W_gate_up norm2(x2))     [Touvron et al. 2023, sect. 2.2]
 //   heads.cpp:  logits = W_lm norm(x)
 //
 // N rows, C channels, H query heads and K key/value heads of width D, F feed-forward width (ops.h).

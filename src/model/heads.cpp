@@ -1,5 +1,5 @@
-// The heads. Logits exist for one chunk of rows at a time: every LM head is a loop over chunks of forward
-// (product, log-probabilities) and backward (their gradient in place, product).
+// The heads. Logits exist for one chunk of rows at a time: every LM head is a loop over chunks of
+// forward (product, log-probabilities) and backward (their gradient in place, product).
 
 #include "model/heads.h"
 
@@ -19,8 +19,9 @@ static void rows_forward(Pass& pass, const std::vector<int32_t>& rows) {
     ops.rmsnorm_forward(y, s, x, pass.model.params.norm, pass.model.config.norm_eps);
 }
 
-// From row_dy, the gradient of the normalised rows, to pass.dx. A row may be listed more than once (the end of a
-// prompt, in a recorded rollout); scatter_rows takes distinct ones, so the k-th of each go together.
+// From row_dy, the gradient of the normalised rows, to pass.dx. A row may be listed more than once
+// (the end of a prompt, in a recorded rollout); scatter_rows takes distinct ones, so the k-th of
+// each go together.
 static void rows_backward(Pass& pass, const std::vector<int32_t>& rows, const Params& grads) {
     const Ops& ops = *pass.model.ops;
     const int R = (int)rows.size();
@@ -149,8 +150,8 @@ void token_logit(Pass& pass, const ListedTokens& tokens, std::vector<double>& lo
     for (size_t r = 0; r < logit.size(); ++r) logit[r] += more[r];
 }
 
-// With a normaliser beyond all logits every p is 0, and dlogp ([v = target] - p) is the logit's gradient.
-// It does not depend on the logits, so none are computed.
+// With a normaliser beyond all logits every p is 0, and dlogp ([v = target] - p) is the logit's
+// gradient. It does not depend on the logits, so none are computed.
 void token_logit_backward(Pass& pass, const ListedTokens& tokens, const std::vector<double>& dlogit,
                           const Params& grads) {
     check_targets(pass, tokens);

@@ -1,8 +1,8 @@
 #pragma once
-// Heads read the trunk's last rows at a list of positions and give dhidden at the same: the LM head as
-// log-probabilities of given tokens (the hinge between network and loss) or as their raw logits, and the
-// classification head. A forward function answers for the batch that went through the pass last; a backward
-// function adds to pass.dx and grads.
+// Heads read the trunk's last rows at a list of positions and give dhidden at the same: the LM head
+// as log-probabilities of given tokens (the hinge between network and loss) or as their raw logits,
+// and the classification head. A forward function answers for the batch that went through the pass
+// last; a backward function adds to pass.dx and grads.
 
 #include "model/pass.h"
 
@@ -12,16 +12,16 @@ struct ListedTokens {
     double temperature = 1;
 };
 
-// The logits of listed tokens. They stand in the pass, and their gradient needs no second product with the LM
-// head, if they are one chunk and nothing has written there since.
+// The logits of listed tokens. They stand in the pass, and their gradient needs no second product
+// with the LM head, if they are one chunk and nothing has written there since.
 struct Logits {
     ListedTokens tokens;
     bool entropy = false; // ... of each row is in the pass, too
     int64_t written = -1; // Pass::logits_writes when they were written; -1: they do not stand
 };
 
-// logp (and entropy, if not null) of each token, in nats. `stand`: the logits of these rows are in the pass
-// already (a recorded rollout's).
+// logp (and entropy, if not null) of each token, in nats. `stand`: the logits of these rows are in
+// the pass already (a recorded rollout's).
 Logits token_logprob(Pass& pass, const ListedTokens& tokens, std::vector<double>& logp,
                      std::vector<double>* entropy, bool stand = false);
 // Computes chunk by chunk what does not stand. dentropy may be null.

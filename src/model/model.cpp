@@ -7,10 +7,11 @@
 #include <algorithm>
 #include <cmath>
 
-// Rope's angles per position [Su et al. 2021, section 3.4.2], with Llama 3.1's scaling: wave lengths
-// beyond original / low_freq_factor are stretched by `factor`, short ones left alone, in between smoothed.
-// In f32 the angle is rounded to f32 before the cosine is taken, as transformers and vLLM do it: at
-// position 4000 the difference to the exact angle is 1e-4, and logits are compared with theirs.
+// Rope's angles per position [Su et al. 2021, section 3.4.2], with Llama 3.1's scaling: wave
+// lengths beyond original / low_freq_factor are stretched by `factor`, short ones left alone, in
+// between smoothed. In f32 the angle is rounded to f32 before the cosine is taken, as transformers
+// and vLLM do it: at position 4000 the difference to the exact angle is 1e-4, and logits are
+// compared with theirs.
 static void fill_rope_table(Model& model) {
     const ModelConfig& m = model.config;
     const RopeScaling& scaling = m.rope_scaling;

@@ -1,6 +1,6 @@
 #pragma once
-// The transformer: its weights, and how and where they are computed with. Families differ by switches of
-// ModelConfig only.
+// The transformer: its weights, and how and where they are computed with. Families differ by
+// switches of ModelConfig only.
 //
 //   params.h     the one list of the weights
 //   pass.h       a batch on its way through the trunk, forward and backward
@@ -33,7 +33,7 @@ struct Model {
     Arena weights{"weights"}, forms{"GEMM forms of the weights"};
 };
 
-// An empty model of this shape: memory laid out, weights zero. `packed`: also lay out the packed weight
-// forms, for decoding. After weights change, call refresh_weights(model.params, *model.ops).
+// An empty model of this shape: memory laid out, weights zero. `packed`: also lay out the packed
+// weight forms, for decoding. After weights change, call refresh_weights(model.params, *model.ops).
 std::unique_ptr<Model> make_model(const ModelConfig& config, const ComputeConfig& compute,
                                   bool packed);

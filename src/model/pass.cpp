@@ -12,10 +12,10 @@ int HostBatch::add(const int32_t* first, int count, int prefix_length, int paren
     return sequences() - 1;
 }
 
-// A chunk of logits takes up to 512 MiB. The sum over chunks into the LM head's gradient reads and writes all of it
-// once per chunk: with a vocabulary of 152,000 and 220 rows a chunk that would be a quarter of a training step on
-// a GPU (rlhf bench train bench.card=H100). And logits that are one chunk are computed once for logp and
-// backward (heads.cpp).
+// A chunk of logits takes up to 512 MiB. The sum over chunks into the LM head's gradient reads and
+// writes all of it once per chunk: with a vocabulary of 152,000 and 220 rows a chunk that would be
+// a quarter of a training step on a GPU (rlhf bench train bench.card=H100). And logits that are one
+// chunk are computed once for logp and backward (heads.cpp).
 static int chunk_rows(int64_t N, const Model& model) {
     const int64_t elements = (512 << 20) / (int64_t)dtype_bytes(model.compute.dtype);
     return (int)std::min<int64_t>(N, std::max<int64_t>(64, elements / model.config.V));
@@ -23,8 +23,8 @@ static int chunk_rows(int64_t N, const Model& model) {
 
 LayerActs LayerActs::rows(const ModelConfig& m, int first, int count) const {
     LayerActs part = *this;
-    each_act(part, m, [&](const char*, Tensor& x, int64_t, bool) {
-        if (x) x = x.rows(first, count);
+    each_act(part, m, [&](const char*, Tensor& tensor, int64_t, bool) {
+        if (tensor) tensor = tensor.rows(first, count);
     });
     return part;
 }
@@ -52,8 +52,8 @@ struct RowTaker {
     }
 };
 
-// Rows of a block of the backward pass. On a CPU its widest gradient takes 6 MiB, but 512 rows are enough work for
-// the sum into a weight's gradient, which is read and written once per block.
+// Rows of a block of the backward pass. On a CPU its widest gradient takes 6 MiB, but 512 rows are
+// enough work for the sum into a weight's gradient, which is read and written once per block.
 static int64_t block_rows(int64_t N, const Model& model) {
     const int64_t row_bytes = 2 * model.config.F * (int64_t)dtype_bytes(model.compute.dtype);
     return model.compute.gpu ? N : std::min(N, std::max<int64_t>(512, (6 << 20) / row_bytes));

@@ -1,6 +1,7 @@
 #pragma once
-// A ragged batch on its way through the trunk: what the host says of it, the memory of one pass, and the two
-// directions. forward.cpp is the architecture from bottom to top, backward.cpp the same list reversed.
+// A ragged batch on its way through the trunk: what the host says of it, the memory of one pass,
+// and the two directions. forward.cpp is the architecture from bottom to top, backward.cpp the same
+// list reversed.
 
 #include "model/model.h"
 
@@ -31,8 +32,9 @@ struct LayerActs {
     LayerActs rows(const ModelConfig& m, int first, int count) const;
 };
 
-// The only list of them: f(name, tensor, width, statistic), in the order of their memory. A row has `width`
-// values; 0: one, and the tensor is (N). A statistic keeps its precision beside bf16 activations (ops.h).
+// The only list of them: f(name, tensor, width, statistic), in the order of their memory. A row has
+// `width` values; 0: one, and the tensor is (N). A statistic keeps its precision beside bf16
+// activations (ops.h).
 template <class F> void each_act(LayerActs& acts, const ModelConfig& m, const F& f) {
     f("residual", acts.x, m.C, false);
     f("norm1", acts.y1, m.C, false);
@@ -57,13 +59,14 @@ struct TrunkRows {
     Tensor hidden;                // (N, C) after the last layer
 };
 
-// What a pass is laid out for where a recorded rollout may still come to more than the batch in hand.
+// What a pass is laid out for where a recorded rollout may still come to more than the batch in
+// hand.
 struct Room {
     int rows = 0, sequences = 0, listed = 0;
 };
 
-// Memory of one pass, made once and used for every micro-batch. It holds a batch of max_tokens (0: none
-// yet); a larger one (a bundle that may not be cut) makes it grow.
+// Memory of one pass, made once and used for every micro-batch. It holds a batch of max_tokens (0:
+// none yet); a larger one (a bundle that may not be cut) makes it grow.
 struct Pass {
     Pass(const Model& model, int max_tokens, int max_sequences, bool with_backward);
     const Model& model;
@@ -87,18 +90,19 @@ struct Pass {
     int64_t logits_writes = 0; // into logits, lse and entropy, and layouts; read as `layouts` is
 };
 
-// Bytes that a Pass of this size takes, without taking them. Of the model only config and compute are
-// needed.
+// Bytes that a Pass of this size takes, without taking them. Of the model only config and compute
+// are needed.
 size_t pass_bytes(const Model& model, int tokens, int sequences, bool with_backward);
 
-// Lays the tensors out for a batch of this size, or for `room` if that is larger. What they hold stays if they
-// were laid out for the same room before.
+// Lays the tensors out for a batch of this size, or for `room` if that is larger. What they hold
+// stays if they were laid out for the same room before.
 void lay_out(Pass& pass, int tokens, int sequences, const Room& room = {});
 // ... for this batch, and uploads it.
 void bind_batch(Pass& pass, const HostBatch& batch, const Room& room = {});
 
-// Runs the trunk over the batch: fills pass.hidden; with `to`, that, and pass holds the batch's arrays alone.
-// on_qkv is called with each layer's rotated queries, keys and values: how prompts fill a cache.
+// Runs the trunk over the batch: fills pass.hidden; with `to`, that, and pass holds the batch's
+// arrays alone. on_qkv is called with each layer's rotated queries, keys and values: how prompts
+// fill a cache.
 void forward(Pass& pass, const HostBatch& batch, const TrunkRows* to = nullptr,
              const std::function<void(int layer, Tensor qkv)>& on_qkv = {});
 // Zeroes pass.dx; the heads then add dLoss/dhidden to it.
@@ -106,8 +110,9 @@ void begin_backward(Pass& pass);
 // From pass.dx to the gradients of all parameters (+=).
 void backward(Pass& pass, const Params& grads);
 
-// One layer for N rows. Between rope and the output projection `attend` fills acts.att from acts.qkv:
-// over the batch in training, over the cache in decoding.   branch: (N, C)   position: (N)
+// One layer for N rows. Between rope and the output projection `attend` fills acts.att from
+// acts.qkv: over the batch in training, over the cache in decoding.
+//   branch: (N, C), the feed-forward's output in the end   position: (N)
 void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch, Tensor position,
                    const std::function<void()>& attend);
 // All layers for N rows, from their ids to rows.hidden.   branch: (N, C) scratch

@@ -1,146 +1,19 @@
-// Attention over a ragged batch. Tasks of some query rows of one sequence and one key/value head run in
-// any order: a task packs block after block of 64 keys as attention_rows.h wants them, and does all its
-// rows while the block lies in the cache. Backward, where blocks may begin anywhere, takes the children of one parent
-// together: their parent's keys are packed once for all of them. Rows of keys that several tasks see (a parent's, or those of a sequence
-// of several tasks) get their dk and dv afterwards, from sums per task in a fixed order, so that the gradient has
-// the same bits whatever the number of threads.
+// Attention over a ragged batch; attention_formula.h says what it computes, in plain loops: read
+// that first.
+//
+// A task (attention_tasks.h) packs block after block of 64 keys as attention_rows.h wants them, and
+// does all its rows while the block lies in the cache. Rows of keys that several tasks see (a
+// parent's, or those of a sequence of several tasks) get their dk and dv afterwards, from sums per
+// task in a fixed order, so that the gradient has the same bits whatever the number of threads.
 
 #include "ops/attention_rows.h"
+#include "ops/attention_tasks.h"
 #include "ops/install.h"
-
-#include <vector>
 
 namespace cpu {
 namespace {
 
-constexpr int rows_at_once = 48;   // of backward: what they need of a block fits the L1 cache
-constexpr int forward_rows = 256;  // positions per task of forward
-constexpr int backward_rows = 512; // positions per task of backward, at least
-constexpr int backward_parts = 4; // tasks per sequence and head at most: memory is linear in length
-constexpr int sibling_rows = 256; // positions of a parent's children that a task takes together
-
-struct Sequence {
-    int begin, rows;    // own rows in the batch
-    int parent, shared; // the parent, and how many of its rows come first
-    int prefix;         // tokens that see each other in both directions
-
-    int length() const { return shared + rows; }
-    int limit(int position) const { return position < prefix ? prefix : position + 1; }
-};
-
-struct Task {
-    int sequence, head, first, rows; // own rows first .. first+rows-1
-    int siblings;                    // sequences from the first on; more than one: all rows of each
-    int64_t cost;
-    // backward: of the keys that it sees, the first `kept` get a sum of their own, which starts at row `sums`; the
-    // others are seen by no other task
-    int kept = 0;
-    int64_t sums = 0;
-
-    int rows_of(const Sequence& s) const { return siblings > 1 ? s.rows : rows; }
-};
-
-// The batch as read from `ragged`, and the tasks. Kept between calls so that its vectors only grow.
-struct Plan {
-    int H, K, D, group, width; // width: of a row of qkv
-    std::vector<Sequence> sequences;
-    std::vector<Task> tasks; // by sequence, head, first
-    std::vector<int> order;  // tasks, the longest first
-    std::vector<std::vector<int>>
-        adds;      // backward: per sequence, tasks with sums for its rows, in order
-    int most_rows; // query rows of a task
-    int threads;
-    const int* place; // (N) of the batch's rows in the tensors; null: in order
-
-    // Row of the tensors that holds the sequence's own row i.
-    int64_t row(const Sequence& s, int i) const { return place ? place[s.begin + i] : s.begin + i; }
-    // ... its token `position`, the parent's rows counted.
-    int64_t row_at(const Sequence& s, int position) const {
-        return position < s.shared ? row(sequences[s.parent], position)
-                                   : row(s, position - s.shared);
-    }
-};
-
-void read_ragged(Plan& plan, const char* op, const Ragged& ragged, int64_t N) {
-    const int S = ragged.sequences;
-    const int* begin = arg<int>(op, "begin", ragged.begin, {S + 1});
-    const int* prefix = optional_arg<int>(op, "prefix", ragged.prefix, {S});
-    const int* parent = optional_arg<int>(op, "parent", ragged.parent, {S});
-    CHECK(begin[0] == 0 && begin[S] == N, "%s: sequences cover rows %d to %d, of %lld", op,
-          begin[0], begin[S], (long long)N);
-    plan.place = optional_arg<int>(op, "row", ragged.row, {N});
-    for (int64_t n = 0; plan.place && n < N; ++n)
-        CHECK(plan.place[n] >= 0 && plan.place[n] < N, "%s: row %lld stands at %d, of %lld", op,
-              (long long)n, plan.place[n], (long long)N);
-    plan.sequences.clear();
-    for (int i = 0; i < S; ++i) {
-        Sequence s{begin[i], begin[i + 1] - begin[i], parent ? parent[i] : -1, 0, 0};
-        CHECK(s.rows >= 0, "%s: sequence %d has %d rows", op, i, s.rows);
-        CHECK(s.parent >= -1 && s.parent < i,
-              "%s: sequence %d has parent %d, which must stand before it", op, i, s.parent);
-        if (s.parent >= 0) {
-            CHECK(plan.sequences[s.parent].parent < 0,
-                  "%s: the parent of sequence %d has a parent itself", op, i);
-            s.shared = plan.sequences[s.parent].rows;
-        }
-        s.prefix = prefix ? prefix[i] : 0;
-        CHECK(s.prefix <= (s.parent < 0 ? s.length() : s.shared),
-              "%s: sequence %d has a prefix of %d tokens, but only %d may see each other", op, i,
-              s.prefix, s.parent < 0 ? s.length() : s.shared);
-        plan.sequences.push_back(s);
-    }
-}
-
-// Cuts every sequence into tasks; `rows_per_task` says how. Children of one parent that have at most `together` rows
-// become one.
-template <class F> void make_tasks(Plan& plan, int together, F rows_per_task) {
-    auto cost_of = [](const Sequence& s, int first, int rows) {
-        return (int64_t)rows * (s.limit(s.shared + first) + s.limit(s.shared + first + rows - 1));
-    };
-    plan.tasks.clear();
-    plan.order.clear();
-    plan.most_rows = 0;
-    const int S = (int)plan.sequences.size();
-    for (int i = 0, siblings = 1; i < S; i += siblings) {
-        const Sequence& s = plan.sequences[i];
-        int rows = s.rows;
-        int64_t all = cost_of(s, 0, s.rows);
-        for (siblings = 1; s.parent >= 0 && i + siblings < S; ++siblings) {
-            const Sequence& next = plan.sequences[i + siblings];
-            if (next.parent != s.parent || rows + next.rows > together) break;
-            rows += next.rows, all += cost_of(next, 0, next.rows);
-        }
-        const int step = siblings > 1 ? rows : rows_per_task(s);
-        for (int head = 0; head < plan.K; ++head)
-            for (int first = 0; first < rows; first += step) {
-                const int count = std::min(step, rows - first);
-                plan.order.push_back((int)plan.tasks.size());
-                plan.tasks.push_back({i, head, first, count, siblings,
-                                      siblings > 1 ? all : cost_of(s, first, count)});
-                plan.most_rows = std::max(plan.most_rows, count * plan.group);
-            }
-    }
-    int64_t cost = 0;
-    for (const Task& task : plan.tasks) cost += task.cost;
-    plan.threads = team_size(cost * plan.group * plan.D);
-    std::sort(plan.order.begin(), plan.order.end(), [&](int a, int b) {
-        int64_t x = plan.tasks[a].cost, y = plan.tasks[b].cost;
-        return x != y ? x > y : a < b;
-    });
-}
-
-Plan& make_plan(const char* op, const Tensor& qkv, const Ragged& ragged, int H, int K) {
-    static Plan plan;
-    CHECK(K > 0 && H > 0 && H % K == 0, "%s: %d query heads are no multiple of %d key heads", op, H,
-          K);
-    const int width = (int)qkv.shape[1];
-    CHECK(qkv.rank == 2 && width > 0 && width % (H + 2 * K) == 0,
-          "%s: qkv is %s, wanted %d heads side by side", op, shape_text(qkv).c_str(), H + 2 * K);
-    plan.H = H, plan.K = K, plan.group = H / K;
-    plan.width = width, plan.D = width / (H + 2 * K);
-    read_ragged(plan, op, ragged, qkv.shape[0]);
-    return plan;
-}
+constexpr int rows_at_once = 48; // of backward: what they need of a block fits the L1 cache
 
 // ---- packing ------------------------------------------------------------------------------------
 
@@ -157,20 +30,22 @@ template <class T> struct KeyBlock {
 
 // Keys first .. first+count-1 of a sequence; x points at the head in row 0 of qkv.
 template <class T>
-void pack_rows(const Plan& plan, const Sequence& s, int first, int count, const T* x, T* packed) {
-    const int D = plan.D, stride = padded_width<T>(D);
+void pack_rows(const AttentionTasks& all, const AttentionSequence& s, int first, int count,
+               const T* x, T* packed) {
+    const int D = all.D, stride = padded_width<T>(D);
     for (int j = 0; j < count; ++j) {
-        std::copy_n(x + plan.row_at(s, first + j) * plan.width, D, packed + j * stride);
+        std::copy_n(x + all.row_at(s, first + j) * all.width, D, packed + j * stride);
         std::fill(packed + j * stride + D, packed + (j + 1) * stride, T(0));
     }
 }
 template <class T>
-void pack_strips(const Plan& plan, const Sequence& s, int first, int count, const T* x, T* packed) {
-    const int D = plan.D;
+void pack_strips(const AttentionTasks& all, const AttentionSequence& s, int first, int count,
+                 const T* x, T* packed) {
+    const int D = all.D;
     for (int j0 = 0; j0 < count; j0 += lanes<T>, packed += D * lanes<T>) {
         const T* row[lanes<T>];
         const int rows = std::min(lanes<T>, count - j0);
-        for (int j = 0; j < rows; ++j) row[j] = x + plan.row_at(s, first + j0 + j) * plan.width;
+        for (int j = 0; j < rows; ++j) row[j] = x + all.row_at(s, first + j0 + j) * all.width;
         for (int d = 0; d < D; d += lanes<T>) {
             Vec<T> square[lanes<T>] = {};
             for (int j = 0; j < rows; ++j) square[j] = load_row(row[j], d, D);
@@ -186,13 +61,13 @@ template <class T, template <class> class Rows> struct Work {
     Rows<T> rows;
     KeyBlock<T> block;
 
-    void layout(Carver& memory, const Plan& plan) {
-        rows.layout(memory, plan.most_rows, plan.D);
-        block.layout(memory, plan.D);
+    void layout(Carver& memory, const AttentionTasks& all) {
+        rows.layout(memory, all.most_rows, all.D);
+        block.layout(memory, all.D);
     }
-    static size_t bytes(const Plan& plan) {
+    static size_t bytes(const AttentionTasks& all) {
         Carver count;
-        Work().layout(count, plan);
+        Work().layout(count, all);
         return count.at;
     }
 };
@@ -200,52 +75,66 @@ template <class T, template <class> class Rows> struct Work {
 // ---- forward ------------------------------------------------------------------------------------
 
 template <class T>
-void forward_task(const Plan& plan, const Task& task, Work<T, QueryRows>& work, T* y, T* lse,
-                  const T* qkv, T scale) {
-    const Sequence& s = plan.sequences[task.sequence];
-    const int D = plan.D, group = plan.group;
-    QueryRows<T>& rows = work.rows;
+void add_queries(QueryRows<T>& rows, const AttentionTasks& all, const AttentionTask& task,
+                 const T* qkv, T scale) {
+    const AttentionSequence& s = all.sequences[task.sequence];
+    const int D = all.D, group = all.group;
     rows.start();
     for (int i = task.first; i < task.first + task.rows; ++i)
         for (int g = 0; g < group; ++g)
-            rows.add(qkv + plan.row(s, i) * plan.width + (task.head * group + g) * D, scale,
+            rows.add(qkv + all.row(s, i) * all.width + (task.head * group + g) * D, scale,
                      s.limit(s.shared + i));
-    const T* key = qkv + (plan.H + task.head) * D;
+}
+
+template <class T>
+void store_results(const QueryRows<T>& rows, const AttentionTasks& all, const AttentionTask& task,
+                   T* y, T* lse) {
+    const AttentionSequence& s = all.sequences[task.sequence];
+    const int group = all.group;
+    for (int r = 0; r < rows.count; ++r) {
+        const int64_t row = all.row(s, task.first + r / group);
+        const int head = task.head * group + r % group;
+        rows.finish(r, y + row * all.H * all.D + head * all.D);
+        lse[row * all.H + head] = rows.lse(r);
+    }
+}
+
+template <class T>
+void forward_task(const AttentionTasks& all, const AttentionTask& task, Work<T, QueryRows>& work,
+                  T* y, T* lse, const T* qkv, T scale) {
+    const AttentionSequence& s = all.sequences[task.sequence];
+    const T *key = qkv + (all.H + task.head) * all.D, *value = key + all.K * all.D;
+    QueryRows<T>& rows = work.rows;
+    add_queries(rows, all, task, qkv, scale);
     for (int first = 0; first < rows.limit[rows.count - 1]; first += key_block) {
         const int count = std::min(key_block, s.length() - first);
-        pack_strips(plan, s, first, count, key, work.block.keys_t);
-        pack_rows(plan, s, first, count, key + plan.K * D, work.block.values);
+        pack_strips(all, s, first, count, key, work.block.keys_t);
+        pack_rows(all, s, first, count, value, work.block.values);
         attend_block<T>(rows, first, work.block.keys_t, work.block.values);
     }
-    for (int r = 0; r < rows.count; ++r) {
-        const int64_t row = plan.row(s, task.first + r / group);
-        const int head = task.head * group + r % group;
-        rows.finish(r, y + row * plan.H * D + head * D);
-        lse[row * plan.H + head] = rows.lse(r);
-    }
+    store_results(rows, all, task, y, lse);
 }
 
 template <class T>
 void attention_forward(Tensor y_, Tensor lse_, Tensor qkv_, const Ragged& ragged, int H, int K,
                        double scale) {
     const char* op = "attention_forward";
-    Plan& plan = make_plan(op, qkv_, ragged, H, K);
+    const AttentionTasks all = forward_tasks(op, qkv_, ragged, H, K);
     const int64_t N = qkv_.shape[0];
-    T* y = arg<T>(op, "y", y_, {N, (int64_t)H * plan.D});
+    T* y = arg<T>(op, "y", y_, {N, (int64_t)H * all.D});
     T* lse = arg<T>(op, "lse", lse_, {N, H});
-    const T* qkv = arg<T>(op, "qkv", qkv_, {N, plan.width});
-    make_tasks(plan, 0, [](const Sequence&) { return forward_rows; });
+    const T* qkv = arg<T>(op, "qkv", qkv_, {N, all.width});
 
-    const size_t bytes = Work<T, QueryRows>::bytes(plan);
-    const uintptr_t memory = (uintptr_t)scratch(Slot::attention, bytes * plan.threads);
-#pragma omp parallel num_threads(plan.threads)
+    const size_t bytes = Work<T, QueryRows>::bytes(all);
+    const uintptr_t memory = (uintptr_t)scratch(Slot::attention, bytes * all.threads);
+#pragma omp parallel num_threads(all.threads)
     {
         Carver own{memory + bytes * omp_get_thread_num()};
         Work<T, QueryRows> work;
-        work.layout(own, plan);
+        work.layout(own, all);
 #pragma omp for schedule(dynamic, 1)
-        for (size_t i = 0; i < plan.tasks.size(); ++i)
-            forward_task(plan, plan.tasks[plan.order[i]], work, y, lse, qkv, (T)scale);
+        for (size_t i = 0; i < all.tasks.size(); ++i)
+            forward_task(all, all.tasks[all.order[i]], work, y, lse, qkv, (T)scale);
     }
 }
 
@@ -256,7 +145,7 @@ template <class T> struct GradRows {
     int* limit;     // (count) as in QueryRows
     T *q, *dy, *dq; // (count, stride): q times scale; dq without it
     T *lse, *delta; // (count): delta = <dy, y>
-    T *p, *ds;      // (rows_at_once, 64) of the block in hand
+    T *p, *ds;      // (rows_at_once, 64) P and dS of the block in hand; before that S and dP
 
     void layout(Carver& memory, int rows, int D_) {
         D = D_, stride = padded_width<T>(D);
@@ -268,7 +157,10 @@ template <class T> struct GradRows {
     // Rows first .. first+rows-1 alone.
     GradRows part(int first, int rows) const {
         GradRows x = *this;
-        x.count = rows, x.limit += first, x.lse += first, x.delta += first;
+        x.count = rows;
+        x.limit += first;
+        x.lse += first;
+        x.delta += first;
         for (T** at : {&x.q, &x.dy, &x.dq}) *at += first * stride;
         return x;
     }
@@ -283,13 +175,15 @@ template <class T> struct GradRows {
             store(dq + at, Vec<T>{});
             sum = fma(grad, load_row(y_row, d, D), sum);
         }
-        limit[count] = row_limit, lse[count] = row_lse, delta[count] = reduce_add<T>(sum);
+        limit[count] = row_limit;
+        lse[count] = row_lse;
+        delta[count] = reduce_add<T>(sum);
         ++count;
     }
 };
 
-// dq, dk and dv of the keys first .. first+count-1 [Dao 2023, algorithm 2] for at most rows_at_once rows.
-// dk, dv: (count, stride)
+// dq, dk and dv of the keys first .. first+count-1 [Dao 2023, algorithm 2] for at most rows_at_once
+// rows. dk, dv: (count, stride)
 template <class T>
 void grad_block(const GradRows<T>& rows, int first, int count, const KeyBlock<T>& block, T* dk,
                 T* dv) {
@@ -312,14 +206,15 @@ void grad_block(const GradRows<T>& rows, int first, int count, const KeyBlock<T>
             T *p_row = p + r * key_block, *ds_row = ds + r * key_block;
             for (int v = 0; v < vectors; ++v) {
                 const int at = v * lanes<T>;
-                Vec<T> prob = exp(load(p_row + at) - lse),
-                       grad = prob * (load(ds_row + at) - delta);
+                const Vec<T> score = load(p_row + at), dp_v = load(ds_row + at);
+                Vec<T> p_v = exp(score - lse), ds_v = p_v * (dp_v - delta);
                 if (keys_seen[r] < at + lanes<T>) {
                     const Mask<T> sees = before<T>(v, keys_seen[r]);
-                    prob = sees ? prob : Vec<T>{}, grad = sees ? grad : Vec<T>{};
+                    p_v = sees ? p_v : Vec<T>{};
+                    ds_v = sees ? ds_v : Vec<T>{};
                 }
-                store(p_row + at, prob);
-                store(ds_row + at, grad);
+                store(p_row + at, p_v);
+                store(ds_row + at, ds_v);
             }
             for (int at = vectors * lanes<T>; at < keys; at += lanes<T>) {
                 store(p_row + at, Vec<T>{});
@@ -329,7 +224,8 @@ void grad_block(const GradRows<T>& rows, int first, int count, const KeyBlock<T>
         multiply<T, false, true>(rows.dq + r0 * stride, stride, ds, key_block, block.keys, stride,
                                  R, stride, most, keys_seen);
     }
-    // Tiles of keys with all rows from the first that sees one of them: p and ds of the others are 0.
+    // Tiles of keys with all rows from the first that sees one of them: p and ds of the others are
+    // 0.
     for (int j0 = 0, from = 0; j0 < keys; j0 += tile_rows) {
         const int J = std::min(tile_rows, keys - j0);
         while (seen_by(from) <= j0) ++from;
@@ -343,156 +239,157 @@ void grad_block(const GradRows<T>& rows, int first, int count, const KeyBlock<T>
 
 // Adds one row of dk and dv, at[0] and at[1] of `width`, to that of a key.
 template <class T>
-void add_key_grads(const Plan& plan, int64_t row, int head, const T* dk_sum, const T* dv_sum,
-                   T* dqkv) {
-    T* dk = dqkv + row * plan.width + (plan.H + head) * plan.D;
-    T* dv = dk + plan.K * plan.D;
-    for (int d = 0; d < plan.D; d += lanes<T>) {
-        store_row(dk, load_row(dk, d, plan.D) + load(dk_sum + d), d, plan.D);
-        store_row(dv, load_row(dv, d, plan.D) + load(dv_sum + d), d, plan.D);
+void add_key_grads(const AttentionTasks& all, int64_t row, int head, const T* dk_sum,
+                   const T* dv_sum, T* dqkv) {
+    T* dk = dqkv + row * all.width + (all.H + head) * all.D;
+    T* dv = dk + all.K * all.D;
+    for (int d = 0; d < all.D; d += lanes<T>) {
+        store_row(dk, load_row(dk, d, all.D) + load(dk_sum + d), d, all.D);
+        store_row(dv, load_row(dv, d, all.D) + load(dv_sum + d), d, all.D);
     }
 }
 
-// sums: (task.kept, 2, stride): dk, dv.   block_sums: (2, 64, stride) scratch
-template <class T>
-void backward_task(const Plan& plan, const Task& task, Work<T, GradRows>& work, T* block_sums,
-                   T* sums, T* dqkv, const T* dy, const T* y, const T* lse, const T* qkv, T scale) {
-    const int D = plan.D, group = plan.group, width = plan.width;
-    GradRows<T>& rows = work.rows;
-    const int stride = padded_width<T>(D);
-    // Calls f(row of the tensors, query head, sequence, own row) for the task's rows in order.
-    auto for_rows = [&](const auto& f) {
-        for (int c = 0; c < task.siblings; ++c) {
-            const Sequence& s = plan.sequences[task.sequence + c];
-            for (int i = task.first; i < task.first + task.rows_of(s); ++i)
-                for (int g = 0; g < group; ++g) f(plan.row(s, i), task.head * group + g, s, i);
-        }
-    };
-    rows.start();
-    for_rows([&](int64_t row, int head, const Sequence& s, int i) {
-        const int64_t at = row * plan.H * D + head * D;
-        rows.add(qkv + row * width + head * D, dy + at, y + at, lse[row * plan.H + head], scale,
-                 s.limit(s.shared + i));
-    });
+// Calls f(row of the tensors, query head, sequence, own row) for the task's rows in order.
+template <class F> void for_rows(const AttentionTasks& all, const AttentionTask& task, const F& f) {
+    for (int c = 0; c < task.siblings; ++c) {
+        const AttentionSequence& s = all.sequences[task.sequence + c];
+        for (int i = task.first; i < task.first + task.rows_of(s); ++i)
+            for (int g = 0; g < all.group; ++g) f(all.row(s, i), task.head * all.group + g, s, i);
+    }
+}
 
-    const T *key = qkv + (plan.H + task.head) * D, *value = key + plan.K * D;
+// What backward reads and adds to, as rows of the tensors.
+template <class T> struct BackwardArrays {
+    T* dqkv;
+    const T *dy, *y, *lse, *qkv;
+};
+
+template <class T>
+void add_rows(GradRows<T>& rows, const AttentionTasks& all, const AttentionTask& task,
+              const BackwardArrays<T>& x, T scale) {
+    rows.start();
+    for_rows(all, task, [&](int64_t row, int head, const AttentionSequence& s, int i) {
+        const int64_t at = (row * all.H + head) * all.D;
+        rows.add(x.qkv + row * all.width + head * all.D, x.dy + at, x.y + at,
+                 x.lse[row * all.H + head], scale, s.limit(s.shared + i));
+    });
+}
+
+template <class T>
+void store_dq(const GradRows<T>& rows, const AttentionTasks& all, const AttentionTask& task,
+              T* dqkv, T scale) {
+    const T* dq = rows.dq;
+    for_rows(all, task, [&](int64_t row, int head, const AttentionSequence&, int) {
+        T* to = dqkv + row * all.width + head * all.D;
+        for (int d = 0; d < all.D; d += lanes<T>)
+            store_row(to, fma(broadcast(scale), load(dq + d), load_row(to, d, all.D)), d, all.D);
+        dq += rows.stride;
+    });
+}
+
+// Keys first .. last-1 of a sequence with `rows`, that see them: adds to the rows' dq, and dk and
+// dv to the gradient or, where other tasks have a share in them, to this task's sums.
+//   block_sums: (2, 64, stride) scratch   sums: (task.kept, 2, stride): dk, dv
+template <class T>
+void backward_keys(const AttentionTasks& all, const AttentionTask& task, const AttentionSequence& s,
+                   int first, int last, const GradRows<T>& rows, const KeyBlock<T>& block,
+                   T* block_sums, T* sums, const BackwardArrays<T>& x) {
+    const T *key = x.qkv + (all.H + task.head) * all.D, *value = key + all.K * all.D;
+    const int stride = rows.stride;
     T *dk = block_sums, *dv = block_sums + key_block * stride;
-    // Keys first .. last-1 of a sequence with the rows that see them.
-    auto for_keys = [&](const Sequence& s, int first, int last, const GradRows<T>& by) {
-        for (; first < last; first += key_block) {
-            const int count = std::min(key_block, last - first);
-            std::fill_n(dk, count * stride, T(0)), std::fill_n(dv, count * stride, T(0));
-            pack_rows(plan, s, first, count, key, work.block.keys);
-            pack_strips(plan, s, first, count, key, work.block.keys_t);
-            pack_strips(plan, s, first, count, value, work.block.values_t);
-            for (int r = 0; r < by.count; r += rows_at_once)
-                grad_block(by.part(r, std::min(rows_at_once, by.count - r)), first, count,
-                           work.block, dk, dv);
-            for (int j = 0; j < count; ++j) {
-                const int t = first + j;
-                if (t < task.kept) {
-                    std::copy_n(dk + j * stride, stride, sums + 2 * t * stride);
-                    std::copy_n(dv + j * stride, stride, sums + (2 * t + 1) * stride);
-                } else {
-                    add_key_grads(plan, plan.row_at(s, t), task.head, dk + j * stride,
-                                  dv + j * stride, dqkv);
-                }
+    for (; first < last; first += key_block) {
+        const int count = std::min(key_block, last - first);
+        std::fill_n(dk, count * stride, T(0));
+        std::fill_n(dv, count * stride, T(0));
+        pack_rows(all, s, first, count, key, block.keys);
+        pack_strips(all, s, first, count, key, block.keys_t);
+        pack_strips(all, s, first, count, value, block.values_t);
+        for (int r = 0; r < rows.count; r += rows_at_once)
+            grad_block(rows.part(r, std::min(rows_at_once, rows.count - r)), first, count, block,
+                       dk, dv);
+        for (int j = 0; j < count; ++j) {
+            const int t = first + j;
+            if (t < task.kept) {
+                std::copy_n(dk + j * stride, stride, sums + 2 * t * stride);
+                std::copy_n(dv + j * stride, stride, sums + (2 * t + 1) * stride);
+            } else {
+                add_key_grads(all, all.row_at(s, t), task.head, dk + j * stride, dv + j * stride,
+                              x.dqkv);
             }
         }
-    };
-    for_keys(plan.sequences[task.sequence], 0, plan.sequences[task.sequence].shared, rows);
-    for (int c = 0, at = 0; c < task.siblings; ++c) {
-        const Sequence& s = plan.sequences[task.sequence + c];
-        const int count = task.rows_of(s) * group;
-        if (count > 0) for_keys(s, s.shared, rows.limit[at + count - 1], rows.part(at, count));
-        at += count;
     }
-
-    const T* dq = rows.dq;
-    for_rows([&](int64_t row, int head, const Sequence&, int) {
-        T* to = dqkv + row * width + head * D;
-        for (int d = 0; d < D; d += lanes<T>)
-            store_row(to, fma(broadcast(scale), load(dq + d), load_row(to, d, D)), d, D);
-        dq += stride;
-    });
 }
 
-// Which sums the tasks keep, and for whom; returns their rows in all.
-int64_t plan_sums(Plan& plan) {
-    const size_t S = plan.sequences.size();
-    std::vector<char> several(S, 0); // whether its rows are seen by several tasks of a head
-    for (const Sequence& s : plan.sequences)
-        if (s.parent >= 0) several[s.parent] = 1;
-    for (const Task& task : plan.tasks)
-        if (task.rows < plan.sequences[task.sequence].rows) several[task.sequence] = 1;
-    if (plan.adds.size() < S) plan.adds.resize(S);
-    for (std::vector<int>& tasks : plan.adds) tasks.clear();
-    int64_t rows = 0;
-    for (size_t i = 0; i < plan.tasks.size(); ++i) {
-        Task& task = plan.tasks[i];
-        const Sequence& s = plan.sequences[task.sequence];
-        const int keys = s.limit(s.shared + task.first + task.rows - 1);
-        task.kept = several[task.sequence] ? keys : s.shared;
-        task.sums = rows, rows += task.kept;
-        if (several[task.sequence]) plan.adds[task.sequence].push_back((int)i);
-        if (s.parent >= 0) plan.adds[s.parent].push_back((int)i);
+// The parent's keys with all rows, then each child's own keys with its rows.
+template <class T>
+void backward_task(const AttentionTasks& all, const AttentionTask& task, Work<T, GradRows>& work,
+                   T* block_sums, T* sums, const BackwardArrays<T>& x, T scale) {
+    GradRows<T>& rows = work.rows;
+    add_rows(rows, all, task, x, scale);
+    const AttentionSequence& one = all.sequences[task.sequence];
+    backward_keys(all, task, one, 0, one.shared, rows, work.block, block_sums, sums, x);
+    for (int c = 0, at = 0; c < task.siblings; ++c) {
+        const AttentionSequence& s = all.sequences[task.sequence + c];
+        const int count = task.rows_of(s) * all.group;
+        if (count > 0)
+            backward_keys(all, task, s, s.shared, rows.limit[at + count - 1], rows.part(at, count),
+                          work.block, block_sums, sums, x);
+        at += count;
     }
-    return rows;
+    store_dq(rows, all, task, x.dqkv, scale);
+}
+
+// Own rows of a sequence and head: first its own tasks, then its children's, all in order.
+template <class T>
+void add_sums(const AttentionTasks& all, int sequence, int head, const T* sums, int stride,
+              T* dqkv) {
+    const AttentionSequence& s = all.sequences[sequence];
+    for (int number : all.adds[sequence]) {
+        const AttentionTask& task = all.tasks[number];
+        if (task.head != head) continue;
+        // the rows of s are the first that a child sees, and the last that its own tasks do
+        const bool child = all.sequences[task.sequence].parent == sequence;
+        const int begin = child ? 0 : s.shared, end = child ? s.rows : task.kept;
+        for (int t = begin; t < end; ++t) {
+            const T* sum = sums + (task.sums + t) * 2 * stride;
+            add_key_grads(all, all.row(s, t - begin), head, sum, sum + stride, dqkv);
+        }
+    }
 }
 
 template <class T>
 void attention_backward(Tensor dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor qkv_,
                         const Ragged& ragged, int H, int K, double scale) {
     const char* op = "attention_backward";
-    Plan& plan = make_plan(op, qkv_, ragged, H, K);
+    const AttentionTasks all = backward_tasks(op, qkv_, ragged, H, K);
     const int64_t N = qkv_.shape[0];
-    T* dqkv = arg<T>(op, "dqkv", dqkv_, {N, plan.width});
-    const T* dy = arg<T>(op, "dy", dy_, {N, (int64_t)H * plan.D});
-    const T* y = arg<T>(op, "y", y_, {N, (int64_t)H * plan.D});
-    const T* lse = arg<T>(op, "lse", lse_, {N, H});
-    const T* qkv = arg<T>(op, "qkv", qkv_, {N, plan.width});
-    make_tasks(plan, sibling_rows, [](const Sequence& s) {
-        return std::max(backward_rows, (s.rows + backward_parts - 1) / backward_parts);
-    });
-    const int64_t kept = plan_sums(plan);
-
-    const int stride = padded_width<T>(plan.D);
+    const BackwardArrays<T> x = {
+        arg<T>(op, "dqkv", dqkv_, {N, all.width}), arg<T>(op, "dy", dy_, {N, (int64_t)H * all.D}),
+        arg<T>(op, "y", y_, {N, (int64_t)H * all.D}), arg<T>(op, "lse", lse_, {N, H}),
+        arg<T>(op, "qkv", qkv_, {N, all.width})};
+    const int stride = padded_width<T>(all.D);
     const size_t bytes =
-        Work<T, GradRows>::bytes(plan) + (size_t)round_up(2 * key_block * stride * sizeof(T), 64);
+        Work<T, GradRows>::bytes(all) + (size_t)round_up(2 * key_block * stride * sizeof(T), 64);
     T* sums = nullptr;
-    auto layout = [&](Carver& memory) { sums = memory.take<T>(kept * 2 * stride); };
+    auto layout = [&](Carver& memory) { sums = memory.take<T>(all.kept * 2 * stride); };
     Carver count;
     layout(count);
-    Carver carver{(uintptr_t)scratch(Slot::attention, count.at + bytes * plan.threads)};
+    Carver carver{(uintptr_t)scratch(Slot::attention, count.at + bytes * all.threads)};
     layout(carver);
-#pragma omp parallel num_threads(plan.threads)
+#pragma omp parallel num_threads(all.threads)
     {
         Carver own{carver.at + bytes * omp_get_thread_num()};
         Work<T, GradRows> work;
-        work.layout(own, plan);
+        work.layout(own, all);
         T* block_sums = own.take<T>(2 * key_block * stride);
 #pragma omp for schedule(dynamic, 1)
-        for (size_t i = 0; i < plan.tasks.size(); ++i) {
-            const Task& task = plan.tasks[plan.order[i]];
-            backward_task(plan, task, work, block_sums, sums + task.sums * 2 * stride, dqkv, dy, y,
-                          lse, qkv, (T)scale);
+        for (size_t i = 0; i < all.tasks.size(); ++i) {
+            const AttentionTask& task = all.tasks[all.order[i]];
+            backward_task(all, task, work, block_sums, sums + task.sums * 2 * stride, x, (T)scale);
         }
-        // Own rows of a sequence and head: first its own tasks, then its children's, all in order.
 #pragma omp for schedule(dynamic, 1)
-        for (int i = 0; i < (int)plan.sequences.size() * K; ++i) {
-            const Sequence& s = plan.sequences[i / K];
-            for (int number : plan.adds[i / K]) {
-                const Task& task = plan.tasks[number];
-                if (task.head != i % K) continue;
-                // the rows of s are the first that a child sees, and the last that its own tasks do
-                const bool child = plan.sequences[task.sequence].parent == i / K;
-                for (int t = child ? 0 : s.shared; t < (child ? s.rows : task.kept); ++t) {
-                    const T* sum = sums + (task.sums + t) * 2 * stride;
-                    add_key_grads(plan, plan.row(s, child ? t : t - s.shared), task.head, sum,
-                                  sum + stride, dqkv);
-                }
-            }
-        }
+        for (int i = 0; i < (int)all.sequences.size() * K; ++i)
+            add_sums(all, i / K, i % K, sums, stride, x.dqkv);
     }
 }
 

@@ -1,3 +1,5 @@
+// The online softmax: per row m, l and y of attention_rows.h, a block of keys at a time.
+
 #include "ops/attention_rows.h"
 
 namespace cpu {
@@ -16,26 +18,27 @@ void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* v
         multiply<T, false, false, true>(scores, key_block, rows.q + r0 * stride, stride, keys, 0, R,
                                         vectors * lanes<T>, rows.D);
 
-        // What is summed so far shrinks by exp(m_old - m_new).
+        // What is summed so far is rescaled by exp(m_old - m_new).
         constexpr int padded = (tile_rows + lanes<T> - 1) / lanes<T> * lanes<T>;
-        T shrink[padded] = {};
+        T rescale[padded] = {};
         for (int r = 0; r < R; ++r) {
             const int n = keys_seen[r];
             Vec<T> top = broadcast(-std::numeric_limits<T>::infinity());
             for (int v = 0; v < vectors; ++v) {
                 T* at = scores + r * key_block + v * lanes<T>;
                 Vec<T> s = load(at);
-                if ((v + 1) * lanes < T >> n) {
+                const int end = (v + 1) * lanes<T>;
+                if (end > n) {
                     s = before<T>(v, n) ? s : broadcast(-std::numeric_limits<T>::infinity());
                     store(at, s);
                 }
                 top = max(s, top);
             }
             T m_new = std::max(m[r], reduce_max<T>(top));
-            shrink[r] = m[r] - m_new;
+            rescale[r] = m[r] - m_new;
             m[r] = m_new;
         }
-        for (int i = 0; i < padded; i += lanes<T>) store(shrink + i, exp(load(shrink + i)));
+        for (int i = 0; i < padded; i += lanes<T>) store(rescale + i, exp(load(rescale + i)));
         for (int r = 0; r < R; ++r) {
             Vec<T> sum{};
             for (int v = 0; v < vectors; ++v) {
@@ -44,9 +47,9 @@ void attend_block(const QueryRows<T>& rows, int first, const T* keys, const T* v
                 store(at, p);
                 sum += p;
             }
-            l[r] = fma(l[r], shrink[r], reduce_add<T>(sum));
+            l[r] = fma(l[r], rescale[r], reduce_add<T>(sum));
             for (int d = 0; d < stride; d += lanes<T>)
-                store(y + r * stride + d, load(y + r * stride + d) * broadcast(shrink[r]));
+                store(y + r * stride + d, load(y + r * stride + d) * broadcast(rescale[r]));
         }
 
         multiply<T, false, true>(y, stride, scores, key_block, values, stride, R, stride, most,

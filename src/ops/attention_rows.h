@@ -1,10 +1,11 @@
 #pragma once
-// Attention of a few query rows to one block of keys: the arithmetic that the forward pass over a batch
-// and decoding from the cache share, so that a query row has the same bits on either way.
+// Attention of a few query rows to one block of keys: the arithmetic that the forward pass over a
+// batch and decoding from the cache share, so that a query row has the same bits on either way.
 //
-// Keys come in blocks of 64 counted from the sequence's first token, in strips of one register's lanes: keys
-// (64 / lanes, D, lanes), values (64, stride). A row's scores are sums over d in order, its softmax is updated block by block, its
-// output is a sum over the keys in order, and keys past the row's limit add nothing, NaN included.
+// Keys come in blocks of 64 counted from the sequence's first token, in strips of one register's
+// lanes: keys (64 / lanes, D, lanes), values (64, stride). A row's scores are sums over d in order,
+// its softmax is updated block by block, its output is a sum over the keys in order, and keys past
+// the row's limit add nothing, NaN included.
 
 #include "ops/tile.h"
 
@@ -20,7 +21,8 @@ inline int64_t round_up(int64_t n, int64_t multiple) {
 // D rounded up to whole registers: the distance between rows in scratch.
 template <class T> int padded_width(int D) { return (int)round_up(D, lanes<T>); }
 
-// A team of threads for this many multiply-adds: waking it costs more than the work of 10 microseconds.
+// A team of threads for this many multiply-adds: waking it costs more than the work of 10
+// microseconds.
 inline int team_size(int64_t work) { return work < 1 << 20 ? 1 : omp_get_max_threads(); }
 
 // One register of a row of D elements, at d; past its end 0.

@@ -4,8 +4,7 @@
 //
 // Rules for every op
 // - Argument order: outputs, saved, inputs, constants. Shapes are checked, always.
-// - Forward writes (=). Backward accumulates (+=), and the owner zeroes; two backward ops work in place
-//   instead, and say so: rope_backward and token_logprob_backward.
+// - Forward writes (=). Backward accumulates (+=), the owner zeroes; two work in place, and say so.
 // - Tensors are device memory: no op looks at their values on the host, none allocates in a step.
 // - An empty Tensor is an argument that is not given, where the comment says so.
 // - On the CPU a row's result does not depend on the other rows of the call, bit for bit:
@@ -29,8 +28,8 @@
 struct Weight {
     Tensor w;    // (O, C)
     Tensor copy; // (O, C) bf16: w rounded, for compute.gemm=bf16
-    // The GEMM library's own blocked form, fastest for few rows; its shape is the library's.
-    Tensor packed;
+    Tensor
+        packed; // the GEMM library's own blocked form, fastest for few rows; shape is the library's
 };
 
 // Where the sequences of a ragged batch lie. Sequence s owns rows begin[s] .. begin[s+1]-1.
@@ -43,8 +42,8 @@ struct Ragged {
     // (S) i32: the sequence whose rows come before this one's own (a prompt that several completions
     // share), or -1. A parent has no parent itself and stands before its children. Empty: none.
     Tensor parent;
-    // (N) i32: 0-based position of every row in its sequence, the parent's rows counted.
-    Tensor position;
+    Tensor
+        position; // (N) i32: 0-based position of every row in its sequence, the parent's rows counted
     // (N) i32: the row of the tensors that holds row n of this order, where they stand in another one (a
     // recorded rollout's); position is in the tensors' order. Empty: row n. On the CPU only.
     Tensor row;

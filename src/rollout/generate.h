@@ -1,5 +1,6 @@
 #pragma once
-// The rollout engine: many prompts, G samples each, continuous batching over a paged key/value cache.
+// The rollout engine: many prompts, G samples each, continuous batching over a paged key/value
+// cache.
 
 #include "model/recording.h"
 
@@ -26,14 +27,15 @@ struct GenerateStats {
     double prefill_seconds = 0, decode_seconds = 0;
 };
 
-// Bytes that generating takes beside the weights, and those of the keys and values among them, without
-// taking any. Of the model only config and compute are needed.
+// Bytes that generating takes beside the weights, and those of the keys and values among them,
+// without taking any. Of the model only config and compute are needed.
 size_t generation_bytes(const Model& model, int batch, int prompt_tokens, int new_tokens);
 size_t cache_bytes(const Model& model, int batch, int prompt_tokens, int new_tokens);
 
-// Completions in prompt order, then sample order, whatever order they finish in. The token drawn at a
-// position depends on (seed, step, prompt, sample, position) and the model alone, not on the batch.
-// `done` (may be empty) is called as each completion ends. `recording` (may be null) keeps the activations.
+// Completions in prompt order, then sample order, whatever order they finish in. The token drawn at
+// a position depends on (seed, step, prompt, sample, position) and the model alone, not on the
+// batch. `done` (may be empty) is called as each completion ends. `recording` (may be null) keeps
+// the activations.
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step = 0,
                                  GenerateStats* stats = nullptr,

@@ -79,7 +79,8 @@ MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int fir
     return mb;
 }
 
-// The sequences as one micro-batch whose forward pass the rollout has done; binds the trainer's pass to it.
+// The sequences as one micro-batch whose forward pass the rollout has done; binds the trainer's
+// pass to it.
 MicroBatch make_recorded_batch(const std::vector<TrainSequence>& sequences, Recording& recording,
                                double temperature) {
     MicroBatch mb;
@@ -166,8 +167,8 @@ void check_finite(const std::vector<double>& values, const char* name) {
               name, value);
 }
 
-// For losses whose dlogp does not depend on logp: the objective is asked with logp = 0, and again for the loss
-// once logp is known.
+// For losses whose dlogp does not depend on logp: the objective is asked with logp = 0, and again
+// for the loss once logp is known.
 double linear_step(Trainer& trainer, MicroBatch& mb, const Objective& objective) {
     mb.logp.assign(mb.tokens.rows.size(), 0);
     call_objective(mb, objective);
@@ -233,7 +234,8 @@ std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence
         while (last < S && sequences[first].bundle >= 0 &&
                sequences[last].bundle == sequences[first].bundle)
             ++last;
-        // What sequences first .. last-1 add to a micro-batch, behind sequence `before` or on their own.
+        // What sequences first .. last-1 add to a micro-batch, behind sequence `before` or on their
+        // own.
         auto cost = [&](int before) {
             int sum = 0;
             for (int s = first; s < last; ++s) {

@@ -1,13 +1,14 @@
 #pragma once
-// One optimiser step for any objective: pack sequences into micro-batches under a token budget, forward,
-// objective, backward, clip, AdamW. All of SFT, reward models and RL train through this function.
+// One optimiser step for any objective: pack sequences into micro-batches under a token budget,
+// forward, objective, backward, clip, AdamW. All of SFT, reward models and RL train through this
+// function.
 
 #include "model/recording.h"
 
 #include <span>
 
-// A sequence of the step. `target` lists the positions t >= 1 (increasing) whose token is trained or
-// scored: the outputs below have one entry per target, for predicting ids[t] from ids[0 .. t-1].
+// A sequence of the step. `target` lists the positions t >= 1 (increasing) whose token is trained
+// or scored: the outputs below have one entry per target, for predicting ids[t] from ids[0 .. t-1].
 struct TrainSequence {
     std::vector<int32_t> ids;
     std::vector<int32_t> target;
@@ -15,9 +16,9 @@ struct TrainSequence {
     // Sequences of one bundle (consecutive) stay in one micro-batch: the two sides of a pair, the
     // completions of a prompt. -1: alone.
     int bundle = -1;
-    // Consecutive sequences with the same prompt >= 0 have their first `shared` tokens in common. Within
-    // a micro-batch these go through the network once; their keys and values serve all, and their
-    // gradient is summed. No target may lie among them: target[0] > shared.
+    // Consecutive sequences with the same prompt >= 0 have their first `shared` tokens in common.
+    // Within a micro-batch these go through the network once; their keys and values serve all, and
+    // their gradient is summed. No target may lie among them: target[0] > shared.
     int prompt = -1, shared = 0;
     int completion = -1; // its number in a recorded rollout, whose prompts are numbered by `prompt`
 };
@@ -26,7 +27,8 @@ struct TrainSequence {
 struct Wanted {
     double temperature = 1; // of logp and entropy
     bool logp = true, entropy = false, value = false;
-    // Where the value of target t is read: at t itself (Q-RM), else at t - 1 (the state of a critic).
+    // Where the value of target t is read: at t itself (Q-RM), else at t - 1 (the state of a
+    // critic).
     bool value_at_own_token = false;
     bool logit = false; // the token's own, as the LM head gives it (no temperature)
 };
@@ -40,8 +42,8 @@ struct TokenGrads {
     std::span<double> dlogp, dentropy, dvalue, dlogit; // zero on entry
 };
 
-// The objective sees the sequences of one micro-batch. Its weights are fixed for the whole step before
-// the cut, so the cut cannot change the sum. Returns the micro-batch's share of the loss.
+// The objective sees the sequences of one micro-batch. Its weights are fixed for the whole step
+// before the cut, so the cut cannot change the sum. Returns the micro-batch's share of the loss.
 struct Objective {
     std::function<double(std::span<const TokenOutputs>, std::span<TokenGrads>)> loss;
     Wanted wants;
@@ -62,10 +64,10 @@ struct StepStats {
     double seconds = 0; // of forward, backward and update
 };
 
-// Gradients, AdamW moments and, where the network reads weights rounded to bf16, their f32 masters: flat
-// arrays of E elements in the layout of the parameters. With several ranks (model.compute.ranks) each
-// holds moments and masters of one equal part, whatever tensors that part cuts through [Rajbhandari et
-// al. 2020, ZeRO, stage 1].
+// Gradients, AdamW moments and, where the network reads weights rounded to bf16, their f32 masters:
+// flat arrays of E elements in the layout of the parameters. With several ranks
+// (model.compute.ranks) each holds moments and masters of one equal part, whatever tensors that
+// part cuts through [Rajbhandari et al. 2020, ZeRO, stage 1].
 struct Trainer {
     Trainer(Model& model, int tokens_per_micro_batch, int max_sequences);
     Model& model;
@@ -88,11 +90,12 @@ struct Trainer {
     Piece own_piece(size_t parameter) const; // what of it lies in this rank's part
 };
 
-// Zeroes the gradients and accumulates those of the whole step; with several ranks each computes a share
-// of the sequences and has the sums of its part of the gradients, and all have the same stats. Fails,
-// naming the first bad tensor, if the loss or a gradient is not finite.
-// recording (may be null): of the sequences' rollout with the present weights, in this trainer's pass. It is used
-// up; all sequences are then one micro-batch without a forward pass, and only logp and entropy can be asked for.
+// Zeroes the gradients and accumulates those of the whole step; with several ranks each computes a
+// share of the sequences and has the sums of its part of the gradients, and all have the same
+// stats. Fails, naming the first bad tensor, if the loss or a gradient is not finite. recording
+// (may be null): of the sequences' rollout with the present weights, in this trainer's pass. It is
+// used up; all sequences are then one micro-batch without a forward pass, and only logp and entropy
+// can be asked for.
 StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                                const Objective& objective, Recording* recording = nullptr);
 // Clips by global norm, updates, refreshes the GEMM forms. lr: of this step.
@@ -107,8 +110,9 @@ void wait_for_ranks(Trainer& trainer);
 // The end of accumulate_gradients: adds up over the ranks, norm and checks.
 void reduce_gradients(Trainer& trainer, StepStats& stats);
 
-// The whole of an array of which each rank holds a part (m, v, master): the array itself with one rank,
-// else a copy in the gradients' memory, which is free between steps. All ranks call it together.
+// The whole of an array of which each rank holds a part (m, v, master): the array itself with one
+// rank, else a copy in the gradients' memory, which is free between steps. All ranks call it
+// together.
 Tensor whole_array(const Trainer& trainer, Tensor part);
 // The weights in full precision as parameters, masters where there are any. As whole_array.
 Params full_weights(const Trainer& trainer);
@@ -121,7 +125,7 @@ std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 const std::vector<TrainSequence>& sequences,
                                                 int tokens_per_micro_batch, const Wanted& wants);
 
-// Cuts the sequences into micro-batches of at most `budget` tokens, whole bundles each, keeping their
-// order. A bundle over the budget is a micro-batch of its own. Ranges [first, last).
+// Cuts the sequences into micro-batches of at most `budget` tokens, whole bundles each, keeping
+// their order. A bundle over the budget is a micro-batch of its own. Ranges [first, last).
 std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence> sequences,
                                                    int budget);

@@ -1,3 +1,4 @@
+#include "ops/attention_formula.h"
 #include "ops/install.h"
 #include "testing.h"
 
@@ -64,32 +65,16 @@ TestTensor copy(const TestTensor& x, DType dtype) {
     return y;
 }
 
-// Softmax attention written down as the formula, in f64.
-Result formula(const Batch& b, const TestTensor& qkv) {
+// The plain loops of attention_formula.h, in f64.
+Result formula_result(const Batch& b, const TestTensor& qkv) {
     Result r{zeros({b.N, b.H * b.D}), zeros({b.N, b.H})};
-    const int W = b.width(), D = b.D;
-    for (int s = 0; s < b.ragged.sequences; ++s)
-        for (int i = b.shared(s); i < b.shared(s) + b.begin[s + 1] - b.begin[s]; ++i)
-            for (int h = 0; h < b.H; ++h) {
-                const int n = b.row(s, i), kv = h / (b.H / b.K);
-                double sum = 0;
-                std::vector<double> y(D, 0.0);
-                for (int j = 0; j < b.shared(s) + b.begin[s + 1] - b.begin[s]; ++j) {
-                    if (!(j <= i || (i < b.prefix[s] && j < b.prefix[s]))) continue;
-                    const int m = b.row(s, j);
-                    double score = 0;
-                    for (int d = 0; d < D; ++d)
-                        score += qkv.get((int64_t)n * W + h * D + d) *
-                                 qkv.get((int64_t)m * W + (b.H + kv) * D + d);
-                    double e = std::exp(b.scale() * score);
-                    sum += e;
-                    for (int d = 0; d < D; ++d)
-                        y[d] += e * qkv.get((int64_t)m * W + (b.H + b.K + kv) * D + d);
-                }
-                for (int d = 0; d < D; ++d) r.y.set(((int64_t)n * b.H + h) * D + d, y[d] / sum);
-                r.lse.set((int64_t)n * b.H + h, std::log(sum));
-            }
+    formula::attention_forward(r.y, r.lse, qkv, b.ragged, b.H, b.K, b.scale());
     return r;
+}
+TestTensor formula_grad(const Batch& b, const TestTensor& qkv, const TestTensor& dy) {
+    TestTensor dqkv = zeros({b.N, b.width()});
+    formula::attention_backward(dqkv, dy, qkv, b.ragged, b.H, b.K, b.scale());
+    return dqkv;
 }
 
 // Rows [from, from + count) of a against rows of b, bit for bit.
@@ -169,7 +154,7 @@ TEST(Attention, OneLargeScoreTakesAllAndNothingOverflows) {
 TEST(Attention, EqualsTheFormula) {
     for (const Batch& b : all_kinds()) {
         TestTensor qkv = b.qkv(3);
-        Result want = formula(b, qkv), got = run(b, qkv);
+        Result want = formula_result(b, qkv), got = run(b, qkv);
         expect_close(got.y, want.y, 1e-12, "y");
         expect_close(got.lse, want.lse, 1e-12, "lse");
         Result single = run(b, copy(qkv, DType::f32));
@@ -192,6 +177,20 @@ TEST(Attention, GradientEqualsCentralDifferences) {
         TestTensor qkv = b.qkv(4), dy = randn({b.N, b.H * b.D}, 5);
         expect_gradient("dqkv", qkv, grad(b, qkv, dy), [&] { return dot(run(b, qkv).y, dy); });
     }
+}
+
+TEST(Attention, GradientEqualsTheFormulas) {
+    for (const Batch& b : all_kinds()) {
+        TestTensor qkv = b.qkv(33), dy = randn({b.N, b.H * b.D}, 34);
+        expect_close(grad(b, qkv, dy), formula_grad(b, qkv, dy), 1e-12, "dqkv");
+    }
+}
+
+TEST(AttentionFormula, GradientEqualsCentralDifferences) {
+    const Batch b(2, 1, 3, {4, 3, 2}, {2, 0, 0}, {-1, 0, -1});
+    TestTensor qkv = b.qkv(35), dy = randn({b.N, b.H * b.D}, 36);
+    expect_gradient("dqkv", qkv, formula_grad(b, qkv, dy),
+                    [&] { return dot(formula_result(b, qkv).y, dy); });
 }
 
 TEST(Attention, GradientAlongARandomDirectionInEveryKindOfBatch) {

@@ -19,6 +19,28 @@ struct Case {
     std::function<void(const Ops&)> call;
 };
 
+// Best of `repeats` timings of a call; its flop and bytes are counted by the timed table.
+Json measure(const Case& one, const Ops& timed, const Ops& plain, int repeats) {
+    auto wait = [&] {
+        if (plain.wait) plain.wait();
+    };
+    reset_op_records();
+    one.call(timed);
+    const OpRecord work = op_records()[0];
+    double best = INFINITY;
+    for (int attempt = 0; attempt < repeats; ++attempt) {
+        wait();
+        const double start = now();
+        for (int call = 0; call < calls; ++call) one.call(plain);
+        wait();
+        best = std::min(best, (now() - start) / calls);
+    }
+    return {{"calls", 1},
+            {"seconds", best},
+            {"gflops", work.flop / best * 1e-9},
+            {"gb_per_s", work.bytes / best * 1e-9}};
+}
+
 } // namespace
 
 int bench_ops(const BenchConfig& config) {
@@ -72,7 +94,6 @@ int bench_ops(const BenchConfig& config) {
     const Tensor lengths = list(B, [&](int64_t) { return length; });
     const Tensor slot = list(N, [&](int64_t n) { return n % ((int64_t)pages * cache.page); });
     const Tensor query = take(dtype, {B, W}), answer = take(dtype, {B, (int64_t)m.H * m.D});
-    const double scale = 1 / std::sqrt((double)m.D);
 
     const Case cases[] = {
         {"copy", [&](const Ops& o) { o.copy(y, x); }},
@@ -93,7 +114,8 @@ int bench_ops(const BenchConfig& config) {
         {"kv_write", [&](const Ops& o) { o.kv_write(cache, qkv, slot, m.H, m.K); }},
         {"decode_attention",
          [&](const Ops& o) {
-             o.decode_attention(answer, {}, query, cache, table, lengths, m.H, m.K, scale);
+             o.decode_attention(answer, {}, query, cache, table, lengths, m.H, m.K,
+                                attention_scale(m));
          }},
         {"token_logprob_forward",
          [&](const Ops& o) { o.token_logprob_forward(logp, {}, lse, logits, target, 1); }},
@@ -107,26 +129,7 @@ int bench_ops(const BenchConfig& config) {
     };
     Json report = describe(config, machine, "ops"), ops;
     report["tokens"] = N;
-    auto wait = [&] {
-        if (plain->wait) plain->wait();
-    };
-    for (const Case& one : cases) {
-        reset_op_records();
-        one.call(timed);
-        const OpRecord work = op_records()[0];
-        double best = INFINITY;
-        for (int attempt = 0; attempt < config.bench.repeats; ++attempt) {
-            wait();
-            const double start = now();
-            for (int call = 0; call < calls; ++call) one.call(*plain);
-            wait();
-            best = std::min(best, (now() - start) / calls);
-        }
-        ops[one.name] = {{"calls", 1},
-                         {"seconds", best},
-                         {"gflops", work.flop / best * 1e-9},
-                         {"gb_per_s", work.bytes / best * 1e-9}};
-    }
+    for (const Case& one : cases) ops[one.name] = measure(one, timed, *plain, config.bench.repeats);
     report["ops"] = ops;
     model->ops = plain;
     for (void* memory : owned) plain->free(memory);

@@ -80,85 +80,99 @@ void check_op(GradientTable& report, Workbench& bench, const std::string& op,
     bench.arena.rewind(0);
 }
 
-void check_ops(GradientTable& report) {
-    Workbench b;
+// A repeated id and one that does not occur.
+void check_embedding(GradientTable& report, Workbench& b) {
     const Ops& ops = b.ops;
-    { // a repeated id and one that does not occur
-        Tensor w = b.randn({7, 5}), dw = b.zeros({7, 5}), y = b.zeros({4, 5}), dy = b.randn({4, 5});
-        Tensor ids = b.ids({3, 0, 3, 6});
-        check_op(
-            report, b, "embedding", {{"w", w, dw}}, {{y, dy}},
-            [&] { ops.embedding_forward(y, w, ids); },
-            [&] { ops.embedding_backward(dw, dy, ids); });
+    Tensor w = b.randn({7, 5}), dw = b.zeros({7, 5}), y = b.zeros({4, 5}), dy = b.randn({4, 5});
+    Tensor ids = b.ids({3, 0, 3, 6});
+    check_op(
+        report, b, "embedding", {{"w", w, dw}}, {{y, dy}},
+        [&] { ops.embedding_forward(y, w, ids); }, [&] { ops.embedding_backward(dw, dy, ids); });
+}
+
+void check_gather_rows(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    Tensor x = b.randn({6, 5}), dx = b.zeros({6, 5}), y = b.zeros({3, 5}), dy = b.randn({3, 5});
+    Tensor rows = b.ids({5, 0, 2});
+    check_op(
+        report, b, "gather_rows", {{"x", x, dx}}, {{y, dy}}, [&] { ops.gather_rows(y, x, rows); },
+        [&] { ops.scatter_rows(dx, dy, rows); });
+}
+
+void check_linear(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    const int N = 5, O = 7, C = 9;
+    Weight w{b.randn({O, C}), {}, {}};
+    Tensor dw = b.zeros({O, C}), x = b.randn({N, C}), dx = b.zeros({N, C}), bias = b.randn({O});
+    Tensor dbias = b.zeros({O}), y = b.zeros({N, O}), dy = b.randn({N, O});
+    check_op(
+        report, b, "linear", {{"x", x, dx}, {"w", w.w, dw}, {"bias", bias, dbias}}, {{y, dy}},
+        [&] { ops.linear_forward(y, x, w, bias); },
+        [&] { ops.linear_backward(dx, dw, dbias, dy, x, w); });
+}
+
+void check_rmsnorm(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    const int N = 3, C = 17;
+    Tensor x = b.randn({N, C}), dx = b.zeros({N, C}), w = b.randn({C}), dw = b.zeros({C});
+    Tensor y = b.zeros({N, C}), s = b.zeros({N}), dy = b.randn({N, C});
+    check_op(
+        report, b, "rmsnorm", {{"x", x, dx}, {"w", w, dw}}, {{y, dy}},
+        [&] { ops.rmsnorm_forward(y, s, x, w, 1e-5); },
+        [&] { ops.rmsnorm_backward(dx, dw, s, dy, x, w); });
+}
+
+// Dz is both the gradient that arrives at z and the one that leaves for x and delta.
+void check_residual_rmsnorm(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    const int N = 3, C = 17;
+    Tensor x = b.randn({N, C}), delta = b.randn({N, C}), w = b.randn({C}), dw = b.zeros({C});
+    Tensor z = b.zeros({N, C}), y = b.zeros({N, C}), s = b.zeros({N});
+    Tensor dy = b.randn({N, C}), dz = b.randn({N, C}), dz_above = b.zeros({N, C});
+    ops.copy(dz_above, dz);
+    check_op(
+        report, b, "residual_rmsnorm", {{"x", x, dz}, {"delta", delta, dz}, {"w", w, dw}},
+        {{y, dy}, {z, dz_above}}, [&] { ops.residual_rmsnorm_forward(z, y, s, x, delta, w, 1e-5); },
+        [&] { ops.rmsnorm_backward(dz, dw, s, dy, z, w); });
+}
+
+void check_head_norm(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    const int N = 3, H = 4, K = 2, D = 6, W = (H + 2 * K) * D;
+    Tensor x = b.randn({N, W}), dx = b.zeros({N, W}), y = b.zeros({N, W}), dy = b.randn({N, W});
+    Tensor wq = b.randn({D}), wk = b.randn({D}), dwq = b.zeros({D}), dwk = b.zeros({D});
+    Tensor s = b.zeros({N, H + K});
+    check_op(
+        report, b, "head_norm", {{"x", x, dx}, {"wq", wq, dwq}, {"wk", wk, dwk}}, {{y, dy}},
+        [&] { ops.head_norm_forward(y, s, x, wq, wk, H, K, 1e-6); },
+        [&] { ops.head_norm_backward(dx, dwq, dwk, s, dy, x, wq, wk, H, K); });
+}
+
+// In place: the input's gradient is the output's, rotated back.
+void check_rope(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    const int N = 4, H = 3, K = 1, D = 6, W = (H + 2 * K) * D;
+    Tensor x = b.randn({N, W}), y = b.zeros({N, W}), dy = b.randn({N, W}), dx = b.zeros({N, W});
+    Tensor table = b.randn({9, D}), position = b.ids({0, 8, 3, 3});
+    for (int i = 0; i < 9 * D / 2; ++i) { // cos and sin of a random angle
+        double angle = table.as<double>()[i / (D / 2) * D + i % (D / 2)];
+        table.as<double>()[i / (D / 2) * D + i % (D / 2)] = std::cos(angle);
+        table.as<double>()[i / (D / 2) * D + D / 2 + i % (D / 2)] = std::sin(angle);
     }
-    {
-        Tensor x = b.randn({6, 5}), dx = b.zeros({6, 5}), y = b.zeros({3, 5}), dy = b.randn({3, 5});
-        Tensor rows = b.ids({5, 0, 2});
-        check_op(
-            report, b, "gather_rows", {{"x", x, dx}}, {{y, dy}},
-            [&] { ops.gather_rows(y, x, rows); }, [&] { ops.scatter_rows(dx, dy, rows); });
-    }
-    {
-        const int N = 5, O = 7, C = 9;
-        Weight w{b.randn({O, C}), {}, {}};
-        Tensor dw = b.zeros({O, C}), x = b.randn({N, C}), dx = b.zeros({N, C}), bias = b.randn({O});
-        Tensor dbias = b.zeros({O}), y = b.zeros({N, O}), dy = b.randn({N, O});
-        check_op(
-            report, b, "linear", {{"x", x, dx}, {"w", w.w, dw}, {"bias", bias, dbias}}, {{y, dy}},
-            [&] { ops.linear_forward(y, x, w, bias); },
-            [&] { ops.linear_backward(dx, dw, dbias, dy, x, w); });
-    }
-    {
-        const int N = 3, C = 17;
-        Tensor x = b.randn({N, C}), dx = b.zeros({N, C}), w = b.randn({C}), dw = b.zeros({C});
-        Tensor y = b.zeros({N, C}), s = b.zeros({N}), dy = b.randn({N, C});
-        check_op(
-            report, b, "rmsnorm", {{"x", x, dx}, {"w", w, dw}}, {{y, dy}},
-            [&] { ops.rmsnorm_forward(y, s, x, w, 1e-5); },
-            [&] { ops.rmsnorm_backward(dx, dw, s, dy, x, w); });
-    }
-    { // dz is both the gradient that arrives at z and the one that leaves for x and delta
-        const int N = 3, C = 17;
-        Tensor x = b.randn({N, C}), delta = b.randn({N, C}), w = b.randn({C}), dw = b.zeros({C});
-        Tensor z = b.zeros({N, C}), y = b.zeros({N, C}), s = b.zeros({N});
-        Tensor dy = b.randn({N, C}), dz = b.randn({N, C}), dz_above = b.zeros({N, C});
-        ops.copy(dz_above, dz);
-        check_op(
-            report, b, "residual_rmsnorm", {{"x", x, dz}, {"delta", delta, dz}, {"w", w, dw}},
-            {{y, dy}, {z, dz_above}},
-            [&] { ops.residual_rmsnorm_forward(z, y, s, x, delta, w, 1e-5); },
-            [&] { ops.rmsnorm_backward(dz, dw, s, dy, z, w); });
-    }
-    {
-        const int N = 3, H = 4, K = 2, D = 6, W = (H + 2 * K) * D;
-        Tensor x = b.randn({N, W}), dx = b.zeros({N, W}), y = b.zeros({N, W}), dy = b.randn({N, W});
-        Tensor wq = b.randn({D}), wk = b.randn({D}), dwq = b.zeros({D}), dwk = b.zeros({D});
-        Tensor s = b.zeros({N, H + K});
-        check_op(
-            report, b, "head_norm", {{"x", x, dx}, {"wq", wq, dwq}, {"wk", wk, dwk}}, {{y, dy}},
-            [&] { ops.head_norm_forward(y, s, x, wq, wk, H, K, 1e-6); },
-            [&] { ops.head_norm_backward(dx, dwq, dwk, s, dy, x, wq, wk, H, K); });
-    }
-    { // in place: the input's gradient is the output's, rotated back
-        const int N = 4, H = 3, K = 1, D = 6, W = (H + 2 * K) * D;
-        Tensor x = b.randn({N, W}), y = b.zeros({N, W}), dy = b.randn({N, W}), dx = b.zeros({N, W});
-        Tensor table = b.randn({9, D}), position = b.ids({0, 8, 3, 3});
-        for (int i = 0; i < 9 * D / 2; ++i) { // cos and sin of a random angle
-            double angle = table.as<double>()[i / (D / 2) * D + i % (D / 2)];
-            table.as<double>()[i / (D / 2) * D + i % (D / 2)] = std::cos(angle);
-            table.as<double>()[i / (D / 2) * D + D / 2 + i % (D / 2)] = std::sin(angle);
-        }
-        check_op(
-            report, b, "rope", {{"qkv", x, dx}}, {{y, dy}},
-            [&] {
-                ops.copy(y, x);
-                ops.rope_forward(y, position, table, H, K);
-            },
-            [&] {
-                ops.copy(dx, dy);
-                ops.rope_backward(dx, position, table, H, K);
-            });
-    }
+    check_op(
+        report, b, "rope", {{"qkv", x, dx}}, {{y, dy}},
+        [&] {
+            ops.copy(y, x);
+            ops.rope_forward(y, position, table, H, K);
+        },
+        [&] {
+            ops.copy(dx, dy);
+            ops.rope_backward(dx, position, table, H, K);
+        });
+}
+
+void check_attention(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
     struct AttentionCase {
         const char* name;
         std::vector<int32_t> begin, prefix, parent;
@@ -175,22 +189,30 @@ void check_ops(GradientTable& report) {
         Tensor qkv = b.randn({N, W}), dqkv = b.zeros({N, W}), lse = b.zeros({N, c.H});
         Tensor y = b.zeros({N, c.H * c.D}), dy = b.randn({N, c.H * c.D});
         Ragged ragged;
-        ragged.sequences = S, ragged.max_length = N;
-        ragged.begin = b.ids(c.begin), ragged.prefix = b.ids(c.prefix),
+        ragged.sequences = S;
+        ragged.max_length = N;
+        ragged.begin = b.ids(c.begin);
+        ragged.prefix = b.ids(c.prefix);
         ragged.parent = b.ids(c.parent);
         check_op(
             report, b, c.name, {{"qkv", qkv, dqkv}}, {{y, dy}},
             [&] { ops.attention_forward(y, lse, qkv, ragged, c.H, c.K, 0.4); },
             [&] { ops.attention_backward(dqkv, dy, y, lse, qkv, ragged, c.H, c.K, 0.4); });
     }
-    {
-        const int N = 4, F = 7;
-        Tensor x = b.randn({N, 2 * F}), dx = b.zeros({N, 2 * F}), y = b.zeros({N, F});
-        Tensor dy = b.randn({N, F});
-        check_op(
-            report, b, "swiglu", {{"gate_up", x, dx}}, {{y, dy}}, [&] { ops.swiglu_forward(y, x); },
-            [&] { ops.swiglu_backward(dx, dy, x); });
-    }
+}
+
+void check_swiglu(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
+    const int N = 4, F = 7;
+    Tensor x = b.randn({N, 2 * F}), dx = b.zeros({N, 2 * F}), y = b.zeros({N, F});
+    Tensor dy = b.randn({N, F});
+    check_op(
+        report, b, "swiglu", {{"gate_up", x, dx}}, {{y, dy}}, [&] { ops.swiglu_forward(y, x); },
+        [&] { ops.swiglu_backward(dx, dy, x); });
+}
+
+void check_token_logprob(GradientTable& report, Workbench& b) {
+    const Ops& ops = b.ops;
     for (double temperature : {1.0, 0.7}) {
         const int R = 5, V = 33;
         Tensor z = b.randn({R, V}), dz = b.zeros({R, V}), logp = b.zeros({R}), lse = b.zeros({R});
@@ -205,6 +227,14 @@ void check_ops(GradientTable& report) {
                 ops.token_logprob_backward(dz, dlogp, dentropy, entropy, lse, target, temperature);
             });
     }
+}
+
+void check_ops(GradientTable& report) {
+    Workbench b;
+    for (auto check :
+         {check_embedding, check_gather_rows, check_linear, check_rmsnorm, check_residual_rmsnorm,
+          check_head_norm, check_rope, check_attention, check_swiglu, check_token_logprob})
+        check(report, b);
 }
 
 // ---- whole models ----
