@@ -86,6 +86,41 @@ TEST(Bench, ComputesTheBoundOfACardThatIsNotThere) {
     EXPECT_NE(outcome.err.find("A10G is not known; known are B200"), std::string::npos);
 }
 
+// Nothing is drawn on such a card, so it is all the same which token would end a sequence: every one gets its
+// new tokens. Decoding reads the matrices and the cached keys and values once per step, and its activations.
+TEST(Bench, ComputedRatesAreThoseOfTheFormulaWhateverEndsASequence) {
+    Scratch at;
+    Json config = read_json("tests/golden/models/llama/config.json");
+    config["hidden_size"] = 256,
+    config["intermediate_size"] = 704; // so that the matrices count most
+    config["num_attention_heads"] = 4, config["num_key_value_heads"] = 2, config["head_dim"] = 64;
+    Json first;
+    for (int eos : {0, 1, 5}) {
+        config["eos_token_id"] = eos;
+        make_directories(at("model"));
+        write_file(at("model/config.json"), config.dump());
+        Json generate =
+            bench({"bench", "generate", "model.path=" + at("model"), "bench.card=H100"});
+        Json rl =
+            bench({"bench", "rl", "model.path=" + at("model"), "bench.card=H100", "bench.group=3"});
+        const double step = generate["decode_step_gb"].get<double>() / 3350, steps = 4, B = 3;
+        const double decode = generate["decode_tokens_per_s"].get<double>();
+        EXPECT_LT(decode, B / step) << "EOS " << eos;
+        EXPECT_GT(decode, B / step / 1.5) << "EOS " << eos;
+        EXPECT_NEAR(
+            generate["tokens_per_s"].get<double>(),
+            B * (steps + 1) /
+                (B * 9 / generate["prefill_tokens_per_s"].get<double>() + steps * B / decode),
+            1e-6 * decode);
+        EXPECT_EQ(generate["ops"]["decode_attention"]["calls"], 2 * steps); // 2 layers
+        EXPECT_EQ(rl["ops"]["decode_attention"]["calls"], 2 * steps);
+        // 15 new tokens cannot take less than five reads of the matrices, one of the prompt among them
+        EXPECT_LT(rl["tokens_per_s"].get<double>(), B * (steps + 1) / ((steps + 1) * step / 1.1));
+        if (eos == 0) first = generate;
+        EXPECT_EQ(generate["tokens_per_s"], first["tokens_per_s"]);
+    }
+}
+
 TEST(Bench, OpsMoveTheirBytes) {
     Json report = bench({"bench", "ops", model, "train.tokens_per_micro_batch=70"});
     EXPECT_EQ(report["tokens"], 70);

@@ -78,6 +78,9 @@ std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& mach
     CHECK(model->config.head == Head::lm,
           "%s is not a language model; rlhf bench needs a vocabulary head",
           config.model.path.c_str());
+    // What is not drawn cannot be kept off the end of sequence: tokens that nobody wrote are 0, an end in some
+    // vocabularies.
+    if (machine.computed) model->config.eos.clear();
     plain = model->ops;
     model->ops = &timed_ops(*plain, machine.limits);
     return model;
