@@ -3,48 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
-#include <vector>
-
-// ---- integers of any length, as decimal digits ---------------------------------------------------
-
-static std::string trim_zeros(const std::string& digits) {
-    size_t first = digits.find_first_not_of('0');
-    return first == std::string::npos ? "0" : digits.substr(first);
-}
-
-static std::string multiply(const std::string& a, const std::string& b) {
-    std::vector<int> sum(a.size() + b.size(), 0); // lowest first
-    for (size_t i = 0; i < a.size(); ++i)
-        for (size_t j = 0; j < b.size(); ++j)
-            sum[i + j] += (a[a.size() - 1 - i] - '0') * (b[b.size() - 1 - j] - '0');
-    std::string digits(sum.size(), '0');
-    for (size_t i = 0, carry = 0; i < sum.size(); ++i) {
-        carry += sum[i];
-        digits[sum.size() - 1 - i] = (char)('0' + carry % 10);
-        carry /= 10;
-    }
-    return trim_zeros(digits);
-}
-
-static std::string add(const std::string& a, const std::string& b) {
-    std::string digits(std::max(a.size(), b.size()) + 1, '0');
-    int carry = 0;
-    for (size_t i = 0; i < digits.size(); ++i) {
-        carry += (i < a.size() ? a[a.size() - 1 - i] - '0' : 0) +
-                 (i < b.size() ? b[b.size() - 1 - i] - '0' : 0);
-        digits[digits.size() - 1 - i] = (char)('0' + carry % 10);
-        carry /= 10;
-    }
-    return trim_zeros(digits);
-}
-
-static std::string zeros(int count) { return std::string(count, '0'); }
-
-bool same_value(const Number& a, const Number& b) {
-    return a.negative == b.negative &&
-           multiply(a.numerator, b.denominator) == multiply(b.numerator, a.denominator);
-}
 
 // ---- characters ---------------------------------------------------------------------------------
 
@@ -127,9 +85,9 @@ static std::string plain(std::string text) {
     return text;
 }
 
-// ---- numbers in plain text ----------------------------------------------------------------------
+// ---- numbers in running text ----------------------------------------------------------------------
 
-static const int longest_number = 400, largest_exponent = 400; // digits; beyond: not a number
+static const int largest_exponent = 400; // beyond: not a number
 
 struct Found {
     Number number;
@@ -186,15 +144,12 @@ static bool scan_exponent(const std::string& text, size_t& at, int& exponent) {
     size_t first = i;
     while (i < text.size() && is_digit(text[i])) ++i;
     if (braces && (i >= text.size() || text[i] != '}')) return true;
-    std::string digits = trim_zeros(text.substr(first, i - first));
+    std::string digits = text.substr(first, i - first);
+    digits.erase(0, std::min(digits.find_first_not_of('0'), digits.size() - 1));
     at = i + braces;
     if (digits.size() > 3 || std::atoi(digits.c_str()) > largest_exponent) return false;
     exponent = (negative ? -1 : 1) * std::atoi(digits.c_str());
     return true;
-}
-
-static bool is_zero(const std::string& digits) {
-    return digits.find_first_not_of('0') == std::string::npos;
 }
 
 // "a/b" of whole numbers from `at` on.
@@ -205,7 +160,7 @@ static bool scan_fraction(const std::string& text, size_t& at, std::string& abov
     if (!scan_decimal(text, i, a) || !a.whole) return false;
     if (i >= text.size() || text[i] != '/') return false;
     ++i;
-    if (!scan_decimal(text, i, b) || !b.whole || is_zero(b.digits)) return false;
+    if (!scan_decimal(text, i, b) || !b.whole || is_zero(decimal_number(b.digits, 0))) return false;
     if (i < text.size() && text[i] == '/') return false; // a date
     above = a.digits, below = b.digits, at = i;
     return true;
@@ -245,34 +200,33 @@ static std::optional<Found> next_number(const std::string& text, size_t at) {
         std::string above, below;
         int exponent = 0;
         Decimal decimal;
+        std::optional<Number> value;
         if (left != '/' && scan_fraction(text, end, above, below)) {
-            found.number.numerator = trim_zeros(above),
-            found.number.denominator = trim_zeros(below);
+            value = quotient(decimal_number(above, 0), decimal_number(below, 0));
         } else {
             scan_decimal(text, end, decimal);
             size_t next = end; // the fraction of a mixed number
             while (next < text.size() && text[next] == ' ') ++next;
             if (decimal.whole && next > end && scan_fraction(text, next, above, below) &&
                 (above.size() < below.size() || (above.size() == below.size() && above < below))) {
-                below = trim_zeros(below);
-                found.number.numerator = add(multiply(decimal.digits, below), above);
-                found.number.denominator = below;
+                value = mixed_number(decimal_number(decimal.digits, 0),
+                                     *quotient(decimal_number(above, 0), decimal_number(below, 0)));
                 end = next;
             } else {
                 good = scan_exponent(text, end, exponent) && good;
-                exponent -= decimal.decimals;
-                found.number.numerator = trim_zeros(decimal.digits + zeros(std::max(exponent, 0)));
-                found.number.denominator = "1" + zeros(std::max(-exponent, 0));
+                if ((int)decimal.digits.size() <= longest_number)
+                    value = decimal_number(decimal.digits, decimal.decimals - exponent);
             }
         }
-        good = good && end - i <= (size_t)longest_number;
+        good = good && value && end - i <= (size_t)longest_number;
         if (end < text.size() && text[end] == '^') good = false; // a power is not worked out
         if (!good) {
             i = end - 1;
             continue;
         }
+        found.number = *value;
         found.begin = scan_front(text, i, at, found.number.negative);
-        if (found.number.numerator == "0") found.number.negative = false;
+        if (is_zero(found.number)) found.number.negative = false;
         size_t sign = end;
         while (sign < text.size() && text[sign] == ' ') ++sign;
         for (const char* percent : {"%", "percent"})
@@ -288,11 +242,9 @@ static std::optional<Found> next_number(const std::string& text, size_t at) {
 }
 
 std::optional<Number> parse_number(const std::string& text) {
-    std::string line = plain(text);
-    if (line.find('\\') != std::string::npos) return std::nullopt; // \pi, \sqrt{2}: not worked out
-    std::optional<Found> first = next_number(line, 0);
-    if (!first || next_number(line, first->end)) return std::nullopt;
-    return first->number;
+    Value value = read_value(text);
+    if (value.kind != Value::Kind::number) return std::nullopt;
+    return value.number;
 }
 
 // ---- answers ------------------------------------------------------------------------------------
@@ -310,64 +262,72 @@ static size_t last_box(const std::string& text, std::string& inside) {
     return last;
 }
 
+// The number of a line that is a sentence: "7 (that is 3 + 4)", "The answer is 18 per day.". Before it stand
+// words alone, none of which takes it back, and behind it no formula goes on.
+static std::optional<Found> number_of_sentence(const std::string& line) {
+    std::optional<Found> found = next_number(line, 0);
+    if (!found) return std::nullopt;
+    std::string word;
+    for (size_t i = 0; i <= found->begin; ++i) {
+        if (i < found->begin && is_letter(line[i])) {
+            word += line[i];
+            continue;
+        }
+        const bool variable = word.size() == 1 && word != "a" && word != "A" && word != "I";
+        if (variable || word == "not" || word == "no" || word == "never") return std::nullopt;
+        word.clear();
+        if (i < found->begin && !is_space(line[i]) && !std::strchr(":,.'*\"", line[i]))
+            return std::nullopt;
+    }
+    size_t next = found->end;
+    while (next < line.size() && is_space(line[next])) ++next;
+    size_t letters = next;
+    while (letters < line.size() && is_letter(line[letters])) ++letters;
+    const bool apart = next > found->end;
+    const bool sentence =
+        next == line.size() || (letters > next + 1) ||
+        (apart && (line[next] == '(' || line.compare(next, 2, "a ") == 0)) ||
+        ((line[next] == ',' || line[next] == '.' || line[next] == ';' || line[next] == '*') &&
+         (next + 1 == line.size() || is_space(line[next + 1]) || line[next + 1] == '*'));
+    return sentence ? found : std::nullopt;
+}
+
+static Answer number_answer(const std::string& text, bool marked, const Number& number) {
+    Answer answer{text, marked, {}};
+    answer.value.kind = Value::Kind::number, answer.value.number = number;
+    return answer;
+}
+
 std::optional<Answer> extract_answer(const std::string& text, bool marked_only) {
     std::string inside;
     size_t hashes = text.rfind("####"), box = last_box(text, inside);
     if (box != std::string::npos && (hashes == std::string::npos || box > hashes)) {
         if (inside.empty()) return std::nullopt;
-        size_t equals = inside.rfind('=');
-        std::string value = equals == std::string::npos ? inside : inside.substr(equals + 1);
-        return Answer{inside, true, parse_number(value)};
+        return Answer{inside, true, read_value(inside)};
     }
-    std::optional<Found> last;
     if (hashes != std::string::npos) {
         size_t begin = hashes + 4;
         std::string line = trim(text.substr(begin, text.find('\n', begin) - begin));
         if (line.empty()) return std::nullopt;
-        if ((last = next_number(plain(line), 0))) return Answer{line, true, last->number};
-        return Answer{line, true, std::nullopt};
+        Answer answer{line, true, read_value(line)};
+        if (answer.value.kind == Value::Kind::number) return answer;
+        if (auto found = number_of_sentence(plain(line)))
+            return number_answer(line, true, found->number);
+        return answer;
     }
     if (marked_only) return std::nullopt;
     std::string line = plain(text);
+    std::optional<Found> last;
     for (auto found = next_number(line, 0); found; found = next_number(line, found->end))
         last = found;
     if (!last) return std::nullopt;
-    return Answer{line.substr(last->begin, last->end - last->begin), false, last->number};
-}
-
-// A text answer without LaTeX's wrapping, with one space between words and no final period.
-static std::string normal_text(const std::string& text) {
-    std::string out;
-    for (char c : plain(text)) {
-        if (c == '{' || c == '}') continue;
-        if (!is_space(c))
-            out += c;
-        else if (!out.empty() && out.back() != ' ')
-            out += ' ';
-    }
-    while (!out.empty() && (out.back() == '.' || out.back() == ' ')) out.pop_back();
-    return out;
+    return number_answer(line.substr(last->begin, last->end - last->begin), false, last->number);
 }
 
 bool answer_matches(const Answer& answer, const std::string& gold) {
-    std::optional<Number> number = parse_number(gold);
-    if (!number) return normal_text(answer.text) == normal_text(gold);
-    if (!answer.number) return false;
-    if (same_value(*answer.number, *number)) return true;
-    if (answer.number->percent == number->percent) return false;
-    Number unscaled = answer.number->percent ? *answer.number : *number;
-    unscaled.denominator.resize(unscaled.denominator.size() - 2); // takes the division by 100 back
-    return same_value(unscaled, answer.number->percent ? *number : *answer.number);
+    const Value right = read_value(gold);
+    return same_value(answer.value, right) ||
+           (right.kind != Value::Kind::number && same_value(read_value(answer.text), right));
 }
 
-std::string answer_key(const Answer& answer) {
-    if (!answer.number) return normal_text(answer.text);
-    std::string above = answer.number->numerator, below = answer.number->denominator;
-    while (above.size() > 1 && below.size() > 1 && above.back() == '0' && below.back() == '0')
-        above.pop_back(), below.pop_back();
-    if (above.size() <= 18 && below.size() <= 18) { // beyond that, the spelling stays unreduced
-        long long a = std::atoll(above.c_str()), b = std::atoll(below.c_str()), g = std::gcd(a, b);
-        above = std::to_string(a / g), below = std::to_string(b / g);
-    }
-    return (answer.number->negative ? "-" : "") + above + (below == "1" ? "" : "/" + below);
-}
+std::string answer_key(const Answer& answer) { return value_key(answer.value); }
