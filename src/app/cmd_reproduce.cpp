@@ -267,7 +267,7 @@ static int reproduce(ReproduceConfig& config, const Args&) {
     write_file(join_path(config.out, "results.md"), text);
     write_file(join_path(config.out, "results.json"), results_json(config, results).dump(1) + "\n");
     write_file(join_path(config.out, "results.html"),
-               html_page(config.title, chart_style(), chart_patterns() + body));
+               html_page(config.title, "", chart_patterns() + body));
     std::printf("%s%s\n", text.c_str(), join_path(config.out, "results.html").c_str());
     return 0;
 }

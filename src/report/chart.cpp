@@ -7,9 +7,12 @@
 #include <cmath>
 #include <map>
 
-// The picture: W x H units, the plot inside the margins.
-static const double W = 560, H = 230, LEFT = 62, RIGHT = 12, TOP = 12, BOTTOM = 34;
+// The picture: W x H units, the plot inside the margins; the left one is as wide as its labels need.
+static const double W = 560, H = 236, RIGHT = 12, TOP = 12, BOTTOM = 40;
 static const int STYLES = 6; // .s0 ... of the style sheet
+
+// Of a label of the axes in the widest of the fonts that the style sheet names, at its size.
+static double label_width(const std::string& label) { return 7.8 * (double)label.size(); }
 
 std::pair<double, double> value_range(const std::vector<double>& values) {
     double low = HUGE_VAL, high = -HUGE_VAL;
@@ -75,26 +78,52 @@ std::string line_path(const Series& series, const Scale& x, const Scale& y) {
     return path;
 }
 
-static std::string axes(const Scale& x, const Scale& y, const std::string& unit,
-                        const std::string& x_label, const std::vector<double>& x_ticks,
+// The labels of ticks that stand in order.
+static std::vector<std::string> tick_labels(const std::vector<double>& ticks, double distance) {
+    if (ticks.size() > 1) distance = ticks[1] - ticks[0];
+    std::vector<std::string> labels;
+    for (double tick : ticks) labels.push_back(tick_label(tick, distance));
+    return labels;
+}
+
+// Room for the axis' title, which is written upwards, and for the widest label beside it.
+static double left_margin(const std::vector<double>& y_ticks, double distance) {
+    double widest = 0;
+    for (const std::string& label : tick_labels(y_ticks, distance))
+        widest = std::max(widest, label_width(label));
+    return 22 + widest + 6;
+}
+
+static std::string x_tick_label(double x, const std::string& label) {
+    return format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>", x,
+                  H - BOTTOM + 18, escape(label).c_str());
+}
+
+// left: where the plot begins.
+static std::string axes(const Scale& x, const Scale& y, double left, const std::string& unit,
+                        const std::string& x_title, const std::vector<double>& x_ticks,
                         const std::vector<double>& y_ticks) {
     std::string svg = "<g class=\"axes\">";
-    double distance = y_ticks.size() > 1 ? y_ticks[1] - y_ticks[0] : y.high - y.low;
-    for (double t : y_ticks)
+    const std::vector<std::string> labels = tick_labels(y_ticks, y.high - y.low);
+    for (size_t i = 0; i < labels.size(); ++i)
         svg += format("<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/><text x=\"%.1f\" y=\"%.1f\" "
                       "text-anchor=\"end\">%s</text>",
-                      LEFT, y.at(t), W - RIGHT, LEFT - 6, y.at(t) + 4,
-                      tick_label(t, distance).c_str());
-    distance = x_ticks.size() > 1 ? x_ticks[1] - x_ticks[0] : 1;
-    for (double t : x_ticks)
-        svg +=
-            format("<path class=\"tick\" d=\"M%.1f %.1fv4\"/><text x=\"%.1f\" y=\"%.1f\" "
-                   "text-anchor=\"middle\">%s</text>",
-                   x.at(t), H - BOTTOM, x.at(t), H - BOTTOM + 16, tick_label(t, distance).c_str());
-    svg += format("<path class=\"tick\" d=\"M%.1f %.1fV%.1fH%.1f\"/>", LEFT, TOP, H - BOTTOM,
+                      left, y.at(y_ticks[i]), W - RIGHT, left - 6, y.at(y_ticks[i]) + 4,
+                      labels[i].c_str());
+    // As many labels as have room beside each other.
+    const std::vector<std::string> below = tick_labels(x_ticks, 1);
+    double end = 0;
+    for (size_t i = 0; i < below.size(); ++i) {
+        const double at = x.at(x_ticks[i]), half = label_width(below[i]) / 2;
+        svg += format("<path class=\"tick\" d=\"M%.1f %.1fv4\"/>", at, H - BOTTOM);
+        if (at - half < end || at + half > W) continue;
+        svg += x_tick_label(at, below[i]);
+        end = at + half + 6;
+    }
+    svg += format("<path class=\"tick\" d=\"M%.1f %.1fV%.1fH%.1f\"/>", left, TOP, H - BOTTOM,
                   W - RIGHT);
     svg += format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>",
-                  (LEFT + W - RIGHT) / 2, H - 4, escape(x_label).c_str());
+                  (left + W - RIGHT) / 2, H - 4, escape(x_title).c_str());
     svg += format("<text transform=\"translate(12 %.1f) rotate(-90)\" text-anchor=\"middle\">"
                   "%s</text></g>",
                   (TOP + H - BOTTOM) / 2, escape(unit).c_str());
@@ -160,7 +189,7 @@ static std::string hover(double from, double to, const std::string& text) {
                   from, TOP, std::max(0.1, to - from), H - BOTTOM - TOP, escape(text).c_str());
 }
 
-static std::string hover_values(const Chart& chart, const Scale& x) {
+static std::string hover_values(const Chart& chart, const Scale& x, double left) {
     std::map<double, std::string> texts; // x: lines
     for (const Series& s : chart.series)
         for (size_t i = 0; i < s.x.size(); ++i) {
@@ -178,7 +207,7 @@ static std::string hover_values(const Chart& chart, const Scale& x) {
     std::string svg;
     for (size_t i = 0; i < shown.size(); ++i) {
         double at = x.at(shown[i].first);
-        double from = i ? (x.at(shown[i - 1].first) + at) / 2 : LEFT;
+        double from = i ? (x.at(shown[i - 1].first) + at) / 2 : left;
         double to = i + 1 < shown.size() ? (at + x.at(shown[i + 1].first)) / 2 : W - RIGHT;
         svg += hover(from, to, format("step %g", shown[i].first) + shown[i].second);
     }
@@ -199,11 +228,13 @@ std::string line_chart(const Chart& chart) {
     y_low = std::floor(y_low / distance + 1e-9) * distance;
     y_high = std::ceil(y_high / distance - 1e-9) * distance;
     if (xs.size() == 1) x_low = xs[0] - 1, x_high = xs[0] + 1;
-    Scale x{x_low, x_high, LEFT + 6, W - RIGHT - 6}, y{y_low, y_high, H - BOTTOM, TOP};
+    const std::vector<double> y_ticks = axis_ticks(y_low, y_high, 5);
+    const double left = left_margin(y_ticks, y_high - y_low);
+    Scale x{x_low, x_high, left + 6, W - RIGHT - 6}, y{y_low, y_high, H - BOTTOM, TOP};
     std::vector<double> x_ticks;
     for (double t : axis_ticks(x_low, x_high, 8))
         if (t == std::floor(t)) x_ticks.push_back(t); // steps are whole
-    std::string svg = axes(x, y, chart.unit, "step", x_ticks, axis_ticks(y_low, y_high, 5));
+    std::string svg = axes(x, y, left, chart.unit, "step", x_ticks, y_ticks);
     std::string legend;
     for (size_t i = 0; i < chart.series.size(); ++i) {
         const Series& s = chart.series[i];
@@ -214,7 +245,7 @@ std::string line_chart(const Chart& chart) {
         svg += markers(s, style, x, y);
         legend += legend_entry(style, false, s.name);
     }
-    return figure(chart.title, svg + hover_values(chart, x), legend, chart.note);
+    return figure(chart.title, svg + hover_values(chart, x, left), legend, chart.note);
 }
 
 std::string stacked_bars(const Bars& bars) {
@@ -228,25 +259,27 @@ std::string stacked_bars(const Bars& bars) {
     double distance = tick_distance(0, high, 5);
     high = std::ceil(high / distance - 1e-9) * distance;
     const size_t count = bars.heights.size();
-    Scale x{0, (double)count, LEFT + 1, W - RIGHT}, y{0, high, H - BOTTOM, TOP};
-    std::string svg = axes(x, y, bars.unit, "steps", {}, axis_ticks(0, high, 5));
-    const size_t label_stride = count / 10 + 1;
+    const std::vector<double> y_ticks = axis_ticks(0, high, 5);
+    const double left = left_margin(y_ticks, high);
+    Scale x{0, (double)count, left + 1, W - RIGHT}, y{0, high, H - BOTTOM, TOP};
+    std::string svg = axes(x, y, left, bars.unit, "steps", {}, y_ticks);
+    double label_end = 0;
     std::string hovers, legend;
     for (size_t b = 0; b < count; ++b) {
-        double left = x.at((double)b) + 0.5, width = x.at((double)b + 1) - left - 0.5, sum = 0;
+        double from = x.at((double)b) + 0.5, width = x.at((double)b + 1) - from - 0.5, sum = 0;
         std::string text = "step " + bars.labels[b];
         for (size_t p = 0; p < bars.parts.size(); ++p) {
             double h = std::isfinite(bars.heights[b][p]) ? bars.heights[b][p] : 0;
             svg += format("<path class=\"box p%d\" d=\"M%.1f %.1fh%.1fV%.1fh-%.1fz\"/>",
-                          (int)p % (STYLES + 1), left, y.at(sum), width, y.at(sum + h), width);
+                          (int)p % (STYLES + 1), from, y.at(sum), width, y.at(sum + h), width);
             sum += h;
             text += "\n" + bars.parts[p] + ": " + short_number(h);
         }
-        hovers += hover(left, left + width, text + "\nsum: " + short_number(sum));
-        if (b % label_stride == 0)
-            svg += format("<g class=\"axes\"><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">"
-                          "%s</text></g>",
-                          left + width / 2, H - BOTTOM + 16, escape(bars.labels[b]).c_str());
+        hovers += hover(from, from + width, text + "\nsum: " + short_number(sum));
+        const double middle = from + width / 2, half = label_width(bars.labels[b]) / 2;
+        if (middle - half < label_end || middle + half > W) continue;
+        svg += "<g class=\"axes\">" + x_tick_label(middle, bars.labels[b]) + "</g>";
+        label_end = middle + half + 6;
     }
     for (size_t p = 0; p < bars.parts.size(); ++p)
         legend += legend_entry((int)p, true, bars.parts[p]);
@@ -262,26 +295,4 @@ const char* chart_patterns() {
 <pattern id="h6" width="4" height="4" patternUnits="userSpaceOnUse"><rect width="4" height="4" fill="var(--c6)"/><path d="M0 1H4" stroke="var(--back)"/></pattern>
 </defs></svg>
 )svg";
-}
-
-const char* chart_style() {
-    return R"(
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr));
-  gap: 1rem 1.6rem; } figure { margin: 0; max-width: 42rem; } figcaption { font-weight: 600; margin-bottom: .2rem; }
-figure > svg { width: 100%; height: auto; display: block; } figure p { font-size: .85rem; margin: .2rem 0; }
-.axes text { fill: var(--dim); font-size: 12px; } .grid { stroke: var(--line); stroke-width: .7; fill: none; }
-.tick { stroke: var(--dim); fill: none; } .hover { fill: transparent; } .hover:hover { fill: var(--ink); opacity: .1; }
-.l { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .w { fill: none; stroke-width: 1.3; }
-.faint { opacity: .45; stroke-width: 1.1; } .b { stroke: none !important; opacity: .16; } .m { stroke-width: 1; }
-.s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); }
-.s3 { stroke: var(--c3); } .s4 { stroke: var(--c4); } .s5 { stroke: var(--c5); }
-.l.s1 { stroke-dasharray: 7 3; } .l.s2 { stroke-dasharray: 2 2.5; } .l.s3 { stroke-dasharray: 9 3 2 3; }
-.l.s4 { stroke-dasharray: 13 4; } .l.s5 { stroke-dasharray: 4 2; }
-.m.s0, .b.s0 { fill: var(--c0); } .m.s1, .b.s1 { fill: var(--c1); } .m.s2, .b.s2 { fill: var(--c2); }
-.m.s3, .b.s3 { fill: var(--c3); } .m.s4, .b.s4 { fill: var(--c4); } .m.s5, .b.s5 { fill: var(--c5); }
-.p0 { fill: var(--c0); } .p1 { fill: url(#h1); } .p2 { fill: var(--c2); } .p3 { fill: url(#h3); }
-.p4 { fill: url(#h4); } .p5 { fill: var(--c5); } .p6 { fill: url(#h6); }
-.box { stroke: var(--back); stroke-width: .4; }
-.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; font-size: .85rem; }
-)";
 }

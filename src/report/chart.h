@@ -48,6 +48,5 @@ struct Bars {
 };
 std::string stacked_bars(const Bars& bars);
 
-// What a page with charts holds once: CSS for its head, and hatches for the beginning of its body.
-const char* chart_style();
+// What a page with charts holds once, at the beginning of its body: hatches.
 const char* chart_patterns();

@@ -61,25 +61,7 @@ static std::string style_sheet(size_t quantities) {
                       "#q%d:checked~main .g%d{display:flex}\n",
                       k, c, k, c, k, k, k, k, k, k);
     }
-    return css + R"(
-.switch { position: absolute; opacity: 0; pointer-events: none; }
-nav { position: sticky; top: 0; background: var(--back); padding: .5rem 0; display: flex; flex-wrap: wrap; align-items: baseline; gap: .3rem;
-  z-index: 1; border-bottom: 1px solid var(--line); }
-nav label { border: 1px solid var(--dim); border-radius: 4px; padding: .12rem .55rem; cursor: pointer; font-size: .9rem; }
-.legend { display: none; flex-wrap: wrap; align-items: center; gap: .3rem .8rem; margin: .7rem 0; font-size: .9rem; }
-.ramp { display: inline-flex; border: 1px solid var(--line); } .ramp i { width: .9rem; height: 1.1rem; display: block; }
-.x-key { background: var(--hatch); border: 1px solid var(--line); width: 2rem; height: 1.1rem; display: inline-block; }
-.group { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: .7rem; }
-.card { border: 1px solid var(--line); border-radius: 5px; padding: .5rem .6rem; } .off { border-style: dashed; }
-.head { display: flex; flex-wrap: wrap; gap: .1rem .8rem; font-size: .85rem; margin-bottom: .3rem; }
-.tokens { line-height: 1.75; font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .85rem; }
-.t { border: 1px solid var(--line); border-radius: 3px; padding: .08rem .16rem; margin: 0 1px; white-space: pre-wrap;
-  overflow-wrap: anywhere; unicode-bidi: isolate; -webkit-box-decoration-break: clone; box-decoration-break: clone; }
-.t:hover { outline: 2px solid var(--ink); } .x { border-style: dashed; }
-.prompt { background: var(--soft); padding: .4rem .6rem; margin: .3rem 0 .6rem; }
-.formula { background: var(--soft); padding: .5rem .8rem; overflow-x: auto; white-space: pre-wrap; }
-@media print { nav { display: none; } }
-)";
+    return css;
 }
 
 // ---- the page -----------------------------------------------------------------------------------
@@ -99,8 +81,8 @@ std::string visible_text(const std::string& text) {
     return out;
 }
 
-static std::string legend_html(const Quantity& q, size_t number, double scale) {
-    std::string html = format("<div class=\"legend g%d\"><b>%s</b><span>%s</span>", (int)number,
+static std::string key_html(const Quantity& q, size_t number, double scale) {
+    std::string html = format("<div class=\"key g%d\"><b>%s</b><span>%s</span>", (int)number,
                               escape(q.name).c_str(), escape(q.meaning).c_str());
     if (scale > 0) {
         html += "<span>" + short_number(q.diverging ? q.centre - scale : q.centre) +
@@ -170,7 +152,7 @@ ExplainPart explain_part(const ExplainPage& page) {
                        escape(page.quantities[q].name).c_str());
     body += "</nav>\n<main>\n";
     for (size_t q = 0; q < page.quantities.size(); ++q)
-        body += legend_html(page.quantities[q], q, scale[q]);
+        body += key_html(page.quantities[q], q, scale[q]);
     for (const ExplainGroup& group : page.groups) {
         body += format("<h2>Prompt %lld</h2>\n", (long long)group.prompt_id);
         if (!group.prompt.empty())

@@ -8,5 +8,5 @@
 std::string escape(const std::string& text);
 // Four significant digits; "-" for what is not a number.
 std::string short_number(double value);
-// style: CSS behind the common one. body: HTML.
+// style: CSS behind that of all pages (report/style.h). body: HTML.
 std::string html_page(const std::string& title, const std::string& style, const std::string& body);

@@ -370,16 +370,5 @@ std::string report_html(const RunRecord& record) {
                 "<details><summary>Everything else, as it was in effect</summary>\n" +
                 settings_table(record.settings, false) + "</details>\n";
     if (!record.metrics.empty()) body += last_numbers(record.metrics.back());
-    static const char* style = R"(
-.laws td:nth-child(-n+3) { white-space: nowrap; } td.text { min-width: 6.5rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: .6rem 1.2rem; margin: 1rem 0; }
-dt { color: var(--dim); font-size: .82rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
-.samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: .8rem; }
-.card { border: 1px solid var(--line); border-radius: 5px; padding: .6rem .8rem; }
-.head { display: flex; gap: .9rem; } .prompt { background: var(--soft); margin: .4rem 0; padding: .3rem .5rem; }
-@media print { .charts { grid-template-columns: 1fr 1fr; } .samples { grid-template-columns: 1fr 1fr 1fr; } }
-@media (max-width: 40rem) { .laws td:nth-child(-n+3) { white-space: normal; } }
-)";
-    return html_page(record.name + " \u2013 report",
-                     std::string(chart_style()) + tokens.style + style, body);
+    return html_page(record.name + " \u2013 report", tokens.style, body);
 }
