@@ -15,9 +15,13 @@ ARCH ?= native
 OPT ?= -O3 -fno-math-errno -fno-trapping-math -fno-tree-slp-vectorize
 # -Wno-restrict: GCC 12 warns wrongly about std::string (its bug 105651). -Wno-pass-failed: clang says so
 # where it does not vectorise a simd loop, as at the -O1 of the fuzzers.
-CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -Wall -Wextra -Wshadow -Werror -Isrc
-CXXFLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-restrict)
-LDLIBS += -fopenmp -ldnnl -lpcre2-8 -lutf8proc
+# What the build needs. CPPFLAGS, CXXFLAGS, LDFLAGS, LDLIBS and NVCCFLAGS are the user's: they stand behind it
+# and so have the last word, given in the environment or to make.
+FLAGS := -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -Wall -Wextra -Wshadow -Werror -Isrc
+FLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-restrict)
+COMPILE = $(CXX) $(FLAGS) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP
+LIBS := -fopenmp -ldnnl -lpcre2-8 -lutf8proc
+LINK = $(CXX) -o $@ $(filter %.o,$^) $(LINK_FLAGS) $(LDFLAGS) $(LIBS) $(LDLIBS)
 JOBS ?= $(shell nproc)
 
 SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp src/app/*/*.cpp))
@@ -51,52 +55,50 @@ all: $(BUILD)/rlhf
 
 # With CUDA=1 the kernels as nvcc compiles them, else src/ops/without_gpu.cpp; $(BUILD)/backend says which.
 $(BUILD)/rlhf: $(if $(CUDA),$(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS),$(OBJECTS)) $(BUILD)/src/app/main.o $(BUILD)/backend
-	$(CXX) -o $@ $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) $(if $(CUDA),$(CUDA_LDLIBS))
+	$(LINK) $(if $(CUDA),$(CUDA_LIBS))
 $(BUILD)/backend: FORCE
 	@mkdir -p $(@D)
 	@echo "$(if $(CUDA),CUDA,CPU)" | cmp -s - $@ || echo "$(if $(CUDA),CUDA,CPU)" > $@
 
 $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
-	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+	$(LINK) -lgtest
 
 # ---- CUDA kernels on the CPU: cuda/*.cu compiled by g++ against the stand-in runtime in tests/cuda_on_cpu.
 # cuda_tests holds the tests of the kernels and of the runtime; rlhf_standin is rlhf with compute.device=cuda.
 $(BUILD)/cuda_tests: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(STANDIN_TEST_OBJECTS)
-	$(CXX) -rdynamic -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
+	$(LINK) -rdynamic -lgtest
 
 $(BUILD)/rlhf_standin: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(BUILD)/src/app/main.o
-	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS)
+	$(LINK)
 
 # The engine switches stacks: ASan is told of it, and leaves its code alone.
 ASAN := $(findstring address,$(OPT))
-$(STANDIN)/%.o: CXXFLAGS += $(if $(ASAN),-DCUSIM_ASAN)
-$(STANDIN)/tests/cuda_on_cpu/engine.o: CXXFLAGS += $(if $(ASAN),-fno-sanitize=address)
-STANDIN_FLAGS = -Itests/cuda_on_cpu/include $(CXXFLAGS) -Itests -Wno-unknown-pragmas
-$(STANDIN)/tests/%.o: CXXFLAGS += -O1
-$(STANDIN)/tests/cuda_on_cpu/cublas.o: CXXFLAGS += -O3
+STANDIN_FLAGS := -Itests/cuda_on_cpu/include -Itests -Wno-unknown-pragmas $(if $(ASAN),-DCUSIM_ASAN)
+$(STANDIN)/%.o: FLAGS += $(STANDIN_FLAGS)
+$(STANDIN)/tests/cuda_on_cpu/engine.o: FLAGS += $(if $(ASAN),-fno-sanitize=address)
+$(STANDIN)/tests/%.o: FLAGS += -O1
+$(STANDIN)/tests/cuda_on_cpu/cublas.o: FLAGS += -O3
 $(STANDIN)/%.o: %.cu
 	@mkdir -p $(@D)
-	$(CXX) $(STANDIN_FLAGS) -MMD -MP -x c++ -c $< -o $@
+	$(COMPILE) -x c++ -c $< -o $@
 $(STANDIN)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(STANDIN_FLAGS) -MMD -MP -c $< -o $@
+	$(COMPILE) -c $< -o $@
 
 # The same with the access checker: kernels are compiled with -fsanitize=thread, and the calls that it puts
 # before every access go to checker.cpp. Not PIE, so that an address is a line of the source.
 CHECKED := $(BUILD)/checked
 CHECKED_OBJECTS := $(KERNELS:%.cu=$(CHECKED)/%.o) $(CHECKER:%.cpp=$(CHECKED)/%.o)
 $(BUILD)/cuda_checked: $(HOST_OBJECTS) $(RUNTIME:%.cpp=$(STANDIN)/%.o) $(STANDIN_TEST_OBJECTS) $(CHECKED_OBJECTS)
-	$(CXX) -no-pie -o $@ $^ $(LDFLAGS) $(LDLIBS) -lgtest
-CHECKED_FLAGS = $(STANDIN_FLAGS) -O1 -g -fsanitize=thread -Wno-tsan
-$(CHECKED)/%/checker.o: %/checker.cpp
-	@mkdir -p $(@D)
-	$(CXX) $(STANDIN_FLAGS) -MMD -MP -c $< -o $@
+	$(LINK) -no-pie -lgtest
+$(CHECKED)/%.o: FLAGS += $(STANDIN_FLAGS)
+$(filter-out %/checker.o,$(CHECKED_OBJECTS)): FLAGS += -O1 -g -fsanitize=thread -Wno-tsan
 $(CHECKED)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(CHECKED_FLAGS) -MMD -MP -c $< -o $@
+	$(COMPILE) -c $< -o $@
 $(CHECKED)/%.o: %.cu
 	@mkdir -p $(@D)
-	$(CXX) $(CHECKED_FLAGS) -MMD -MP -x c++ -c $< -o $@
+	$(COMPILE) -x c++ -c $< -o $@
 
 -include $(CHECKED_OBJECTS:.o=.d)
 -include $(STANDIN_OBJECTS:.o=.d) $(STANDIN_TEST_OBJECTS:.o=.d)
@@ -107,34 +109,36 @@ $(CHECKED)/%.o: %.cu
 NVCC ?= nvcc
 HAS_NVCC := $(shell command -v $(NVCC))
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(HAS_NVCC)))
-CUDA_LDLIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
-CUDA_LDLIBS += $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
-$(MPI_OBJECT): CXXFLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
+CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
+CUDA_LIBS += $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
+$(MPI_OBJECT): FLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
 NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
 	-gencode arch=compute_100,code=[sm_100,compute_100] --Werror all-warnings \
 	-Xptxas -v,-warn-spills,-warn-lmem-usage,-Werror -Xcompiler -Wall -Isrc
 $(DEVICE)/%.o: %.cu
 	@mkdir -p $(@D) $(@:.o=.kept)
-	$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
+	$(NVCC) $(NVCC_FLAGS) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
 		{ grep -v "^ptxas info\|bytes stack frame" $(@:.o=.log); rm -f $@; exit 1; }
 	@mv $(@:.o=.kept)/*.compute_80.ptx $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
+$(DEVICE)/%.o: FLAGS += -O1 -Itests -isystem $(CUDA_HOME)/include
 $(DEVICE)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -O1 -Itests -isystem $(CUDA_HOME)/include -MMD -MP -c $< -o $@
+	$(COMPILE) -c $< -o $@
 $(DEVICE)/rlhf: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
-	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) $(CUDA_LDLIBS)
+	$(LINK) $(CUDA_LIBS)
 $(DEVICE)/gpu_tests: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
-	$(CXX) -o $@ $^ $(LDFLAGS) $(LDLIBS) $(CUDA_LDLIBS) -lgtest
+	$(LINK) $(CUDA_LIBS) -lgtest
 
 -include $(DEVICE_OBJECTS:.o=.d) $(DEVICE_TEST_OBJECTS:.o=.d)
 
 # What runs once per command or per file is compiled for a short build, not for speed.
 SHORT_BUILD := src/app src/report src/task src/rl src/train tests
-$(SHORT_BUILD:%=$(BUILD)/%/%.o): CXXFLAGS += -O1
+$(SHORT_BUILD:%=$(BUILD)/%/%.o): FLAGS += -O1
+$(BUILD)/tests/%.o: FLAGS += -Itests
 
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) $(if $(filter tests/%,$<),-Itests) -MMD -MP -c $< -o $@
+	$(COMPILE) -c $< -o $@
 
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(BUILD)/src/app/main.d
 
@@ -174,7 +178,6 @@ DEVICE_PROGRAMS := $(if $(HAS_NVCC),$(DEVICE)/rlhf $(DEVICE)/gpu_tests)
 test: deps
 	@$(MAKE) -s -j$(JOBS) $(TEST_PROGRAMS) $(DEVICE_PROGRAMS)
 	@tests/layers.sh
-	@RLHF=$(BUILD)/rlhf tests/report/browser.sh
 	@BUILD=$(BUILD) $(TEST_ENV) tests/all.sh
 
 # Suites that take long have names that end in Slow.
@@ -187,11 +190,7 @@ check:
 test-gpu:
 	@[ -n "$(HAS_NVCC)" ] || { echo "test-gpu needs nvcc; make deps CUDA=1 says what to install"; exit 1; }
 	@$(MAKE) -s -j$(JOBS) $(DEVICE)/rlhf $(DEVICE)/gpu_tests
-	@RLHF=$(DEVICE)/rlhf $(DEVICE)/gpu_tests --gtest_brief=1
-	@command -v compute-sanitizer > /dev/null || { echo "compute-sanitizer skipped: it is not here"; exit 0; }; \
-	for tool in memcheck racecheck initcheck synccheck; do \
-		compute-sanitizer --tool $$tool --error-exitcode 1 $(DEVICE)/gpu_tests --gtest_brief=1 \
-			--gtest_filter='-*Slow.*' || exit 1; done
+	@BUILD=$(BUILD) tests/all.sh gpu
 
 # Writes tests/cuda_on_cpu/kernels.txt anew from what nvcc says and from the launches of the tests.
 kernel-table: $(DEVICE_OBJECTS) $(BUILD)/cuda_tests $(BUILD)/rlhf_standin
@@ -211,7 +210,7 @@ format-check:
 
 # Address and undefined-behaviour sanitizers, in a build directory of their own.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-ASAN_MAKE := $(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)"
+ASAN_MAKE := $(MAKE) -s -j$(JOBS) BUILD=build-asan OPT="-O1 $(SANITIZE)" LINK_FLAGS="$(SANITIZE)"
 ASAN_ENV := $(TEST_ENV) ASAN_OPTIONS=allocator_may_return_null=1
 asan:
 	@$(ASAN_MAKE) build-asan/rlhf build-asan/unit_tests
@@ -236,7 +235,7 @@ fuzz:
 	for name in $(FUZZERS); do tests/fuzz/run.sh build-fuzz/$${name}_fuzz $(FUZZ_SECONDS) || exit 1; done
 
 $(BUILD)/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(OBJECTS)
-	$(CXX) -o $@ $^ -fsanitize=fuzzer,address,undefined $(LDLIBS)
+	$(LINK) -fsanitize=fuzzer,address,undefined
 
 clean:
 	rm -rf $(BUILD)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs the test programs of $BUILD one after another and ends with the sum of their closing lines:
-# "N passed, N failed, N skipped". With the word "fast" the suites are left out whose names end in Slow.
+# "N passed, N failed, N skipped". With the word "fast" the suites are left out whose names end in Slow; with
+# "gpu" the kernels' tests run on a GPU instead, then under the tools of compute-sanitizer.
 #
 # The kernels run on the stand-in runtime in several orders of threads and streams: a missing barrier or a
 # missing wait gives wrong numbers in one of them.
@@ -26,6 +27,27 @@ run() {
     echo "$name: $line ($((SECONDS - started)) s)"
 }
 
+finish() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    exit $status
+}
+
+if [ "$1" = gpu ]; then
+    gpu_tests=("$BUILD/device/gpu_tests" --gtest_brief=1)
+    run "GPU tests" env RLHF="$BUILD/device/rlhf" "${gpu_tests[@]}"
+    sanitizer=$(command -v compute-sanitizer)
+    for tool in memcheck racecheck initcheck synccheck; do
+        if [ -n "$sanitizer" ]; then
+            run $tool "$sanitizer" --tool $tool --error-exitcode 1 "${gpu_tests[@]}" --gtest_filter='-*Slow.*'
+        else
+            echo "skipped: $tool: there is no compute-sanitizer here"
+            skipped=$((skipped + 1))
+        fi
+    done
+    finish
+fi
+
+run "user flags" tests/user_flags.sh
 run "unit tests" env RLHF="$BUILD/rlhf" "$BUILD/unit_tests" --gtest_brief=1 --gtest_filter="${slow:-*}"
 kernels() { # ORDER STREAMS FILTER
     run "kernels, threads $1, streams $2" env CUSIM_ORDER="$1" CUSIM_STREAMS="$2" RLHF="$BUILD/rlhf_standin" \
@@ -35,6 +57,6 @@ kernels forward eager "${slow:-*}"
 kernels reverse lazy "-*Slow.*"
 kernels random random "-*Slow.*"
 [ -n "$slow" ] || run "nvcc" tests/cuda_on_cpu/nvcc.sh
+[ -n "$slow" ] || run "browser" env RLHF="$BUILD/rlhf" tests/report/browser.sh
 
-echo "$passed passed, $failed failed, $skipped skipped"
-exit $status
+finish

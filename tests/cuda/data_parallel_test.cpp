@@ -110,6 +110,7 @@ void expect_same(const Result& found, const Result& want, double tolerance) {
 } // namespace
 
 TEST(DataParallelSlow, AnyNumberOfRanksGivesTheSameLossAndWeights) {
+    NEEDS_GPUS(4);
     for (DType dtype : gpu_types) {
         const Result one = train(1, dtype, 1, 3);
         for (int ranks : {2, 3, 4}) {
@@ -121,6 +122,7 @@ TEST(DataParallelSlow, AnyNumberOfRanksGivesTheSameLossAndWeights) {
 }
 
 TEST(DataParallelSlow, AStateGoesOnWithAnotherNumberOfRanks) {
+    NEEDS_GPUS(4);
     const std::string state = testing::TempDir() + "ranks_state";
     const Result straight = train(4, DType::bf16, 1, 4);
     train(4, DType::bf16, 1, 2, "", state);

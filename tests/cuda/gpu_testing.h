@@ -14,6 +14,11 @@ inline double round_to(DType dtype, double x) {
     return dtype == DType::bf16 ? bf16_to_float(float_to_bf16((float)x)) : (double)(float)x;
 }
 
+// Skips a test of more ranks than there are GPUs: a rank without one would leave the others waiting.
+#define NEEDS_GPUS(count)                                                                          \
+    if (gpu_count() < (count))                                                                     \
+    GTEST_SKIP() << "needs " << (count) << " GPUs, there are " << gpu_count()
+
 // A tensor on the device with the values of a host tensor; `get` brings them back as f64.
 struct GpuTensor {
     std::shared_ptr<void> memory;
