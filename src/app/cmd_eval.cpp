@@ -1,7 +1,7 @@
 // rlhf eval: how often a policy answers a task's problems rightly.
 
 #include "app/commands.h"
-#include "app/inputs.h"
+#include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/hf.h"
@@ -95,9 +95,10 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     Inputs inputs =
         open_inputs(model->source, model->config, config.data.template_name, true, config.chat);
 
-    int64_t count = task.count(Split::eval);
-    if (config.problems) count = std::min<int64_t>(count, config.problems);
+    int64_t count = held_out_problems(task, config.problems ? config.problems : INT64_MAX,
+                                      "task.eval_share=0, which asks every row");
     if (count == INT64_MAX) count = 500;
+    check_lengths(task, Split::eval, count, inputs.options, RowNeed::prompt);
     std::vector<Problem> problems;
     std::vector<Row> rows;
     std::vector<std::vector<int32_t>> prompts;

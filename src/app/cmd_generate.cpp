@@ -1,7 +1,7 @@
 // rlhf generate: text for one prompt, or rows of completions for rows of prompts.
 
 #include "app/commands.h"
-#include "app/inputs.h"
+#include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/hf.h"
@@ -60,10 +60,7 @@ static int generate_text(GenerateConfig& config, const Args& args) {
         rows = read_rows(config.data.path, inputs.options, RowNeed::prompt);
     std::vector<std::vector<int32_t>> prompts;
     for (const Row& row : rows) {
-        CHECK(
-            (int)row.ids.size() < model->config.max_positions,
-            "%s: the prompt has %zu tokens and leaves no room to write; the model's context is %d",
-            row.where.c_str(), row.ids.size(), model->config.max_positions);
+        check_room(row.ids.size(), row.where, model->config.max_positions);
         prompts.push_back(row.ids);
     }
 

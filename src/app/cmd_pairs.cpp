@@ -2,7 +2,7 @@
 // whose answers are mixed, and pairs right answers with wrong ones.
 
 #include "app/commands.h"
-#include "app/inputs.h"
+#include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/hf.h"
@@ -139,6 +139,10 @@ static int pairs(PairsConfig& config, const Args&) {
           model->source.c_str());
     Inputs inputs =
         open_inputs(model->source, model->config, config.data.template_name, true, config.chat);
+    const int64_t held_out =
+        held_out_problems(task, config.pairs.eval_prompts, "pairs.eval_prompts=0");
+    check_lengths(task, Split::train, config.pairs.prompts, inputs.options, RowNeed::prompt);
+    check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
     auto make = [&](Split split, int64_t prompts, const std::string& path) {
         Counts counts = write_pairs(config, *model, inputs, task, split, prompts, path);
         std::fprintf(
@@ -150,7 +154,7 @@ static int pairs(PairsConfig& config, const Args&) {
             100.0 * (double)counts.right / (double)counts.answers, (long long)counts.answers);
     };
     make(Split::train, config.pairs.prompts, config.out);
-    if (!config.eval_out.empty()) make(Split::eval, config.pairs.eval_prompts, config.eval_out);
+    if (!config.eval_out.empty()) make(Split::eval, held_out, config.eval_out);
     return 0;
 }
 

@@ -140,6 +140,8 @@ static int reward(RewardConfig& config, const Args&) {
     const ComputeConfig compute = apply_compute(config.compute);
     Run run(config.run, fields, config.train.steps);
     if (tell_if_finished(run, config.train.steps)) return 0;
+    if (reward_kind(config.reward.kind).ratio && config.reward.reference.empty())
+        run.reads("model.path", config.model.path); // the reference
     const std::string directory =
         run.checkpoint.empty() ? model_directory(config.model.path) : run.checkpoint;
     std::unique_ptr<Model> model = reward_start(config, directory, compute);

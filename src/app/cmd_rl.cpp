@@ -171,6 +171,7 @@ static int rl(RlConfig& config, const Args& args) {
                     run.checkpoint.c_str());
         return 0;
     }
+    if (reads_start(config)) run.reads("model.path", config.model.path);
     const std::string start = model_directory(config.model.path);
     const bool resumed = run.step > 0;
     std::string critic_start =
@@ -212,9 +213,9 @@ static int rl(RlConfig& config, const Args& args) {
             line[name] = result.pass_k.value;
             line[name + "_low"] = result.pass_k.low, line[name + "_high"] = result.pass_k.high;
         }
-        progress.message(format("pass@1 %s %.3f [%.3f, %.3f] on %d held-out problems", when,
+        progress.message(format("pass@1 %s %.3f [%.3f, %.3f] on %lld held-out problems", when,
                                 result.pass.value, result.pass.low, result.pass.high,
-                                config.train.eval_problems));
+                                (long long)learner.held_out));
         return result.pass.value;
     };
     double after = 0;

@@ -3,6 +3,7 @@
 #include "app/commands.h"
 #include "app/inputs.h"
 #include "app/memory_plan.h"
+#include "app/problems.h"
 #include "app/train_loop.h"
 #include "dist/processes.h"
 #include "model/hf.h"
@@ -84,6 +85,8 @@ TrainingData open_data(const SftConfig& config, const RowOptions& options,
         data.task = make_task(config.task);
         int64_t count = data.task.count(Split::eval);
         if (!limit) limit = count == INT64_MAX ? task_eval_rows : count;
+        check_lengths(data.task, Split::train, INT64_MAX, options, RowNeed::completion);
+        check_lengths(data.task, Split::eval, limit, options, RowNeed::completion);
         for (int64_t i = 0; i < std::min(count, limit); ++i)
             held_out.push_back(data.of_task(Split::eval, i));
     } else {

@@ -1,5 +1,6 @@
 #include "app/rl_learner.h"
 
+#include "app/problems.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "model/hf.h"
@@ -25,6 +26,15 @@ static std::unique_ptr<Model> load_policy(const RlConfig& config, const std::str
     return policy;
 }
 
+bool reads_start(const RlConfig& config) {
+    if (needs_reference(config.algo) && config.reference.empty()) return true;
+    const std::vector<SourceConfig> sources = read_sources(config.credit);
+    return std::any_of(sources.begin(), sources.end(), [](const SourceConfig& source) {
+        const Source& row = source.row();
+        return row.asks == Source::Asks::policy || (row.log_ratio && source.reference.empty());
+    });
+}
+
 Learner::Learner(RlConfig& config_, const std::string& start, const std::string& policy_directory,
                  const std::string& critic_directory)
     : config(config_), compute(apply_compute(config.compute)),
@@ -34,7 +44,10 @@ Learner::Learner(RlConfig& config_, const std::string& start, const std::string&
       inputs(open_inputs(policy_directory, policy->config, config.data.template_name, true,
                          config.chat)),
       sources(config.credit, task, inputs, policy_directory, start, compute,
-              config.train.tokens_per_micro_batch) {
+              config.train.tokens_per_micro_batch),
+      held_out(held_out_problems(task, config.train.eval_problems, "train.eval_problems=0")) {
+    check_lengths(task, Split::train, INT64_MAX, inputs.options, RowNeed::prompt);
+    check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
     const AdvantageConfig& advantage = config.algo.advantage;
     CHECK(!sources.to_tokens() || advantage.credit_weight != 0,
           "a credit source goes to the tokens, but algo.preset = %s has no use for token credit "
@@ -167,7 +180,7 @@ std::vector<double> Learner::outputs_of(Pass& pass, const std::vector<TrainSeque
 
 Evaluation Learner::evaluate() {
     Asked asked;
-    int64_t count = std::min<int64_t>(config.train.eval_problems, task.count(Split::eval));
+    const int64_t count = held_out;
     for (int64_t i = 0; i < count; ++i) asked.add(task, Split::eval, i, inputs.options);
     SampleConfig sample = config.sample;
     sample.n = config.train.eval_samples;

@@ -48,7 +48,7 @@ struct CriticSettings { // critic.*
             "shared", shared,
             "the critic is a head on the policy's own backbone, trained by the policy's steps with "
             "algo.value_coef; else it is a model of its own");
-        v.field("path", path,
+        v.input("path", path,
                 "model to start the critic from; empty: the policy's start, with a new head");
         v.field("lr", lr, 0, 10,
                 "the critic's peak learning rate; schedule and the rest are optim's");
@@ -79,16 +79,19 @@ struct RlConfig {
         v.object("data", data, "how a problem becomes a prompt");
         v.object("chat", chat, "conversations");
         v.object("sample", sample, "station 2: rollout");
-        v.json("credit", credit, sources_help().c_str());
+        v.input("credit", credit, sources_help().c_str());
         v.object("algo", algo, "stations 4 and 6: advantage and loss");
         v.object("select", select, "station 5: what trains");
         v.object("train", train, "steps");
         v.object("critic", critic, "the value model (algo.preset=ppo)");
-        v.field("reference", reference,
+        v.input("reference", reference,
                 "model that the KL is measured against; empty: the policy's start");
         v.object("optim", optim, "AdamW");
     }
 };
+
+// Whether the policy's start is read all the time: as the reference, or by a source of credit.
+bool reads_start(const RlConfig& config);
 
 struct Asked { // problems with their prompts
     std::vector<Problem> problem;
@@ -134,6 +137,7 @@ struct Learner {
     Inputs inputs;
     CreditSources sources;
     bool exact;               // sampled log-probabilities are the trainer's
+    int64_t held_out;         // problems of an evaluation
     int64_t next_problem = 0; // of the training split
     double ema = 0;           // of the baseline "ema"
 

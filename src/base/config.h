@@ -25,6 +25,7 @@ struct Field {
     double low = -HUGE_VAL, high = HUGE_VAL;
     std::vector<std::string> choices; // of a string; empty: any
     std::string help;
+    bool input = false; // names a file or a model that a run reads (again, when it goes on)
 };
 
 // Collects the fields of a configuration, in order. Pointers stay valid as long as the struct.
@@ -52,6 +53,12 @@ struct Fields {
     }
     // Free-form JSON, checked by its user.
     void json(const char* name, Json& value, const char* help) { add(name, &value, help); }
+    // A path that a run reads anew when it goes on: it must then find what it began with (train/inputs.h).
+    // In JSON every string counts that stands under "model", "reference", "judge" or "template".
+    template <class V> void input(const char* name, V& value, const char* help) {
+        add(name, &value, help);
+        list.back().input = true;
+    }
     void choice(const char* name, std::string& value, std::vector<std::string> choices,
                 const char* help) {
         add(name, &value, help);

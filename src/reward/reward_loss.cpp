@@ -75,7 +75,7 @@ void RewardSettings::visit(Fields& v) {
     v.choice("head", head, {"scalar", "logit", "log_softmax"},
              "qrm: Z as a scalar read at the token itself, or as the taken token's logit or "
              "log-probability in the vocabulary head");
-    v.field(
+    v.input(
         "reference", reference,
         "dpo_rm, implicit_prm: the model of the log-ratio; empty: the one training starts from");
     v.field(

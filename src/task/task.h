@@ -66,8 +66,8 @@ struct TaskConfig {
     void visit(Fields& v) {
         v.choice("name", name, {"", "arithmetic", "gsm8k", "jsonl"},
                  "where prompts and the rule that checks their answers come from");
-        v.field("data", data, "gsm8k, jsonl: file of rows with a prompt and an answer");
-        v.field("eval_data", eval_data,
+        v.input("data", data, "gsm8k, jsonl: file of rows with a prompt and an answer");
+        v.input("eval_data", eval_data,
                 "gsm8k, jsonl: rows held out for evaluation; prompts that also stand in task.data "
                 "are not trained on");
         v.field(

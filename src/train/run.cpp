@@ -3,6 +3,7 @@
 #include "base/config.h"
 #include "base/file.h"
 #include "model/hf.h"
+#include "train/inputs.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -12,20 +13,6 @@
 #include <unistd.h>
 
 static const char* state_name = "trainer_state.json";
-
-// 64 bits of the file's content, eight bytes at a time (FNV-1a's multiplier, and a shift so that high
-// bits reach low ones). It finds damage, not malice.
-static std::string checksum(const std::string& path) {
-    MappedFile file(path);
-    uint64_t hash = 0xcbf29ce484222325 ^ file.size;
-    for (size_t at = 0; at < file.size; at += 8) {
-        uint64_t word = 0;
-        std::memcpy(&word, file.data + at, std::min<size_t>(8, file.size - at));
-        hash = (hash ^ word) * 0x100000001b3;
-        hash ^= hash >> 29;
-    }
-    return format("%016llx", (unsigned long long)hash);
-}
 
 // Files below a directory, by relative path, in order.
 static void list_files(const std::string& directory, const std::string& prefix,
@@ -53,7 +40,7 @@ static void verify(const std::string& checkpoint) {
     std::string path = read_state(checkpoint, state);
     for (auto& [name, sum] : state["files"].items()) {
         std::string file = join_path(checkpoint, name);
-        CHECK(file_exists(file) && sum == checksum(file),
+        CHECK(file_exists(file) && sum == file_hash(file),
               "%s is damaged: its checksum is not the one in %s; remove the directory %s to "
               "continue from the checkpoint before it",
               file.c_str(), path.c_str(), checkpoint.c_str());
@@ -98,6 +85,13 @@ static void check_unchanged(const Fields& config, const std::string& path) {
 Run::Run(const RunSettings& run_settings, const Fields& config, int64_t steps_)
     : settings(run_settings), steps(steps_), config_text(config_json(config).dump(2) + "\n") {
     CHECK(!settings.dir.empty(), "run.dir is missing: name the directory that the run shall write");
+    find_checkpoint(config);
+    if (finished()) return;
+    if (!checkpoint.empty()) verify(checkpoint);
+    for (const RunInput& input : inputs_of(config)) reads(input.key, input.path);
+}
+
+void Run::find_checkpoint(const Fields& config) {
     if (!file_exists(settings.dir)) return;
     CHECK(is_directory(settings.dir), "run.dir=%s is a file; name a directory",
           settings.dir.c_str());
@@ -115,7 +109,20 @@ Run::Run(const RunSettings& run_settings, const Fields& config, int64_t steps_)
     if (complete.empty()) return;
     step = complete.back().first;
     checkpoint = complete.back().second;
-    if (!finished()) verify(checkpoint);
+}
+
+void Run::reads(const std::string& key, const std::string& path) {
+    const std::string hash = input_hash(path);
+    if (hash.empty()) return;
+    inputs[key] = hash;
+    if (checkpoint.empty()) return;
+    Json state;
+    read_state(checkpoint, state);
+    auto before = state.find("inputs"); // runs of older versions have none
+    CHECK(before == state.end() || !before->contains(key) || (*before)[key] == hash,
+          "%s=%s is not what %s was trained with: its content has changed; put it back as it was, "
+          "or begin anew in another run.dir",
+          key.c_str(), path.c_str(), checkpoint.c_str());
 }
 
 Run::~Run() {
@@ -154,8 +161,8 @@ void Run::save(int64_t done, const Json& state,
     std::vector<std::string> files;
     list_files(directory.temporary, "", files);
     for (const std::string& name : files)
-        sums[name] = checksum(join_path(directory.temporary, name));
-    Json all = {{"step", done}, {"state", state}, {"files", sums}};
+        sums[name] = file_hash(join_path(directory.temporary, name));
+    Json all = {{"step", done}, {"state", state}, {"inputs", inputs}, {"files", sums}};
     write_file(join_path(directory.temporary, state_name), all.dump(2) + "\n");
     directory.commit();
     step = done;

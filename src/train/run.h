@@ -4,7 +4,7 @@
 //     RUN/config.json          the effective configuration
 //     RUN/metrics.jsonl        one line per optimiser step
 //     RUN/checkpoints/000100/  a model directory, the trainer's state, and last trainer_state.json:
-//                              step, data position and a checksum of every other file
+//                              step, data position, a hash of every input and of every other file
 //
 // A checkpoint is written under a temporary name and renamed, so a directory of a number's name with a
 // trainer_state.json is complete, whenever the process died.
@@ -12,17 +12,22 @@
 #include "base/log.h"
 #include "train/settings.h"
 
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 
 struct Run {
     // Looks at settings.dir and decides between a new start, a continuation and a finished run; writes
     // nothing yet. config: every key of the command. Errors: a directory with something in it and no
-    // run.resume; a configuration that changed, by key; a checkpoint whose files are damaged.
+    // run.resume; a configuration that changed, by key; rows or models that changed, by key and file; a
+    // checkpoint whose files are damaged.
     Run(const RunSettings& settings, const Fields& config, int64_t steps);
     Run(const Run&) = delete;
     ~Run();
 
     bool finished() const { return step >= steps; }
+    // Names a file or a model that the run reads besides those that Fields::input declares. An error if it is
+    // not what the run began with (train/inputs.h).
+    void reads(const std::string& key, const std::string& path);
     // Makes the directory, writes config.json and opens the metrics after the lines of step 1 .. step.
     // Called again, it does nothing.
     void begin();
@@ -43,8 +48,10 @@ struct Run {
     std::string checkpoint; // directory to continue from; empty: start
 
 private:
+    void find_checkpoint(const Fields& config);
     int64_t steps;
     std::string config_text;
+    std::map<std::string, std::string> inputs; // key: hash of what is read
     MetricsLog metrics;
     int lock = -1;
 };

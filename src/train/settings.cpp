@@ -33,8 +33,8 @@ void ComputeSettings::visit(Fields& v) {
 }
 
 void DataSettings::visit(Fields& v) {
-    v.field("train", train, "JSON Lines file of the rows to train on");
-    v.field("eval", eval, "JSON Lines file of held-out rows; empty: none");
+    v.input("train", train, "JSON Lines file of the rows to train on");
+    v.input("eval", eval, "JSON Lines file of held-out rows; empty: none");
     v.field("eval_rows", eval_rows, 0, 1e9, "rows of data.eval that are used; 0: all");
     v.field("shuffle", shuffle, "visit the rows in another order in every epoch");
     v.choice("template", template_name, {"none", "chat"},

@@ -2,6 +2,8 @@
 
 #include "command.h"
 
+#include <filesystem>
+
 // A policy to start from, in `directory`: one layer, one step of training.
 static void make_start(const std::string& directory) {
     Outcome sft =
@@ -71,4 +73,70 @@ TEST(RlRecording, ServesTheUpdateWhereThereIsOne) {
     EXPECT_EQ(once["logp_gap_nats"], 0);
     EXPECT_EQ(last_row("twice", {"train.epochs=2"})["recorded_tokens"], 0);
     EXPECT_EQ(last_row("small", {"train.tokens_per_micro_batch=40"})["recorded_tokens"], 0);
+}
+
+// Rows, references, reward models and critics that changed under their names are no longer what the run began
+// with; those that the run does not read may change, and runs of before there were such hashes go on.
+TEST(RlResume, RefusesOtherRowsAndOtherModels) {
+    Scratch scratch;
+    make_start(scratch("start"));
+    auto copy = [&](const char* name) {
+        std::filesystem::copy(scratch("start/checkpoints/000001"), scratch(name));
+        return scratch(name);
+    };
+    const std::string policy = copy("policy"), reference = copy("reference"), judge = copy("judge"),
+                      critic = copy("critic");
+    auto write_rows = [&](const char* name, int answer, int last_id = 2) {
+        std::string text;
+        for (int i = 0; i < 8; ++i)
+            text += dump_row({{"prompt_ids", {i + 1, last_id}}, {"answer", answer + i}}) + "\n";
+        write_file(scratch(name), text);
+    };
+    write_rows("rows.jsonl", 0), write_rows("held_out.jsonl", 0, 3);
+    auto with_steps = [&](const std::string& run, int steps, const char* preset) {
+        return rlhf(
+            {"rl", "task.name=jsonl", "task.data=" + scratch("rows.jsonl"),
+             "task.eval_data=" + scratch("held_out.jsonl"), "model.path=" + policy,
+             "algo.preset=" + std::string(preset), "algo.kl=k3", "algo.kl_coef=0.1",
+             "reference=" + reference,
+             preset == std::string("ppo") ? "critic.path=" + critic : "critic.path=",
+             R"(credit=[{"source": "rule"}, {"source": "dpo_rm", "to": "reward", "pool": "sum",
+                        "model": ")" +
+                 judge + R"(", "reference": ")" + judge + R"("}])",
+             "sample.n=2", "sample.max_new_tokens=4", "train.prompts_per_step=2",
+             "train.eval_problems=4", "run.resume=true", "run.dir=" + scratch(run),
+             "train.steps=" + std::to_string(steps)});
+    };
+    auto changed = [&](const std::string& file, const std::string& key) {
+        const std::string before = read_file(file);
+        std::string after = before;
+        after[after.size() - 2] ^= 1;
+        write_file(file, after);
+        Outcome outcome = with_steps("ppo", 3, "ppo");
+        expect_refusal(outcome, {(key + "=").c_str(), "ppo/checkpoints/000002", "run.dir"});
+        write_file(file, before);
+    };
+    Outcome first = with_steps("ppo", 2, "ppo");
+    ASSERT_EQ(first.status, 0) << first.err;
+    changed(scratch("rows.jsonl"), "task.data");
+    changed(scratch("held_out.jsonl"), "task.eval_data");
+    changed(reference + "/model.safetensors", "reference");
+    changed(critic + "/model.safetensors", "critic.path");
+    changed(judge + "/model.safetensors", "credit[1].model");
+    changed(judge + "/tokenizer_config.json", "credit[1].model");
+    write_file(policy + "/generation_config.json", "{}"); // the policy comes from the checkpoint
+    Outcome more = with_steps("ppo", 3, "ppo");
+    EXPECT_EQ(more.status, 0) << more.err;
+
+    // as written before checkpoints had hashes
+    const std::string state = scratch("ppo/checkpoints/000003/trainer_state.json");
+    Json old = read_json(state);
+    ASSERT_TRUE(old.contains("inputs"));
+    old.erase("inputs");
+    write_file(state, old.dump());
+    write_rows("rows.jsonl", 5);
+    more = with_steps("ppo", 4, "ppo");
+    EXPECT_EQ(more.status, 0) << more.err;
+    write_rows("rows.jsonl", 6);
+    expect_refusal(with_steps("ppo", 5, "ppo"), {"task.data"});
 }
