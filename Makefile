@@ -73,17 +73,17 @@ $(BUILD)/rlhf_standin: $(HOST_OBJECTS) $(STANDIN_OBJECTS) $(BUILD)/src/app/main.
 
 # The engine switches stacks: ASan is told of it, and leaves its code alone.
 ASAN := $(findstring address,$(OPT))
-STANDIN_FLAGS := -Itests/cuda_on_cpu/include -Itests -Wno-unknown-pragmas $(if $(ASAN),-DCUSIM_ASAN)
-$(STANDIN)/%.o: FLAGS += $(STANDIN_FLAGS)
+STANDIN_COMPILE = $(CXX) -Itests/cuda_on_cpu/include $(FLAGS) -Itests -Wno-unknown-pragmas $(CPPFLAGS) $(CXXFLAGS) -MMD -MP
+$(STANDIN)/%.o: FLAGS += $(if $(ASAN),-DCUSIM_ASAN)
 $(STANDIN)/tests/cuda_on_cpu/engine.o: FLAGS += $(if $(ASAN),-fno-sanitize=address)
 $(STANDIN)/tests/%.o: FLAGS += -O1
 $(STANDIN)/tests/cuda_on_cpu/cublas.o: FLAGS += -O3
 $(STANDIN)/%.o: %.cu
 	@mkdir -p $(@D)
-	$(COMPILE) -x c++ -c $< -o $@
+	$(STANDIN_COMPILE) -x c++ -c $< -o $@
 $(STANDIN)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(COMPILE) -c $< -o $@
+	$(STANDIN_COMPILE) -c $< -o $@
 
 # The same with the access checker: kernels are compiled with -fsanitize=thread, and the calls that it puts
 # before every access go to checker.cpp. Not PIE, so that an address is a line of the source.
@@ -91,14 +91,13 @@ CHECKED := $(BUILD)/checked
 CHECKED_OBJECTS := $(KERNELS:%.cu=$(CHECKED)/%.o) $(CHECKER:%.cpp=$(CHECKED)/%.o)
 $(BUILD)/cuda_checked: $(HOST_OBJECTS) $(RUNTIME:%.cpp=$(STANDIN)/%.o) $(STANDIN_TEST_OBJECTS) $(CHECKED_OBJECTS)
 	$(LINK) -no-pie -lgtest
-$(CHECKED)/%.o: FLAGS += $(STANDIN_FLAGS)
 $(filter-out %/checker.o,$(CHECKED_OBJECTS)): FLAGS += -O1 -g -fsanitize=thread -Wno-tsan
 $(CHECKED)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(COMPILE) -c $< -o $@
+	$(STANDIN_COMPILE) -c $< -o $@
 $(CHECKED)/%.o: %.cu
 	@mkdir -p $(@D)
-	$(COMPILE) -x c++ -c $< -o $@
+	$(STANDIN_COMPILE) -x c++ -c $< -o $@
 
 -include $(CHECKED_OBJECTS:.o=.d)
 -include $(STANDIN_OBJECTS:.o=.d) $(STANDIN_TEST_OBJECTS:.o=.d)

@@ -107,7 +107,9 @@ void judge(ScoredRow& row, const AnswerRow& answer, const Json& source, const Ta
     for (const char* key : {"gold", "answer"})
         if (problem.answer.empty()) problem.answer = json_string_or(source, key, "", where);
     const std::vector<int32_t> completion = answer.completion();
-    row.right = task.verify(problem, completion, inputs.text(completion)).reward > 0;
+    // As the row writes it: a vocabulary may lack some of its characters.
+    const std::string text = answer.text.empty() ? inputs.text(completion) : answer.text;
+    row.right = task.verify(problem, completion, text).reward > 0;
     if (task.verify_steps && row.token_score.size() == completion.size())
         for (const StepVerdict& step : task.verify_steps(problem, completion))
             row.steps.push_back({step.begin, step.end, step.right});

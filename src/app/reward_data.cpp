@@ -48,6 +48,7 @@ struct Reader {
         if (!data.window || (int)answer.sequence.ids.size() <= data.window) return true;
         if (answer.prompt_length >= data.window) return false;
         ++data.cut;
+        answer.text.clear();
         answer.sequence.ids.resize(data.window);
         auto& target = answer.sequence.target;
         target.erase(std::lower_bound(target.begin(), target.end(), data.window), target.end());
@@ -134,6 +135,9 @@ struct Reader {
         Json whole = steps && has(json["steps"][0], "text") ? joined(json, row.where) : json;
         row.answers.push_back(answer(whole, row.where));
         if (steps) read_steps(row.answers[0], whole, row.where);
+        for (const char* key : {"completion", "response"})
+            if (has(json, key) && json[key].is_string() && !has(json, "completion_ids"))
+                row.answers[0].text = json[key].get<std::string>();
         for (const char* key : {"label", "reward"})
             if (has(json, key) && std::isnan(row.answers[0].label)) {
                 row.answers[0].label = json_number(json, key, row.where);

@@ -27,6 +27,7 @@ struct AnswerRow {
     int prompt_length = 0;
     std::vector<StepLabel> steps;
     double label = NAN; // of the answer as a whole; NAN: none
+    std::string text;   // as the row writes it; "": in ids, or the window cut it
     std::vector<int32_t> prompt() const;
     std::vector<int32_t> completion() const;
 };

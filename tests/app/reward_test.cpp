@@ -353,3 +353,23 @@ TEST(Score, BestOfNAndLocalisationOfATasksAnswers) {
     EXPECT_GT(found["lowest_token"].get<double>(), 0.9);
     EXPECT_GT(found["largest_drop"].get<double>(), 0.9);
 }
+
+// The vocabulary knows digits alone: of "2π" it keeps the 2. The rule reads what the row says.
+TEST(Score, TheRuleReadsAnAnswerAsItIsWritten) {
+    Scratch at;
+    const std::string policy = make_policy(at, {"train.steps=1"});
+    std::string rows;
+    for (const char* answer : {"2", "2\u03c0", "7"})
+        for (const char* gold : {"2", "2\\pi"})
+            rows += dump_row({{"prompt", "1+1="},
+                              {"completion", "\\boxed{" + std::string(answer) + "}"},
+                              {"answer", gold}}) +
+                    "\n";
+    write_file(at("rows.jsonl"), rows);
+    Outcome outcome =
+        score(at, policy, at("rows.jsonl"), {"task.name=jsonl", "task.data=" + at("rows.jsonl")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    std::vector<bool> right;
+    for (const Json& row : rows_of(at("scores.jsonl"))) right.push_back(row["right"].get<bool>());
+    EXPECT_EQ(right, (std::vector<bool>{true, false, false, true, false, false}));
+}
