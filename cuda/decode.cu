@@ -1,13 +1,15 @@
-// Attention of one new token per sequence over the key/value cache, and writing to the cache. A page holds
-// the keys (then, in v, the values) of 64 tokens, per head (64, D): rows in whole 16-byte pieces.
+// Attention of one new token per sequence over the key/value cache, and writing
+// to the cache. A page holds the keys (then, in v, the values) of 64 tokens,
+// per head (64, D): rows in whole 16-byte pieces.
 //
-// The keys of a sequence are split over blocks, 256 each whatever the batch, and a second kernel puts the
-// parts together in order. So a sequence's result does not depend on the others, and one long sequence
-// still fills the device. Blocks of one split and head lie side by side over the batch: samples of one
+// The keys of a sequence are split over blocks, 256 each whatever the batch,
+// and a second kernel puts the parts together in order. So a sequence's result
+// does not depend on the others, and one long sequence still fills the device.
+// Blocks of one split and head lie side by side over the batch: samples of one
 // prompt read its pages at about the same time, from the L2 cache.
 
-#include "attention_rows.cuh"
-#include "attention_tiles.cuh"
+#include "rows.cuh"
+#include "tiles.cuh"
 
 namespace gpu {
 
@@ -38,7 +40,8 @@ __global__ void __launch_bounds__(256)
     store(to + at, load<W>(qkv + n * (H + 2 * K) * D + H * D + c));
 }
 
-// Page to[y] = page from[y] of both arrays. Part: uint4 or one element; size: parts per page
+// Page to[y] = page from[y] of both arrays. Part: uint4 or one element; size:
+// parts per page
 template <class Part>
 __global__ void __launch_bounds__(256)
     kv_copy_kernel(Part* keys, Part* values, const int* __restrict__ to,
@@ -50,17 +53,37 @@ __global__ void __launch_bounds__(256)
     values[target * size + i] = values[source * size + i];
 }
 
-// ---- tiles --------------------------------------------------------------------------------------
+// ---- tiles
+// --------------------------------------------------------------------------------------
 
-// Part of a row: its sum of exp2(score - largest) v divided by the sum of exp2, that sum, and `largest`.
+// Part of a row, as attention.cu has it, in base 2: y / l, m and l.
 struct Parts {
-    float* y;     // (B, H, splits, D)
-    float* stats; // (B, H, splits, 2): largest, total
+    float* y;     // (B, H, splits, D): y / l
+    float* stats; // (B, H, splits, 2): m, l
     int splits, split_pages;
 };
 
-// Block: the query heads of one key/value head (16 at most at once) of one sequence, over the pages of one
-// split. A warp takes 16 keys of every page.   grid: (B, K * chunks of 16 heads, splits)
+// The sums of the block's four warps over their keys, in order: one channel of
+// one row.
+struct Merged {
+    float m, l, y;
+};
+template <int D>
+__device__ __forceinline__ Merged merge_warps(const float (&m)[4][16], const float (&l)[4][16],
+                                              const float* y, int row, int d) {
+    Merged all = {m[0][row], 0, 0};
+    for (int w = 1; w < 4; ++w) all.m = fmaxf(all.m, m[w][row]);
+    for (int w = 0; w < 4; ++w) {
+        const float rescale = exp2_approximate(m[w][row] - all.m);
+        all.l += rescale * l[w][row];
+        all.y += rescale * y[(w * 16 + row) * D + d];
+    }
+    return all;
+}
+
+// Block: the query heads of one key/value head (16 at most at once) of one
+// sequence, over the pages of one split. A warp takes 16 keys of every page.
+// grid: (B, K * chunks of 16 heads, splits)
 template <int D>
 __global__ void __launch_bounds__(tile_threads)
     decode_tiles_kernel(bf16* __restrict__ y, Parts parts, const bf16* __restrict__ qkv,
@@ -71,7 +94,7 @@ __global__ void __launch_bounds__(tile_threads)
     bf16* queries = memory; // (16, D)
     bf16* key_tiles = queries + tile_size<D, 16>;
     bf16* value_tiles = key_tiles + 2 * page_tile;
-    __shared__ float warp_largest[4][16], warp_total[4][16];
+    __shared__ float warp_m[4][16], warp_l[4][16];
 
     const int b = blockIdx.x, group = H / K, chunks = (group + 15) / 16, split = blockIdx.z;
     const int head = blockIdx.y / chunks, first_query = blockIdx.y % chunks * 16;
@@ -91,46 +114,37 @@ __global__ void __launch_bounds__(tile_threads)
     copy_tile<D>(copies, queries, 16, width, qkv, [&](int r) {
         return r < count ? qkv + ((int64_t)b * (H + 2 * K) + h + r) * width : nullptr;
     });
-    auto copy_page = [&](int p) {
-        const int index = first_page + p, left = length - index * page_tokens;
+    auto copy_page = [&](KeyTiles at, int into) {
+        const int index = first_page + at.t, left = length - index * page_tokens;
         const int64_t page = cache.pages[(int64_t)b * cache.max_pages + index];
-        const int64_t at = (page * K + head) * page_tokens * width;
+        const int64_t from = (page * K + head) * page_tokens * width;
         auto place = [&](const bf16* of, int r) {
-            return r < left ? of + at + r * width : nullptr; // what was never written stays out
+            return r < left ? of + from + r * width : nullptr; // what was never written stays out
         };
-        copy_tile<D>(copies, key_tiles + p % 2 * page_tile, page_tokens, width, qkv,
+        copy_tile<D>(copies, key_tiles + into * page_tile, page_tokens, width, qkv,
                      [&](int r) { return place(keys, r); });
-        copy_tile<D>(copies, value_tiles + p % 2 * page_tile, page_tokens, width, qkv,
+        copy_tile<D>(copies, value_tiles + into * page_tile, page_tokens, width, qkv,
                      [&](int r) { return place(values, r); });
         copies.commit();
     };
-    copy_page(0);
+    copy_page({0, pages}, 0);
 
     const int limit[2] = {length, length};
-    float sum[D / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
-    for (int p = 0; p < pages; ++p) {
-        if (p + 1 < pages) {
-            copy_page(p + 1);
-            copies.wait<1>();
-        } else {
-            copies.wait<0>();
-        }
-        __syncthreads();
-        const int at = p % 2 * page_tile + warp * 16 * stride<D>;
-        float score[2][4];
-        multiply_rows<D>(score, queries, key_tiles + at);
-        online_softmax<D>(score, sum, largest, total, scale * log2_e, true, limit,
-                          (first_page + p) * page_tokens + warp * 16);
-        add_product<D>(sum, score, value_tiles + at);
-        __syncthreads();
-    }
+    float sum[D / 8][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {};
+    double_buffered(copies, KeyTiles{0, pages}, copy_page, [&](KeyTiles at, int buffer) {
+        const int mine = buffer * page_tile + warp * 16 * stride<D>;
+        float p[2][4];
+        multiply_rows<D>(p, queries, key_tiles + mine);
+        online_softmax<D>(p, sum, m, l, scale * log2_e, true, limit,
+                          (first_page + at.t) * page_tokens + warp * 16);
+        add_product<D>(sum, p, value_tiles + mine);
+    });
 
-    // The warps' sums, in order. They lie in the tiles' memory: (4, 16, D) floats.
-    float* sums = reinterpret_cast<float*>(key_tiles);
+    float* sums = reinterpret_cast<float*>(key_tiles); // the tiles' memory: (4, 16, D) floats
     UNROLL for (int r = 0; r < 2; ++r) {
         const int row = lane / 4 + 8 * r;
-        const float all = quad_sum(total[r]);
-        if (lane % 4 == 0) warp_largest[warp][row] = largest[r], warp_total[warp][row] = all;
+        const float all = quad_sum(l[r]);
+        if (lane % 4 == 0) warp_m[warp][row] = m[r], warp_l[warp][row] = all;
         each_pair<D>(sum, r, width, [&](int d, float first, float second) {
             sums[(warp * 16 + row) * D + d] = first;
             sums[(warp * 16 + row) * D + d + 1] = second;
@@ -139,20 +153,17 @@ __global__ void __launch_bounds__(tile_threads)
     __syncthreads();
     for (int i = threadIdx.x; i < count * width; i += tile_threads) {
         const int row = i / width, d = i % width;
-        float most = warp_largest[0][row], all = 0, value = 0;
-        for (int w = 1; w < 4; ++w) most = fmaxf(most, warp_largest[w][row]);
-        for (int w = 0; w < 4; ++w) {
-            const float fade = exp2_approximate(warp_largest[w][row] - most);
-            all += fade * warp_total[w][row];
-            value += fade * sums[(w * 16 + row) * D + d];
-        }
+        const Merged part = merge_warps<D>(warp_m, warp_l, sums, row, d);
         const int64_t row_head = (int64_t)b * H + h + row;
         if (parts.splits == 1) {
-            y[row_head * width + d] = from_float<bf16>(value / all);
+            y[row_head * width + d] = from_float<bf16>(part.y / part.l);
         } else {
-            const int64_t part = row_head * parts.splits + split;
-            parts.y[part * width + d] = value / all;
-            if (d == 0) parts.stats[part * 2] = most, parts.stats[part * 2 + 1] = all;
+            const int64_t at = row_head * parts.splits + split;
+            parts.y[at * width + d] = part.y / part.l;
+            if (d == 0) {
+                parts.stats[at * 2] = part.m;
+                parts.stats[at * 2 + 1] = part.l;
+            }
         }
     }
 }
@@ -168,21 +179,21 @@ __global__ void __launch_bounds__(128)
     if (splits == 0) return; // y is 0 already
     const float* stats = parts.stats + row * parts.splits * 2;
     const float* part = parts.y + row * parts.splits * D;
-    float most = stats[0], all = 0;
-    for (int i = 1; i < splits; ++i) most = fmaxf(most, stats[2 * i]);
-    for (int i = 0; i < splits; ++i)
-        all += exp2_approximate(stats[2 * i] - most) * stats[2 * i + 1];
+    float m = stats[0], l = 0;
+    for (int i = 1; i < splits; ++i) m = fmaxf(m, stats[2 * i]);
+    for (int i = 0; i < splits; ++i) l += exp2_approximate(stats[2 * i] - m) * stats[2 * i + 1];
     for (int d = threadIdx.x % 32; d < D; d += 32) {
         float value = 0;
         UNROLL_BY(4) for (int i = 0; i < splits; ++i) {
-            const float weight = exp2_approximate(stats[2 * i] - most) * stats[2 * i + 1];
+            const float weight = exp2_approximate(stats[2 * i] - m) * stats[2 * i + 1];
             value += weight * part[i * D + d];
         }
-        y[row * D + d] = from_float<bf16>(value / all);
+        y[row * D + d] = from_float<bf16>(value / l);
     }
 }
 
-// ---- rows ---------------------------------------------------------------------------------------
+// ---- rows
+// ---------------------------------------------------------------------------------------
 
 template <class T>
 __global__ void __launch_bounds__(32 * row_warps, 4)
@@ -211,7 +222,8 @@ __global__ void __launch_bounds__(32 * row_warps, 4)
     });
 }
 
-// ---- the ops ------------------------------------------------------------------------------------
+// ---- the ops
+// ------------------------------------------------------------------------------------
 
 // Checks the cache and returns its number of heads.
 template <class T> static void check_cache(const char* op, const KvCache& cache, int64_t K) {
@@ -250,8 +262,8 @@ template <class T> static void kv_copy(KvCache& cache, Tensor to_, Tensor from_,
            256, 0, (uint4*)cache.k.data, (uint4*)cache.v.data, to, from, bytes / 16);
 }
 
-// How the longest possible sequence is split. More than 256 keys per split only where the parts would
-// not fit into the scratch that is there from the start.
+// How the longest possible sequence is split. More than 256 keys per split only
+// where the parts would not fit into the scratch that is there from the start.
 static Parts plan_parts(int64_t rows, int max_pages, int D) {
     Parts parts = {};
     parts.split_pages = pages_per_split;
