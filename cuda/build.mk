@@ -1,0 +1,40 @@
+# CUDA with nvcc: what CUDA=1 and the tests on a GPU are built of.
+
+KERNELS := $(wildcard cuda/*.cu)
+CUDA_TESTS := $(wildcard tests/cuda/*_test.cpp)
+DEVICE := $(BUILD)/device
+DEVICE_OBJECTS := $(KERNELS:%.cu=$(DEVICE)/%.o)
+DEVICE_TEST_OBJECTS := $(CUDA_TESTS:%.cpp=$(DEVICE)/%.o) $(BUILD)/tests/main.o
+HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
+# Several GPUs: processes that mpirun starts. Without Open MPI the binary is one process.
+MPICXX := $(shell command -v mpicxx)
+MPI_OBJECT := $(BUILD)/src/dist/mpi/processes.o
+GPU_HOST_OBJECTS := $(if $(MPICXX),$(filter-out %/one_process.o,$(HOST_OBJECTS)) $(MPI_OBJECT),$(HOST_OBJECTS))
+
+# One object holds the code of an A100, an H100 and a B200, and PTX for what comes later. Warnings are
+# errors, those of ptxas about spills and local memory, too. The PTX and the report of ptxas stay beside the
+# object, for the table of kernels.
+NVCC ?= nvcc
+HAS_NVCC := $(shell command -v $(NVCC))
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(HAS_NVCC)))
+CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
+CUDA_LIBS += $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
+$(MPI_OBJECT): FLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
+NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+	-gencode arch=compute_100,code=[sm_100,compute_100] --Werror all-warnings \
+	-Xptxas -v,-warn-spills,-warn-lmem-usage,-Werror -Xcompiler -Wall -Isrc
+$(DEVICE)/%.o: %.cu
+	@mkdir -p $(@D) $(@:.o=.kept)
+	$(NVCC) $(NVCC_FLAGS) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
+		{ grep -v "^ptxas info\|bytes stack frame" $(@:.o=.log); rm -f $@; exit 1; }
+	@mv $(@:.o=.kept)/*.compute_80.ptx $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
+$(DEVICE)/%.o: FLAGS += -O1 -Itests -isystem $(CUDA_HOME)/include
+$(DEVICE)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -c $< -o $@
+$(DEVICE)/rlhf: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
+	$(LINK) $(CUDA_LIBS)
+$(DEVICE)/gpu_tests: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
+	$(LINK) $(CUDA_LIBS) -lgtest
+
+-include $(DEVICE_OBJECTS:.o=.d) $(DEVICE_TEST_OBJECTS:.o=.d)
