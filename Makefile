@@ -24,7 +24,7 @@ LIBS := -fopenmp -ldnnl -lpcre2-8 -lutf8proc
 LINK = $(CXX) -o $@ $(filter %.o,$^) $(LINK_FLAGS) $(LDFLAGS) $(LIBS) $(LDLIBS)
 JOBS ?= $(shell nproc)
 
-SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp src/app/*/*.cpp))
+SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp src/app/*/*.cpp src/text/*/*.cpp))
 OBJECTS := $(SOURCES:%.cpp=$(BUILD)/%.o)
 FORMATTED := $(wildcard src/*/*.h src/*/*.cpp src/*/*/*.h src/*/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu \
 	tests/*.h tests/*.cpp tests/*/*.h tests/*/*.cpp tests/*/*/*.h tests/*/*/*.cpp)

@@ -46,8 +46,9 @@ static int tokenize(TokenizeConfig& config, const Args&) {
     options.template_name = config.data.template_name;
     options.add_eos = config.data.add_eos;
     options.eos = end_of_sequence(directory, *tokenizer);
+    options.stops = stop_ids(directory, *tokenizer);
     options.vocabulary = tokenizer->vocabulary();
-    options.allow_empty = true;
+    options.allow_empty = options.allow_no_mask = true;
     config.chat.apply(options);
 
     AtomicFile out(config.out);
@@ -59,7 +60,7 @@ static int tokenize(TokenizeConfig& config, const Args&) {
         Json output = other_keys(row);
         output["ids"] = row.ids;
         output["text"] = tokenizer->decode(row.ids, false);
-        output["mask"] = row.mask;
+        output["mask"] = row.no_mask.empty() ? Json(row.mask) : Json();
         out.write(dump_row(output) + "\n");
     });
     out.commit();

@@ -22,6 +22,7 @@ Inputs open_inputs(const std::string& directory, const ModelConfig& model,
         inputs.tokenizer = Tokenizer::load(directory);
         inputs.options.tokenizer = inputs.tokenizer.get();
         inputs.options.eos = end_of_sequence(directory, *inputs.tokenizer);
+        inputs.options.stops = stop_ids(directory, *inputs.tokenizer);
     }
     inputs.options.chat_directory = directory;
     inputs.options.template_name = template_name;

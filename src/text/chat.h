@@ -1,44 +1,59 @@
 #pragma once
-// Chat templates of two kinds, ChatML (Qwen, SmolLM2) and Llama 3, recognised in chat_template.jinja or
-// tokenizer_config.json and rendered by hand. A template of another kind is refused by name.
+// Conversations as a model's chat template writes them, and which of their tokens are trained.
 //
-//   ChatML    <|im_start|>ROLE\nCONTENT<|im_end|>\n ...
-//             in front the template's default system turn, if it has one (Qwen2.5, SmolLM2) and the
-//             first message is not a system message. Qwen3: the last answer gets a <think> block, empty
-//             if it has none; answers before the last question lose theirs.
-//   Llama 3   <|begin_of_text|><|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|> ...
-//             with white space around CONTENT removed. Llama 3.1 and later: always a system turn that
-//             begins with two lines of dates. The day is the one written in the template, not today, so
-//             that a run gives the same tokens tomorrow; set `date` (chat.date) for another.
+// The template is the model's own text: chat_template.jinja with additional_chat_templates/NAME.jinja
+// beside it, else "chat_template" of tokenizer_config.json (one, or several by name). With tools the one
+// named "tool_use" is taken where there is one, else "default", as transformers does.
+//
+// Trained are the turns of the assistant. A template with {% generation %} blocks says itself which text
+// that is. For any other, turn i adds to the text something behind
+//     the rendering of messages[0 .. i-1] with a generation prompt,
+// and trained is what it adds up to and including the first end-of-turn token (an id at which
+// generation stops), or all of it where there is none.
 
+#include "text/jinja.h"
 #include "text/tokenizer.h"
 
-struct Message {
-    std::string role, content;
+#include <map>
+
+enum class TrainedTurns { all, last }; // chat.train
+
+struct Conversation {
+    Json messages = Json::array();   // a template sees every key of a message, but null ones
+    Json tools;                      // a list of JSON schemas; null: none
+    Json variables = Json::object(); // more of the template's variables, as enable_thinking
+    std::vector<bool> trained;       // of each message: it is the assistant's and has no weight 0
 };
 
 struct Rendered {
+    std::string text;
     std::vector<int32_t> ids;
-    std::vector<uint8_t> mask; // 1: the assistant's content and the token that ends its turn
+    // 1: trained. Empty where that is unknown, as earlier turns look different once others follow;
+    // then `no_mask` says why, naming the turn.
+    std::vector<uint8_t> mask;
+    std::string no_mask;
 };
 
 struct ChatTemplate {
-    enum class Kind { chatml, llama3 } kind = Kind::chatml;
-    std::string
-        default_system;       // of the turn put in front where there is no system message; "" none
-    std::string bos;          // text at the very front; "" none
-    std::string cutoff, date; // of Llama 3.1's preamble; cutoff "": no preamble
-    bool thinks = false;      // Qwen3's rules for <think> blocks
-    bool trims = false;       // white space around a content is removed
-    bool renders_tools = false; // roles besides system, user, assistant have a form of their own
+    struct Source {
+        std::string text, where;
+    };
+    std::map<std::string, Source> sources; // by name
+    Json special_tokens = Json::object();  // bos_token, eos_token, ...: the text of each
+    std::optional<std::tm> now; // chat.date: what strftime_now reads; else the local clock
 
     static ChatTemplate load(const std::string& directory);
-    // `text`: the template in Jinja; `bos`: the text that bos_token stands for.
-    static ChatTemplate parse(const std::string& text, const std::string& bos,
-                              const std::string& where);
-    // The template's text, encoded as a whole. Everything behind the generation prompt's text is the
-    // assistant's; a token that begins in a header belongs to the header.
-    Rendered render(const Tokenizer& tokenizer, const std::vector<Message>& messages,
-                    bool add_generation_prompt) const;
-    std::string end_of_turn() const; // the token that ends a turn, as text
+    // The day in one of the forms 2024-07-26, 2024-07-26 13:45:00 and 26 Jul 2024.
+    void set_date(const std::string& date);
+    // An error of the template names it with its line.
+    JinjaOutput text(const Conversation& conversation, bool add_generation_prompt) const;
+    // `stops`: the ids that end a turn. A token that begins before the trained text is not trained.
+    Rendered render(const Tokenizer& tokenizer, const std::vector<int32_t>& stops,
+                    const Conversation& conversation, bool add_generation_prompt,
+                    TrainedTurns turns) const;
+
+private:
+    mutable std::map<std::string, JinjaTemplate> parsed;
+    const JinjaTemplate& chosen(const Conversation& conversation) const;
+    struct Marker;
 };

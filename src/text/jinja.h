@@ -18,9 +18,9 @@ struct Node;
 
 // A template comes with a model from anywhere, so what it may use is bounded.
 struct JinjaLimits {
-    int64_t work = 1ll << 30;    // steps, and bytes of the strings that are made
-    size_t output = 256u << 20;  // bytes of one string
-    int depth = 800;             // of calls and nested expressions
+    int64_t work = 1ll << 30;   // steps, and bytes of the strings that are made
+    size_t output = 256u << 20; // bytes of one string
+    int depth = 800;            // of calls and nested expressions
 };
 
 struct JinjaOutput {

@@ -11,6 +11,10 @@ void ChatConfig::apply(RowOptions& options) const {
     options.add_generation_prompt =
         add_generation_prompt.is_null() ? -1 : (int)add_generation_prompt.get<bool>();
     options.chat_date = date;
+    CHECK(variables.is_object(), "chat.variables must be an object, found %s",
+          dump_row(variables).c_str());
+    options.chat_variables = variables;
+    options.trained_turns = train == "last" ? TrainedTurns::last : TrainedTurns::all;
 }
 
 namespace {
@@ -62,28 +66,91 @@ struct RowReader {
     const ChatTemplate& chat() const {
         if (!options.chat) {
             ChatTemplate loaded = ChatTemplate::load(options.chat_directory);
-            if (!options.chat_date.empty()) loaded.date = options.chat_date;
+            if (!options.chat_date.empty()) loaded.set_date(options.chat_date);
             options.chat = std::make_shared<const ChatTemplate>(std::move(loaded));
         }
         return *options.chat;
     }
 
-    void render(std::vector<Message> messages) {
-        bool answered = messages.back().role == "assistant";
+    static bool is_assistant(const Json& message) { return message["role"] == "assistant"; }
+
+    // Everything that a row says beside its messages.
+    void read_extras(Conversation& conversation) {
+        conversation.variables = options.chat_variables;
+        if (const char* key = use({"tools"})) {
+            conversation.tools = json[key];
+            bool objects = conversation.tools.is_array();
+            for (const Json& tool : conversation.tools) objects = objects && tool.is_object();
+            CHECK(objects, "%s: \"tools\" must be a list of JSON schemas, found %.60s",
+                  where.c_str(), dump_row(json[key]).c_str());
+        }
+        if (const char* key = use({"chat_template_kwargs"})) {
+            CHECK(json[key].is_object(), "%s: \"chat_template_kwargs\" must be an object",
+                  where.c_str());
+            for (auto& [name, value] : json[key].items()) conversation.variables[name] = value;
+        }
+        for (const char* own : {"messages", "tools", "documents", "add_generation_prompt"})
+            CHECK(!conversation.variables.contains(own),
+                  "%s: \"%s\" cannot be a variable of chat.variables or chat_template_kwargs",
+                  where.c_str(), own);
+    }
+
+    void render(Conversation conversation) {
+        read_extras(conversation);
+        Json& messages = conversation.messages;
+        bool answered = is_assistant(messages.back());
         if (need == RowNeed::prompt && answered && options.add_generation_prompt < 0) {
             CHECK(messages.size() > 1, "%s: only the assistant speaks; a prompt is needed",
                   where.c_str());
-            messages.pop_back();
+            messages.erase(messages.size() - 1);
             answered = false;
         }
         bool ask = options.add_generation_prompt < 0 ? !answered : options.add_generation_prompt;
-        Rendered rendered = chat().render(tokenizer(), messages, ask);
+        // Of a prompt nothing is trained.
+        bool masked = need != RowNeed::prompt;
+        if (!masked) conversation.trained.assign(messages.size(), false);
+        Rendered rendered;
+        try { // the template's message names the line of the template; this one that of the row
+            rendered =
+                chat().render(tokenizer(), options.stops, conversation, ask, options.trained_turns);
+        } catch (const Error& error) {
+            fail("%s: %s", where.c_str(), error.what());
+        }
         append(rendered.ids);
-        row.mask = rendered.mask;
+        if (masked) row.mask = rendered.mask;
+        row.no_mask = rendered.no_mask;
+        row.mask.resize(masked ? row.ids.size() : 0);
         auto trained = std::find(row.mask.begin(), row.mask.end(), 1);
         row.first = std::max((int)(trained - row.mask.begin()), 1);
         row.is_prompt = !answered;
         row.prompt_length = row.is_prompt ? (int)row.ids.size() : row.first;
+    }
+
+    // Other trainers' ways to leave an assistant's message untrained: "weight" 0 and "train" false.
+    bool is_trained(const Json& message, const std::string& at) const {
+        bool trained = true, says_yes = false;
+        if (has(message, "weight")) {
+            const Json& weight = message["weight"];
+            CHECK(weight == 0 || weight == 1,
+                  "%s: \"weight\" is %.40s; 0 (not trained) and 1 are supported", at.c_str(),
+                  dump_row(weight).c_str());
+            (weight == 1 ? says_yes : trained) = weight == 1;
+        }
+        if (has(message, "train")) {
+            const Json& train = message["train"];
+            CHECK(train.is_boolean(), "%s: \"train\" must be true or false, found %.40s",
+                  at.c_str(), dump_row(train).c_str());
+            if (train.get<bool>())
+                says_yes = true;
+            else
+                trained = false;
+        }
+        CHECK(trained || !says_yes, "%s: \"weight\" and \"train\" contradict each other",
+              at.c_str());
+        CHECK(is_assistant(message) || !says_yes,
+              "%s: a message of the role \"%s\" cannot be trained, only the assistant's",
+              at.c_str(), message["role"].get<std::string>().c_str());
+        return is_assistant(message) && trained;
     }
 
     void read_messages() {
@@ -91,17 +158,30 @@ struct RowReader {
         CHECK(list.is_array() && !list.empty(),
               "%s: \"messages\" must be a list of {\"role\", \"content\"} and not empty",
               where.c_str());
-        std::vector<Message> messages;
+        Conversation conversation;
+        conversation.messages = list;
         for (size_t i = 0; i < list.size(); ++i) {
             std::string at = where + ": messages[" + std::to_string(i) + "]";
-            messages.push_back(
-                {json_string(list[i], "role", at), json_string(list[i], "content", at)});
-            for (const char* key : {"tool_calls", "reasoning_content"})
-                CHECK(!has(list[i], key) || list[i][key].empty(),
-                      "%s: \"%s\" is not supported; write what the model says into \"content\"",
-                      at.c_str(), key);
+            CHECK(list[i].is_object(), "%s must be {\"role\", \"content\"}, found %.60s",
+                  at.c_str(), dump_row(list[i]).c_str());
+            json_string(list[i], "role", at);
+            bool says = false; // beside the role and what other programs note
+            for (auto& [key, value] : list[i].items())
+                says |= !value.is_null() && key != "role" && key != "weight" && key != "train";
+            CHECK(says, "%s: \"content\" is missing", at.c_str());
+            conversation.trained.push_back(is_trained(list[i], at));
         }
-        render(std::move(messages));
+        render(std::move(conversation));
+    }
+
+    Conversation turns_of(const char* prompt, const char* completion) const {
+        Conversation conversation;
+        conversation.messages = {{{"role", "user"}, {"content", json_string(json, prompt, where)}}};
+        if (completion)
+            conversation.messages.push_back(
+                {{"role", "assistant"}, {"content", json_string(json, completion, where)}});
+        conversation.trained = {false, true};
+        return conversation;
     }
 
     void read_prompt_and_completion() {
@@ -114,10 +194,7 @@ struct RowReader {
         bool prompt_is_text = std::string(prompt) != "prompt_ids";
         bool answer_is_text = completion && std::string(completion) != "completion_ids";
         if (options.template_name == "chat" && prompt_is_text) {
-            std::vector<Message> messages = {{"user", json_string(json, prompt, where)}};
-            if (answer_is_text)
-                messages.push_back({"assistant", json_string(json, completion, where)});
-            render(std::move(messages));
+            render(turns_of(prompt, answer_is_text ? completion : nullptr));
             if (!completion || answer_is_text) return;
             row.mask.clear();
         } else if (prompt_is_text) {
@@ -185,6 +262,12 @@ struct RowReader {
         row.mask.resize(length, 1);
         for (int t = 0; t < length; ++t)
             if (t < row.first || (row.is_prompt && !from_template)) row.mask[t] = 0;
+        CHECK(row.no_mask.empty() || options.allow_no_mask || need == RowNeed::prompt ||
+                  has(json, "first"),
+              "%s: which tokens are trained is unknown: %s%s", where.c_str(), row.no_mask.c_str(),
+              options.trained_turns == TrainedTurns::all
+                  ? "; chat.train=last trains the last turn of the assistant alone"
+                  : "");
         bool trained = std::find(row.mask.begin(), row.mask.end(), 1) != row.mask.end();
         CHECK(need != RowNeed::completion || trained || !row.is_prompt,
               "%s: the row has no completion: nothing in it can be trained or scored",
@@ -244,4 +327,21 @@ int end_of_sequence(const std::string& directory, const Tokenizer& tokenizer) {
         if (!ids.empty()) return ids[0];
     }
     return -1;
+}
+
+std::vector<int32_t> stop_ids(const std::string& directory, const Tokenizer& tokenizer) {
+    std::vector<int32_t> ids;
+    for (const char* name : {"generation_config.json", "config.json"}) {
+        std::string path = join_path(directory, name);
+        if (!ids.empty() || !file_exists(path)) continue;
+        Json config = read_json(path);
+        if (!has(config, "eos_token_id")) continue;
+        if (config["eos_token_id"].is_array())
+            ids = json_ids(config, "eos_token_id", path);
+        else
+            ids = {(int32_t)json_int(config, "eos_token_id", path)};
+    }
+    int end = end_of_sequence(directory, tokenizer);
+    if (end >= 0 && std::find(ids.begin(), ids.end(), end) == ids.end()) ids.push_back(end);
+    return ids;
 }

@@ -10,6 +10,7 @@ struct Row {
     int first = 1; // position of the first trained or scored token; len: none is
     std::vector<uint8_t>
         mask;              // (len) 1: trained. From `first` on, or the template's mask for messages
+    std::string no_mask;   // why the mask of messages is unknown (it is all 0 then); "" else
     int prompt_length = 0; // tokens before the completion; the whole row where there is none
     bool is_prompt = false; // no completion in the row (prompt only, messages ending with a user)
     std::string answer;     // gold answer of a task row, "" if none
@@ -24,22 +25,32 @@ struct RowOptions {
     std::string template_name = "none";   // data.template: none | chat
     bool add_eos = true;                  // data.add_eos: a completion string gets eos
     int eos = -1;                         // see end_of_sequence
+    std::vector<int32_t> stops;           // see stop_ids: what ends a turn of the assistant
     int vocabulary = 0;                   // ids must be below it; 0: not checked
     int max_length = 0;                   // model's context; 0: not checked
     int add_generation_prompt = -1; // chat.add_generation_prompt: -1 when the last is not assistant
-    std::string chat_date;          // chat.date; "": the template's own
-    bool allow_empty = false;       // a row of no tokens is fine
+    std::string chat_date;          // chat.date; "": the local clock
+    Json chat_variables = Json::object(); // chat.variables
+    TrainedTurns trained_turns = TrainedTurns::all;
+    bool allow_no_mask = false; // messages without a known mask are fine, as nothing is trained
+    bool allow_empty = false;   // a row of no tokens is fine
     mutable std::shared_ptr<const ChatTemplate> chat; // of chat_directory, once it was needed
 };
 
 // Keys of the commands that read rows.
 struct ChatConfig {
     Json add_generation_prompt; // null, true, false
-    std::string date;
+    std::string date, train = "all";
+    Json variables = Json::object();
     void visit(Fields& v) {
         v.json("add_generation_prompt", add_generation_prompt,
                "true or false; null: when the last message is not the assistant's");
-        v.field("date", date, "day in Llama 3.1's system turn; empty: the template's own");
+        v.field("date", date,
+                "what the template's clock reads, as 2024-07-26; empty: the local time");
+        v.choice("train", train, {"all", "last"},
+                 "the assistant's turns that are trained: all, or the last one alone");
+        v.json("variables", variables,
+               "more variables for the template, as {\"enable_thinking\": false}");
     }
     void apply(RowOptions& options) const;
 };
@@ -59,3 +70,6 @@ Json other_keys(const Row& row);
 // The id that ends a text: "eos_token" of tokenizer_config.json, or "eos_token_id" of
 // generation_config.json or config.json (the first of a list); -1 if none is named.
 int end_of_sequence(const std::string& directory, const Tokenizer& tokenizer);
+// The ids at which generation stops, which are those that end a turn: "eos_token_id" of
+// generation_config.json, else of config.json, and end_of_sequence.
+std::vector<int32_t> stop_ids(const std::string& directory, const Tokenizer& tokenizer);

@@ -9,6 +9,7 @@ mkdir -p "$corpus"
 case $name in
 safetensors) seeds=$(find tests/golden -name '*.safetensors' -size -16k) ;;
 gguf) seeds=$(find tests/golden -name '*.gguf' -size -40k) ;;
+jinja) seeds=$(find tests/golden -name "*.jinja" -size -64k) ;;
 model_config) seeds=$(find tests/golden -name config.json) ;;
 tokenizer) seeds=$(find tests/golden -name 'tokenizer*.json' -size -64k) ;;
 *) seeds=$(find tests/golden -name "*$name*" -size -64k) ;;

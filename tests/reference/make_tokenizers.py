@@ -11,11 +11,11 @@ template, with the mask of what the assistant says.
 import json
 import os
 import random
-import re
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from chat_masks import token_ends, trained_by_prefixes
 from chat_templates import TEMPLATES
 
 OUT = os.path.join(os.path.dirname(__file__), "..", "golden", "tokenizers")
@@ -167,16 +167,21 @@ def chat_rows(tokenizers):
     for name, template in TEMPLATES.items():
         raw = tokenizers[kinds[name]]
         fast = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<|begin_of_text|>" if "llama" in name else None)
-        said = r"<\|im_start\|>assistant\n(.*?<\|im_end\|>)\n" if "llama" not in name else r"<\|start_header_id\|>assistant<\|end_header_id\|>\n\n(.*?<\|eot_id\|>)(?=<\|start|$)"
+        stops = {raw.token_to_id("<|im_end|>" if "llama" not in name else "<|eot_id|>")}
+
+        def render(messages, ask):
+            return fast.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
+
         for turns in conversations():
             messages = [{"role": r, "content": c} for r, c in turns]
             for ask in (False, True):
-                text = fast.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
+                text = render(messages, ask)
                 encoding = raw.encode(text, add_special_tokens=False)
                 ids = fast.apply_chat_template(messages, chat_template=template, add_generation_prompt=ask, return_dict=False)
                 assert list(ids) == encoding.ids
-                spans = [m.span(1) for m in re.finditer(said + (r"(?=<\|im_start\|>|$)" if "llama" not in name else ""), text, re.S)]
-                mask = [int(any(a <= begin < b for a, b in spans)) for begin, _ in encoding.offsets]
+                begins = [begin for begin, _ in encoding.offsets]
+                mask = trained_by_prefixes(render, messages, ask, ids, begins, token_ends(begins, len(text)), stops)
+                mask = None if isinstance(mask, str) else mask
                 yield {"template": name, "kind": kinds[name], "messages": messages, "ask": ask, "ids": ids, "mask": mask}
 
 

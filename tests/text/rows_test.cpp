@@ -16,6 +16,7 @@ struct Rows : testing::Test {
         options.tokenizer = tokenizer.get();
         options.chat_directory = golden + kind;
         options.eos = end_of_sequence(golden + kind, *tokenizer);
+        options.stops = stop_ids(golden + kind, *tokenizer);
         options.vocabulary = tokenizer->vocabulary();
         options.max_length = 200;
     }
@@ -131,6 +132,92 @@ TEST_F(Rows, MessagesUseTheTemplateAndNoPostProcessor) {
               encode(text + "4<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"));
 }
 
+TEST_F(Rows, AMessageMayBeLeftUntrained) {
+    auto row_of = [](const std::string& first, const std::string& second = "") {
+        return "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": "
+               "\"assistant\", "
+               "\"content\": \"Bad\"" +
+               first +
+               "}, {\"role\": \"user\", \"content\": \"Go\"}, {\"role\": "
+               "\"assistant\", \"content\": \"Good\"" +
+               second + "}]}";
+    };
+    auto trained = [&](const std::string& json) {
+        Row row = read(json, RowNeed::completion);
+        std::vector<int32_t> ids;
+        for (size_t t = 0; t < row.ids.size(); ++t)
+            if (row.mask[t]) ids.push_back(row.ids[t]);
+        return tokenizer->decode(ids, false);
+    };
+    EXPECT_EQ(trained(row_of("")), "Bad<|eot_id|>Good<|eot_id|>");
+    for (const char* key : {", \"weight\": 0", ", \"weight\": 0.0", ", \"train\": false"})
+        EXPECT_EQ(trained(row_of(key)), "Good<|eot_id|>") << key;
+    EXPECT_EQ(trained(row_of(", \"weight\": 1", ", \"train\": false")), "Bad<|eot_id|>");
+    EXPECT_EQ(trained(row_of(", \"weight\": null, \"train\": true")),
+              "Bad<|eot_id|>Good<|eot_id|>");
+    options.trained_turns = TrainedTurns::last;
+    EXPECT_EQ(trained(row_of("")), "Good<|eot_id|>");
+    EXPECT_EQ(trained(row_of("", ", \"weight\": 0")), "");
+    options.trained_turns = TrainedTurns::all;
+    expect_error(row_of(", \"weight\": 0.5"), "messages[1]: \"weight\" is 0.5");
+    expect_error(row_of(", \"weight\": true"), "\"weight\" is true");
+    expect_error(row_of(", \"train\": 0"), "messages[1]: \"train\" must be true or false");
+    expect_error(row_of(", \"weight\": 1, \"train\": false"), "contradict");
+    expect_error("{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\", \"weight\": 1}]}",
+                 "only the assistant's");
+    EXPECT_EQ(read("{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\", \"train\": false}]}")
+                  .is_prompt,
+              true);
+}
+
+TEST_F(Rows, ToolsAndVariablesReachTheTemplate) {
+    auto chat = std::make_shared<ChatTemplate>();
+    chat->sources["default"] = {"{{ tools | tojson }}{{ mode }}{{ messages[0].tool_calls[0].id }}",
+                                "x"};
+    options.chat = chat;
+    options.chat_variables["mode"] = "config";
+    std::string messages = "\"messages\": [{\"role\": \"user\", \"tool_calls\": [{\"id\": 7}]}]";
+    auto text = [&](const std::string& extra) {
+        Row row = read("{\"id\": 1, " + messages + extra + "}", RowNeed::prompt);
+        EXPECT_EQ(dump_row(other_keys(row)), "{\"id\":1}");
+        return tokenizer->decode(row.ids, false);
+    };
+    EXPECT_EQ(text(""), "nullconfig7");
+    EXPECT_EQ(text(", \"tools\": [{\"b\": 1, \"a\": 2}]"), "[{\"b\": 1, \"a\": 2}]config7");
+    EXPECT_EQ(text(", \"chat_template_kwargs\": {\"mode\": \"row\"}"), "nullrow7");
+    expect_error("{" + messages + ", \"tools\": \"[]\"}", "\"tools\" must be a list");
+    expect_error("{" + messages + ", \"tools\": [\"f\"]}", "\"tools\" must be a list");
+    expect_error("{" + messages + ", \"chat_template_kwargs\": {\"tools\": []}}",
+                 "cannot be a variable");
+}
+
+TEST_F(Rows, AnUnknownMaskIsAnErrorThatNamesTheTurn) {
+    auto chat = std::make_shared<ChatTemplate>();
+    chat->sources["default"] = {
+        "{% for m in messages %}{{ m.content if loop.last else '-' }}<|eot_id|>"
+        "{% endfor %}",
+        "x"};
+    options.chat = chat;
+    std::string json =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
+        "\"assistant\", \"content\": \"b\"}, {\"role\": \"assistant\", \"content\": \"c\"}";
+    expect_error(json + "]}", "messages[1]: ", RowNeed::completion);
+    expect_error(json + "]}", "chat.train=last", RowNeed::completion);
+    expect_error(json + "]}", "messages[1]: ");
+    EXPECT_EQ(read(json + "], \"first\": 2}").first, 2);       // logprob needs no more
+    EXPECT_EQ(read(json + "]}", RowNeed::prompt).no_mask, ""); // of a prompt nothing is trained
+    options.allow_no_mask = true;
+    EXPECT_NE(read(json + "]}").no_mask, "");
+}
+
+TEST_F(Rows, TemplatesErrorsNameTheRowAndTheTemplatesLine) {
+    auto chat = std::make_shared<ChatTemplate>();
+    chat->sources["default"] = {"\n{{ raise_exception('roles must alternate') }}", "x.jinja"};
+    options.chat = chat;
+    expect_error("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
+                 "x.jinja, line 2: the template raises: roles must alternate");
+}
+
 TEST_F(Rows, DataTemplateChatRendersPromptAndCompletion) {
     options.template_name = "chat";
     Row pair = read("{\"question\": \"2+2?\", \"answer\": \"4\"}");
@@ -162,9 +249,10 @@ TEST_F(Rows, ErrorsNameTheRowAndWhatIsKnown) {
     expect_error("{\"messages\": []}", "not empty");
     expect_error("{\"messages\": \"hi\"}", "list");
     expect_error("{\"messages\": [{\"role\": \"user\"}]}", "messages[0]");
-    expect_error("{\"messages\": [{\"role\": \"user\", \"content\": [1]}]}", "content");
-    expect_error("{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"tool_calls\": [1]}]}",
-                 "tool_calls");
+    expect_error("{\"messages\": [{\"role\": \"user\", \"content\": null, \"weight\": 0}]}",
+                 "messages[0]: \"content\" is missing");
+    expect_error("{\"messages\": [{\"role\": 1, \"content\": \"a\"}]}", "role");
+    expect_error("{\"messages\": [\"a\"]}", "messages[0]");
     expect_error("{\"prompt\": \"a\"}", "no completion", RowNeed::completion);
     expect_error("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "no completion",
                  RowNeed::completion);
@@ -200,4 +288,17 @@ TEST_F(Rows, EndOfSequenceComesFromTheTokenizersConfig) {
     use("qwen2");
     EXPECT_EQ(options.eos, tokenizer->id_of("<|im_end|>"));
     EXPECT_EQ(end_of_sequence(golden + "flags", *tokenizer), -1);
+}
+
+TEST_F(Rows, GenerationStopsAtTheIdsOfTheModelAndTheTokenizer) {
+    const std::string directory = testing::TempDir() + "stops/";
+    make_directories(directory);
+    write_file(directory + "tokenizer_config.json", "{\"eos_token\": \"<|eot_id|>\"}");
+    int end = tokenizer->id_of("<|eot_id|>");
+    EXPECT_EQ(stop_ids(directory, *tokenizer), (std::vector<int32_t>{end}));
+    write_file(directory + "config.json", "{\"eos_token_id\": 5}");
+    EXPECT_EQ(stop_ids(directory, *tokenizer), (std::vector<int32_t>{5, end}));
+    write_file(directory + "generation_config.json", format("{\"eos_token_id\": [%d, 6]}", end));
+    EXPECT_EQ(stop_ids(directory, *tokenizer), (std::vector<int32_t>{end, 6}));
+    remove_tree(directory);
 }

@@ -1,6 +1,6 @@
-#include "text/jinja_run.h"
+#include "text/jinja/run.h"
 
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
 
 #include <algorithm>
 #include <cstdarg>
@@ -72,7 +72,8 @@ Value Run::make_namespace(Dict attributes) {
 
 std::function<bool(Value&)> Run::iterate(const Value& value) {
     switch (value.kind) {
-    case Kind::undefined: return [](Value&) { return false; };
+    case Kind::undefined:
+        return [](Value&) { return false; };
     case Kind::list:
     case Kind::tuple:
         return [value, i = size_t(0)](Value& item) mutable {
@@ -113,7 +114,8 @@ std::function<bool(Value&)> Run::iterate(const Value& value) {
         };
     case Kind::iterator:
         return [value](Value& item) { return value.as<Iterator>().next(item); };
-    default: fail("'%s' object is not iterable", type_name(value));
+    default:
+        fail("'%s' object is not iterable", type_name(value));
     }
 }
 
@@ -138,15 +140,20 @@ List Run::list_of(const Value& value) {
 
 int64_t Run::length_of(const Value& value) {
     switch (value.kind) {
-    case Kind::undefined: return 0;
+    case Kind::undefined:
+        return 0;
     case Kind::string:
         charge((int64_t)value.string().size() / 16);
         return python::length(value.string());
     case Kind::list:
-    case Kind::tuple: return (int64_t)value.list().size();
-    case Kind::dict: return (int64_t)value.dict().items.size();
-    case Kind::view: return (int64_t)value.view().dict->items.size();
-    case Kind::range: return value.range().size();
+    case Kind::tuple:
+        return (int64_t)value.list().size();
+    case Kind::dict:
+        return (int64_t)value.dict().items.size();
+    case Kind::view:
+        return (int64_t)value.view().dict->items.size();
+    case Kind::range:
+        return value.range().size();
     case Kind::object:
         if (value.as<Object>().length) return value.as<Object>().length(*this);
         [[fallthrough]];
@@ -164,7 +171,8 @@ bool Run::test_truth(const Value& value) {
 
 bool Run::contains(const Value& container, const Value& item) {
     switch (container.kind) {
-    case Kind::undefined: return false;
+    case Kind::undefined:
+        return false;
     case Kind::string:
         if (!item.is_string())
             fail("'in <string>' requires string as left operand, not %s", type_name(item));
@@ -178,7 +186,8 @@ bool Run::contains(const Value& container, const Value& item) {
         if (container.view().part == View::keys && !is_hashable(item))
             fail("unhashable type: '%s'", type_name(item));
         break;
-    default: break;
+    default:
+        break;
     }
     auto next = iterate(container);
     Value other;
@@ -279,7 +288,8 @@ Value Run::slice(const Value& value, const Value& begin, const Value& end, const
         if (index < 0) index = index < -size ? low : index + size;
         return std::clamp(index, low, high);
     };
-    Range places{place(begin, stride < 0 ? high : low), place(end, stride < 0 ? low : high), stride};
+    Range places{place(begin, stride < 0 ? high : low), place(end, stride < 0 ? low : high),
+                 stride};
     int64_t count = places.size();
     charge(count);
     if (value.is(Kind::range)) {

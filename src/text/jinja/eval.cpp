@@ -1,4 +1,4 @@
-#include "text/jinja_run.h"
+#include "text/jinja/run.h"
 
 #include <algorithm>
 
@@ -84,7 +84,10 @@ bool compared(Run& run, const std::string& sign, const Value& left, const Value&
     bool unordered = (left.is(Kind::real) && left.real != left.real) ||
                      (right.is(Kind::real) && right.real != right.real);
     if (unordered) return false;
-    return sign == "<" ? order < 0 : sign == "<=" ? order <= 0 : sign == ">" ? order > 0 : order >= 0;
+    return sign == "<"    ? order < 0
+           : sign == "<=" ? order <= 0
+           : sign == ">"  ? order > 0
+                          : order >= 0;
 }
 
 Value evaluate_compare(Run& run, Scope& scope, const Node& node) {
@@ -128,14 +131,18 @@ Value evaluate_conditional(Run& run, Scope& scope, const Node& node) {
 Value evaluate_here(Run& run, Scope& scope, const Node& node) {
     auto part = [&](size_t i) { return evaluate(run, scope, *node.parts[i]); };
     switch (node.op) {
-    case Op::constant: return node.value;
+    case Op::constant:
+        return node.value;
     case Op::name: {
         const Value* found = scope.find(node.text);
         return found ? *found : Value::undefined("'" + node.text + "' is undefined");
     }
-    case Op::list: return evaluate_parts(run, scope, node, Kind::list);
-    case Op::tuple: return evaluate_parts(run, scope, node, Kind::tuple);
-    case Op::dict: return evaluate_dict(run, scope, node);
+    case Op::list:
+        return evaluate_parts(run, scope, node, Kind::list);
+    case Op::tuple:
+        return evaluate_parts(run, scope, node, Kind::tuple);
+    case Op::dict:
+        return evaluate_dict(run, scope, node);
     case Op::attribute: {
         Value value = part(0);
         run.line = node.line;
@@ -167,14 +174,16 @@ Value evaluate_here(Run& run, Scope& scope, const Node& node) {
         Arguments arguments = arguments_of(run, scope, node);
         return Value::of(apply_test(run, node.text, value, arguments));
     }
-    case Op::negate: return negate(run, part(0));
+    case Op::negate:
+        return negate(run, part(0));
     case Op::plus: {
         Value value = part(0);
         if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
         if (!value.is_number()) run.fail("bad operand type for unary +: '%s'", type_name(value));
         return value.is(Kind::boolean) ? Value::of(value.as_integer()) : value;
     }
-    case Op::logical_not: return Value::of(!run.test_truth(part(0)));
+    case Op::logical_not:
+        return Value::of(!run.test_truth(part(0)));
     case Op::logical_and: {
         Value left = part(0);
         return run.test_truth(left) ? part(1) : left;
@@ -183,8 +192,10 @@ Value evaluate_here(Run& run, Scope& scope, const Node& node) {
         Value left = part(0);
         return run.test_truth(left) ? left : part(1);
     }
-    case Op::conditional: return evaluate_conditional(run, scope, node);
-    case Op::compare: return evaluate_compare(run, scope, node);
+    case Op::conditional:
+        return evaluate_conditional(run, scope, node);
+    case Op::compare:
+        return evaluate_compare(run, scope, node);
     case Op::arithmetic: {
         Value left = part(0), right = part(1);
         run.line = node.line;
@@ -195,7 +206,8 @@ Value evaluate_here(Run& run, Scope& scope, const Node& node) {
         for (size_t i = 0; i < node.parts.size(); ++i) text += str(run, part(i));
         return run.string(std::move(text));
     }
-    default: run.fail("this is no expression");
+    default:
+        run.fail("this is no expression");
     }
 }
 
@@ -381,8 +393,7 @@ Value loop_object(Scope& scope, const Node& node, const std::shared_ptr<LoopStat
     };
     object.length = [loop](Run& caller) { return loop->count(caller); };
     object.call = [loop, &node, &scope](Run& caller, Arguments& arguments) {
-        if (!node.recursive)
-            caller.fail("the loop must have the 'recursive' marker to be called");
+        if (!node.recursive) caller.fail("the loop must have the 'recursive' marker to be called");
         if (arguments.positional.size() != 1) caller.fail("loop() takes one argument");
         std::string text = captured_text(caller, [&] {
             loop_over(caller, scope, node, arguments.positional[0], loop->depth0 + 1);
@@ -465,7 +476,9 @@ Flow execute_here(Run& run, Scope& scope, const Node& node) {
             if (flow != Flow::normal) return flow;
         }
         return Flow::normal;
-    case Op::data: write(run, node.text); return Flow::normal;
+    case Op::data:
+        write(run, node.text);
+        return Flow::normal;
     case Op::output:
         for (const NodePtr& part : node.parts) write(run, str(run, evaluate(run, scope, *part)));
         return Flow::normal;
@@ -479,8 +492,10 @@ Flow execute_here(Run& run, Scope& scope, const Node& node) {
         write(run, captured_text(run, [&] { loop_over(run, scope, node, iterable, 0); }));
         return Flow::normal;
     }
-    case Op::break_: return Flow::break_;
-    case Op::continue_: return Flow::continue_;
+    case Op::break_:
+        return Flow::break_;
+    case Op::continue_:
+        return Flow::continue_;
     case Op::set: {
         Value value = evaluate(run, scope, *node.parts[1]);
         run.line = node.line;
@@ -489,13 +504,14 @@ Flow execute_here(Run& run, Scope& scope, const Node& node) {
     }
     case Op::set_block: {
         Inner inner(run, scope, node);
-        Value value = run.string(
-            captured_text(run, [&] { execute(run, *inner, *node.parts[2]); }));
+        Value value = run.string(captured_text(run, [&] { execute(run, *inner, *node.parts[2]); }));
         if (node.parts[1]) value = through_filters(run, *inner, *node.parts[1], std::move(value));
         assign(run, scope, *node.parts[0], value);
         return Flow::normal;
     }
-    case Op::macro: scope.set(node.text, macro_of(scope, node, node.text)); return Flow::normal;
+    case Op::macro:
+        scope.set(node.text, macro_of(scope, node, node.text));
+        return Flow::normal;
     case Op::call_block: {
         Value caller = macro_of(scope, node, "caller");
         const Node& call = *node.parts[1];
@@ -507,8 +523,7 @@ Flow execute_here(Run& run, Scope& scope, const Node& node) {
     }
     case Op::filter_block: {
         Inner inner(run, scope, node);
-        Value value = run.string(
-            captured_text(run, [&] { execute(run, *inner, *node.parts[1]); }));
+        Value value = run.string(captured_text(run, [&] { execute(run, *inner, *node.parts[1]); }));
         write(run, str(run, through_filters(run, *inner, *node.parts[0], std::move(value))));
         return Flow::normal;
     }
@@ -518,13 +533,16 @@ Flow execute_here(Run& run, Scope& scope, const Node& node) {
             assign(run, *inner, *node.parts[i], evaluate(run, scope, *node.parts[i + 1]));
         return execute(run, *inner, *node.parts[0]);
     }
-    case Op::generation: execute_generation(run, scope, node); return Flow::normal;
+    case Op::generation:
+        execute_generation(run, scope, node);
+        return Flow::normal;
     case Op::named_block: {
         Inner inner(run, run.root, node);
         execute(run, *inner, *node.parts[0]);
         return Flow::normal;
     }
-    default: run.fail("this is no statement");
+    default:
+        run.fail("this is no statement");
     }
 }
 

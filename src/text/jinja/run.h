@@ -2,7 +2,7 @@
 // One rendering of a chat template: its variables, its output, and what it has used of its bounds.
 
 #include "text/jinja.h"
-#include "text/jinja_syntax.h"
+#include "text/jinja/syntax.h"
 
 #include <string_view>
 
@@ -59,8 +59,8 @@ struct Run {
     bool contains(const Value& container, const Value& item);
     bool test_truth(const Value& value);
 
-    Value item(const Value& value, const Value& key);               // value[key]
-    Value attribute(const Value& value, const std::string& name);   // value.name
+    Value item(const Value& value, const Value& key);             // value[key]
+    Value attribute(const Value& value, const std::string& name); // value.name
     Value slice(const Value& value, const Value& begin, const Value& end, const Value& step);
     Value call(const Value& function, Arguments& arguments);
     Value string(std::string text, bool markup = false); // a new string, charged for

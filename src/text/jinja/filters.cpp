@@ -1,5 +1,5 @@
-#include "text/jinja_run.h"
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
+#include "text/jinja/run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -44,7 +44,8 @@ Value apply_method(Run& run, const Value& value, const char* name, Arguments& ar
     return run.call(run.attribute(text, name), arguments);
 }
 
-template <const char* const& name> Value method(Run& run, const Value& value, Arguments& arguments) {
+template <const char* const& name>
+Value method(Run& run, const Value& value, Arguments& arguments) {
     return apply_method(run, value, name, arguments);
 }
 
@@ -101,8 +102,7 @@ Value last(Run& run, const Value& value, Arguments& arguments) {
 
 Value reverse(Run& run, const Value& value, Arguments& arguments) {
     Bound bound(run, "reverse", arguments, {}, 0);
-    if (value.is_string())
-        return run.slice(value, Value::none(), Value::none(), Value::of(-1));
+    if (value.is_string()) return run.slice(value, Value::none(), Value::none(), Value::of(-1));
     List items = run.list_of(value);
     std::reverse(items.begin(), items.end());
     if (!is_reversible(value)) return Value::of(std::move(items));
@@ -205,8 +205,8 @@ Value choose(Run& run, const Value& value, Arguments& arguments) {
                 run.charge(1);
                 Value subject = by_attribute ? follow(run, item, path) : item;
                 Arguments each = rest;
-                bool passes = has_test ? apply_test(run, test, subject, each)
-                                       : run.test_truth(subject);
+                bool passes =
+                    has_test ? apply_test(run, test, subject, each) : run.test_truth(subject);
                 if (passes == keep) return true;
             }
             return false;
@@ -262,7 +262,8 @@ Value unique(Run& run, const Value& value, Arguments& arguments) {
     bool case_sensitive = bound.flag_or(0, false);
     auto path = attribute_path(run, bound.has(1) ? bound[1] : Value::none());
     return generator(
-        [&run, next = run.iterate(value), path, case_sensitive, seen = List()](Value& item) mutable {
+        [&run, next = run.iterate(value), path, case_sensitive,
+         seen = List()](Value& item) mutable {
             while (next(item)) {
                 Value key = without_case(run, follow(run, item, path), case_sensitive);
                 if (!is_hashable(key)) run.fail("unhashable type: '%s'", type_name(key));
@@ -350,9 +351,8 @@ Value group_by(Run& run, const Value& value, Arguments& arguments) {
         keyed.emplace_back(without_case(run, follow(run, item, path, missing), case_sensitive),
                            item);
     });
-    run.stable_sort(keyed, [&](const auto& a, const auto& b) {
-        return compare(run, a.first, b.first) < 0;
-    });
+    run.stable_sort(
+        keyed, [&](const auto& a, const auto& b) { return compare(run, a.first, b.first) < 0; });
     List groups;
     for (size_t i = 0; i < keyed.size();) {
         List members;
@@ -369,8 +369,8 @@ Value items(Run& run, const Value& value, Arguments& arguments) {
     Bound bound(run, "items", arguments, {}, 0);
     if (value.is_undefined()) return generator([](Value&) { return false; }, 0);
     if (!value.is(Kind::dict)) run.fail("Can only get item pairs from a mapping.");
-    Value view =
-        Value::of(View{std::static_pointer_cast<const Dict>(value.object), View::items}, value.depth);
+    Value view = Value::of(View{std::static_pointer_cast<const Dict>(value.object), View::items},
+                           value.depth);
     return generator(run.iterate(view), value.depth);
 }
 
@@ -399,8 +399,8 @@ Value title(Run& run, const Value& value, Arguments& arguments) {
     for (const std::string& character : python::characters(text)) {
         size_t behind = 0;
         int32_t c = next_code_point(character, behind);
-        bool separates = c == '-' || c == '(' || c == '{' || c == '[' || c == '<' ||
-                         python::is_space(c);
+        bool separates =
+            c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || python::is_space(c);
         if (separates) {
             finish();
             out += character;
@@ -502,8 +502,7 @@ Value format_filter(Run& run, const Value& value, Arguments& arguments) {
 }
 
 Value to_json_filter(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "tojson", arguments,
-                {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
+    Bound bound(run, "tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
     JsonStyle style;
     style.ascii = bound.flag_or(0, false);
     style.sort_keys = bound.flag_or(3, false);
@@ -556,7 +555,10 @@ int parse_integer(std::string_view given, int64_t base, int64_t& number) {
     bool negative = false;
     if (at < text.size() && (text[at] == '-' || text[at] == '+')) negative = text[at++] == '-';
     if (at + 1 < text.size() && text[at] == '0') {
-        int64_t own = text[at + 1] == 'x' ? 16 : text[at + 1] == 'o' ? 8 : text[at + 1] == 'b' ? 2 : 0;
+        int64_t own = text[at + 1] == 'x'   ? 16
+                      : text[at + 1] == 'o' ? 8
+                      : text[at + 1] == 'b' ? 2
+                                            : 0;
         if (own && (base == own || base == 0)) {
             base = own;
             at += 2;
@@ -741,9 +743,9 @@ const std::map<std::string, Filter>& filters() {
 
 // Jinja's, and not made here: for web pages, or random.
 const std::unordered_set<std::string>& other_filters() {
-    static const std::unordered_set<std::string> names = {
-        "filesizeformat", "pprint", "random", "striptags", "urlencode", "urlize", "wordwrap",
-        "xmlattr"};
+    static const std::unordered_set<std::string> names = {"filesizeformat", "pprint",    "random",
+                                                          "striptags",      "urlencode", "urlize",
+                                                          "wordwrap",       "xmlattr"};
     return names;
 }
 

@@ -15,7 +15,7 @@
 
 namespace jinja {
 
-struct Run; // one rendering, which knows the line of an error: jinja_run.h
+struct Run; // one rendering, which knows the line of an error: run.h
 struct Value;
 struct Arguments;
 

@@ -39,7 +39,8 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
 // Full case mapping [Unicode 15, 3.13]: U+00DF becomes SS, a capital sigma at a word's end U+03C2.
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
-std::string title(std::string_view text); // str.title(): a capital behind every character without case
+std::string
+title(std::string_view text); // str.title(): a capital behind every character without case
 std::string capitalize(std::string_view text);
 std::string swap_case(std::string_view text);
 std::string case_fold(std::string_view text);

@@ -1,5 +1,5 @@
-#include "text/jinja_run.h"
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
+#include "text/jinja/run.h"
 
 #include <cmath>
 
@@ -63,9 +63,8 @@ std::string format_integer(Run& run, Spec spec, int64_t value) {
     while (rest /= base);
     run.check_size((size_t)std::max<int64_t>(spec.precision, 0));
     while ((int64_t)digits.size() < spec.precision) digits.insert(digits.begin(), '0');
-    std::string prefix = spec.alternate && base != 10
-                             ? std::string("0") + (spec.type == 'X' ? 'x' : spec.type)
-                             : "";
+    std::string prefix =
+        spec.alternate && base != 10 ? std::string("0") + (spec.type == 'X' ? 'x' : spec.type) : "";
     digits = grouped(digits, spec.grouping, base == 10 ? 3 : 4);
     if (spec.type == 'X') {
         digits = python::upper(digits);
@@ -118,9 +117,8 @@ std::string format_real(Run& run, Spec spec, double value) {
 }
 
 std::string format_text(Run& run, const Spec& spec, const std::string& text) {
-    std::string cut = spec.precision < 0
-                          ? text
-                          : text.substr(0, python::position(text, spec.precision));
+    std::string cut =
+        spec.precision < 0 ? text : text.substr(0, python::position(text, spec.precision));
     return aligned(run, spec, "", cut, '<');
 }
 
@@ -136,8 +134,8 @@ int64_t read_number(Run& run, const std::string& text, size_t& at) {
 // int(x) of a number in a % format
 int64_t whole(Run& run, const Value& value, char type) {
     if (value.is_integer()) return value.as_integer();
-    bool fits = value.is(Kind::real) && std::fabs(value.real) < 9e18 && type != 'x' && type != 'X' &&
-                type != 'o';
+    bool fits = value.is(Kind::real) && std::fabs(value.real) < 9e18 && type != 'x' &&
+                type != 'X' && type != 'o';
     if (!fits) run.fail("%%%c format: a number is required, not %s", type, type_name(value));
     return (int64_t)value.real;
 }
@@ -236,9 +234,9 @@ std::string percent_format(Run& run, const std::string& format, const Value& arg
         }
         run.check_size(out.size());
     }
-    bool all_used = !is_tuple ? used > 0 || named || arguments.is(Kind::dict) ||
-                                    arguments.is(Kind::list)
-                              : used == arguments.list().size();
+    bool all_used = !is_tuple
+                        ? used > 0 || named || arguments.is(Kind::dict) || arguments.is(Kind::list)
+                        : used == arguments.list().size();
     if (!all_used && !named) run.fail("not all arguments converted during string formatting");
     return out;
 }
@@ -289,7 +287,8 @@ static std::string format_value(Run& run, const Value& value, const std::string&
         return format_integer(run, spec, value.as_integer());
     }
     if (value.is_number() && of("eEfFgGn%")) return format_real(run, spec, value.as_real());
-    if (value.is_number()) run.fail("Unknown format code '%c' for a %s", spec.type, type_name(value));
+    if (value.is_number())
+        run.fail("Unknown format code '%c' for a %s", spec.type, type_name(value));
     run.fail("unsupported format string passed to %s.__format__", type_name(value));
 }
 
@@ -340,7 +339,8 @@ struct BraceFormat {
             ++end;
             size_t at = 0;
             bool digits = name.find_first_not_of("0123456789") == std::string::npos;
-            value = run.item(value, digits ? Value::of(read_number(run, name, at)) : Value::of(name));
+            value =
+                run.item(value, digits ? Value::of(read_number(run, name, at)) : Value::of(name));
         }
         return value;
     }
@@ -388,8 +388,7 @@ struct BraceFormat {
             conversion = given[0];
         }
         Value value = field(name);
-        if (conversion)
-            value = run.string(conversion == 's' ? str(run, value) : repr(run, value));
+        if (conversion) value = run.string(conversion == 's' ? str(run, value) : repr(run, value));
         out += format_value(run, value, expand(spec, level + 1));
     }
 };

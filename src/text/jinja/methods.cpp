@@ -1,5 +1,5 @@
-#include "text/jinja_run.h"
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
+#include "text/jinja/run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -42,8 +42,10 @@ Value integers(Run& run, char sign, int64_t a, int64_t b) {
     case '*':
         if (__builtin_mul_overflow(a, b, &result)) too_large(run);
         return Value::of(result);
-    case '^': return integer_power(run, a, b);
-    default: break;
+    case '^':
+        return integer_power(run, a, b);
+    default:
+        break;
     }
     if (b == 0) run.fail(sign == '/' ? "division by zero" : "integer division or modulo by zero");
     if (sign == '/') return Value::of((double)a / (double)b);
@@ -58,9 +60,12 @@ Value integers(Run& run, char sign, int64_t a, int64_t b) {
 
 Value reals(Run& run, char sign, double a, double b) {
     switch (sign) {
-    case '+': return Value::of(a + b);
-    case '-': return Value::of(a - b);
-    case '*': return Value::of(a * b);
+    case '+':
+        return Value::of(a + b);
+    case '-':
+        return Value::of(a - b);
+    case '*':
+        return Value::of(a * b);
     case '^': {
         if (a == 0 && b < 0) run.fail("0.0 cannot be raised to a negative power");
         if (a < 0 && std::floor(b) != b) run.not_supported("a complex number");
@@ -69,9 +74,11 @@ Value reals(Run& run, char sign, double a, double b) {
             run.fail("the result of ** is too large");
         return Value::of(result);
     }
-    default: break;
+    default:
+        break;
     }
-    if (b == 0) run.fail(sign == '/' ? "float division by zero" : "float floor division or modulo by zero");
+    if (b == 0)
+        run.fail(sign == '/' ? "float division by zero" : "float floor division or modulo by zero");
     if (sign == '/') return Value::of(a / b);
     // As CPython's float_divmod
     double rest = std::fmod(a, b), quotient = (a - rest) / b;
@@ -95,7 +102,8 @@ Value joined(Run& run, const Value& a, const Value& b) {
 
 Value repeated(Run& run, const Value& value, int64_t count) {
     count = std::max<int64_t>(count, 0);
-    int64_t size = value.is_string() ? (int64_t)value.string().size() : (int64_t)value.list().size();
+    int64_t size =
+        value.is_string() ? (int64_t)value.string().size() : (int64_t)value.list().size();
     int64_t total = 0;
     if (__builtin_mul_overflow(size, count, &total)) total = INT64_MAX / 2;
     run.charge(total);
@@ -161,8 +169,7 @@ using Method = Value (*)(Run&, const Value&, Arguments&);
 using Methods = std::map<std::string, Method>;
 
 void check_text(Run& run, const Value& value, const char* method) {
-    if (!value.is_string())
-        run.fail("%s() needs a str, found %s", method, type_name(value));
+    if (!value.is_string()) run.fail("%s() needs a str, found %s", method, type_name(value));
 }
 
 template <python::Side side> Value strip(Run& run, const Value& self, Arguments& arguments) {
@@ -247,7 +254,8 @@ template <bool at_start> Value has_end(Run& run, const Value& self, Arguments& a
     return Value::of(false);
 }
 
-template <bool from_right, bool must> Value find(Run& run, const Value& self, Arguments& arguments) {
+template <bool from_right, bool must>
+Value find(Run& run, const Value& self, Arguments& arguments) {
     Bound bound(run, "find", arguments, {"sub", "start", "end"}, 1);
     check_text(run, bound[0], "find");
     std::string_view part;
@@ -324,15 +332,16 @@ template <bool at_start> Value without(Run& run, const Value& self, Arguments& a
     bool found = text.size() >= mark.size() &&
                  text.compare(at_start ? 0 : text.size() - mark.size(), mark.size(), mark) == 0;
     if (!found) return self;
-    return run.string(
-        text.substr(at_start ? mark.size() : 0, text.size() - mark.size()), self.markup);
+    return run.string(text.substr(at_start ? mark.size() : 0, text.size() - mark.size()),
+                      self.markup);
 }
 
 // ljust, rjust, center: the share of the filling that goes to the left, in halves.
 template <int left_halves> Value padded(Run& run, const Value& self, Arguments& arguments) {
     Bound bound(run, "ljust", arguments, {"width", "fillchar"}, 1);
     std::string fill = bound.text_or(1, " ");
-    if (python::length(fill) != 1) run.fail("the fill character must be exactly one character long");
+    if (python::length(fill) != 1)
+        run.fail("the fill character must be exactly one character long");
     int64_t width = bound.integer_or(0, 0);
     int64_t missing = std::max<int64_t>(width - python::length(self.string()), 0);
     run.charge(missing);
@@ -545,12 +554,17 @@ const Methods* methods_of(const Value& value) {
                                  {"get", get},
                                  {"copy", copied}};
     switch (value.kind) {
-    case Kind::string: return &string_methods();
-    case Kind::list: return &list;
+    case Kind::string:
+        return &string_methods();
+    case Kind::list:
+        return &list;
     case Kind::tuple:
-    case Kind::range: return &tuple;
-    case Kind::dict: return &dict;
-    default: return nullptr;
+    case Kind::range:
+        return &tuple;
+    case Kind::dict:
+        return &dict;
+    default:
+        return nullptr;
     }
 }
 
@@ -558,8 +572,8 @@ using Names = std::unordered_set<std::string>;
 
 // Attributes that Python's types have and a chat template may not use: lists and dicts are immutable.
 const Names& forbidden(const Value& value) {
-    static const Names list = {"append", "clear",  "pop",    "reverse",
-                               "insert", "sort",   "extend", "remove"};
+    static const Names list = {"append", "clear", "pop",    "reverse",
+                               "insert", "sort",  "extend", "remove"};
     static const Names dict = {"clear", "pop", "popitem", "setdefault", "update"};
     static const Names none;
     return value.is(Kind::list) ? list : value.is(Kind::dict) ? dict : none;
@@ -567,25 +581,31 @@ const Names& forbidden(const Value& value) {
 
 // Attributes that Python's types have and that are not made here.
 const Names& not_made(const Value& value) {
-    static const Names text = {"encode",    "maketrans", "translate", "format_map", "isnumeric",
-                               "unescape",  "striptags", "escape"};
-    static const Names number = {"as_integer_ratio", "bit_count", "bit_length", "conjugate",
-                                 "denominator",      "from_bytes", "fromhex",   "hex",
-                                 "imag",             "is_integer", "numerator", "real",
-                                 "to_bytes"};
+    static const Names text = {"encode",    "maketrans", "translate", "format_map",
+                               "isnumeric", "unescape",  "striptags", "escape"};
+    static const Names number = {
+        "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator",
+        "from_bytes",       "fromhex",   "hex",        "imag",      "is_integer",
+        "numerator",        "real",      "to_bytes"};
     static const Names dict = {"fromkeys"};
     static const Names view = {"isdisjoint", "mapping"};
     static const Names iterator = {"send", "throw", "close", "gi_frame", "gi_code", "gi_running"};
     static const Names none;
     switch (value.kind) {
-    case Kind::string: return text;
+    case Kind::string:
+        return text;
     case Kind::boolean:
     case Kind::integer:
-    case Kind::real: return number;
-    case Kind::dict: return dict;
-    case Kind::view: return view;
-    case Kind::iterator: return iterator;
-    default: return none;
+    case Kind::real:
+        return number;
+    case Kind::dict:
+        return dict;
+    case Kind::view:
+        return view;
+    case Kind::iterator:
+        return iterator;
+    default:
+        return none;
     }
 }
 
@@ -598,11 +618,13 @@ bool python_attribute(Run& run, const Value& value, const std::string& name, Val
     }
     if (value.is(Kind::range) && (name == "start" || name == "stop" || name == "step")) {
         const Range& range = value.range();
-        result = Value::of(name == "start" ? range.start : name == "stop" ? range.stop : range.step);
+        result = Value::of(name == "start"  ? range.start
+                           : name == "stop" ? range.stop
+                                            : range.step);
         return true;
     }
-    bool dunder = name.size() > 4 && name.rfind("__", 0) == 0 &&
-                  name.compare(name.size() - 2, 2, "__") == 0;
+    bool dunder =
+        name.size() > 4 && name.rfind("__", 0) == 0 && name.compare(name.size() - 2, 2, "__") == 0;
     if (forbidden(value).count(name) || dunder) {
         result = Value::undefined("access to attribute '" + name + "' of '" + type_name(value) +
                                   "' object is unsafe.");
@@ -615,7 +637,8 @@ bool python_attribute(Run& run, const Value& value, const std::string& name, Val
     auto found = methods->find(name);
     if (found == methods->end()) return false;
     Method method = found->second;
-    result = Value::of(Function{name, [method, value](Run& caller, Arguments& arguments) {
+    result = Value::of(Function{name,
+                                [method, value](Run& caller, Arguments& arguments) {
                                     return method(caller, value, arguments);
                                 }},
                        value.depth);
@@ -687,7 +710,8 @@ static Value make_cycler(Run& run, Arguments& arguments) {
             return Value::of(Function{name, [state, name](Run&, Arguments&) {
                                           Value now = state->items[state->at];
                                           bool next = name == "next";
-                                          state->at = next ? (state->at + 1) % state->items.size() : 0;
+                                          state->at =
+                                              next ? (state->at + 1) % state->items.size() : 0;
                                           return next ? now : Value::none();
                                       }});
         return Value::undefined("'Cycler' object has no attribute '" + name + "'");
@@ -737,9 +761,8 @@ void add_globals(Run& run) {
         run.globals.set(name, Value::of(Function{name, std::move(call)}));
     };
     add("range", make_range);
-    add("dict", [](Run& caller, Arguments& arguments) {
-        return Value::of(pairs_of(caller, arguments));
-    });
+    add("dict",
+        [](Run& caller, Arguments& arguments) { return Value::of(pairs_of(caller, arguments)); });
     add("namespace", [](Run& caller, Arguments& arguments) {
         return caller.make_namespace(pairs_of(caller, arguments));
     });

@@ -1,5 +1,5 @@
-#include "text/jinja_syntax.h"
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
+#include "text/jinja/syntax.h"
 
 #include <algorithm>
 #include <cctype>
@@ -37,9 +37,7 @@ struct Lexer {
     int line = 1;
     bool line_starting = true; // what was read last ends in a line break
 
-    bool starts(const char* text) const {
-        return source.compare(at, std::strlen(text), text) == 0;
-    }
+    bool starts(const char* text) const { return source.compare(at, std::strlen(text), text) == 0; }
 
     void advance(size_t to) {
         if (to > at) line_starting = source[to - 1] == '\n';
@@ -170,8 +168,8 @@ struct Lexer {
         std::string open; // the closing brackets that are due
         while (at < source.size()) {
             if (open.empty()) {
-                size_t end = block ? behind_end(at, "%}", true, true)
-                                   : behind_end(at, "}}", false, false);
+                size_t end =
+                    block ? behind_end(at, "%}", true, true) : behind_end(at, "}}", false, false);
                 if (end != at) {
                     add(block ? TokenKind::block_end : TokenKind::variable_end, "");
                     advance(end);
@@ -242,16 +240,16 @@ struct Lexer {
                     return value < base;
                 };
                 size_t mark = at + 2;
-                while (in_base(mark) || (mark < source.size() && source[mark] == '_' &&
-                                         in_base(mark + 1)))
+                while (in_base(mark) ||
+                       (mark < source.size() && source[mark] == '_' && in_base(mark + 1)))
                     ++mark;
                 if (mark == at + 2) break;
                 add_number(mark, false, base);
                 return true;
             }
             size_t zeros = at + 1; // "007" is 00 and 7, as Jinja reads it
-            while (zeros < whole && (source[zeros] == '0' ||
-                                     (source[zeros] == '_' && source[zeros + 1] == '0')))
+            while (zeros < whole &&
+                   (source[zeros] == '0' || (source[zeros] == '_' && source[zeros + 1] == '0')))
                 ++zeros;
             whole = zeros;
         }
@@ -312,8 +310,8 @@ struct Lexer {
                 out += meant[found - names];
             } else if (next >= '0' && next <= '7') {
                 int code = next - '0';
-                for (int i = 0; i < 2 && at_text < text.size() && text[at_text] >= '0' &&
-                                text[at_text] <= '7';
+                for (int i = 0;
+                     i < 2 && at_text < text.size() && text[at_text] >= '0' && text[at_text] <= '7';
                      ++i)
                     code = code * 8 + (text[at_text++] - '0');
                 append_utf8(out, code);
@@ -347,8 +345,8 @@ struct Lexer {
         if (sign.size() == 1 && !std::strchr("+-/*%~[](){}><=.:|,;", sign[0])) {
             size_t behind = at;
             next_code_point(source, behind);
-            fail_at(where, line, "unexpected character " +
-                                     jinja::repr(source.substr(at, behind - at)));
+            fail_at(where, line,
+                    "unexpected character " + jinja::repr(source.substr(at, behind - at)));
         }
         if (sign == "(") open += ')';
         if (sign == "[") open += ']';
@@ -356,8 +354,7 @@ struct Lexer {
         if (sign == ")" || sign == "]" || sign == "}") {
             if (open.empty()) fail_at(where, line, "unexpected '" + sign + "'");
             if (open.back() != sign[0])
-                fail_at(where, line,
-                        "unexpected '" + sign + "', expected '" + open.back() + "'");
+                fail_at(where, line, "unexpected '" + sign + "', expected '" + open.back() + "'");
             open.pop_back();
         }
         add(TokenKind::sign, sign);

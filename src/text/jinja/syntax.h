@@ -1,7 +1,7 @@
 #pragma once
 // A chat template's tokens and syntax tree, as Jinja 3.1 has them with trim_blocks and lstrip_blocks.
 
-#include "text/jinja_value.h"
+#include "text/jinja/value.h"
 
 namespace jinja {
 
@@ -53,20 +53,20 @@ enum class Op : uint8_t {
     // statements
     data,
     output,
-    block,     // a list of statements
-    if_,       // parts: test, body, else (may be missing)
-    for_,      // parts: target, iterable, condition (may be missing), body, else (may be missing)
+    block, // a list of statements
+    if_,   // parts: test, body, else (may be missing)
+    for_,  // parts: target, iterable, condition (may be missing), body, else (may be missing)
     break_,
     continue_,
-    set,       // parts: target, value
-    set_block, // parts: target, filter (may be missing), body
+    set,                 // parts: target, value
+    set_block,           // parts: target, filter (may be missing), body
     namespace_attribute, // target of a set: text.names[0]
-    macro,               // text: its name; names: parameters; parts: body, defaults of the last ones
-    call_block,          // parts: body, call, defaults
-    filter_block,        // parts: filter, body
-    with,                // parts: body, target, value, target, value, ...
-    generation,          // parts: body
-    named_block          // text: its name; parts: body
+    macro,        // text: its name; names: parameters; parts: body, defaults of the last ones
+    call_block,   // parts: body, call, defaults
+    filter_block, // parts: filter, body
+    with,         // parts: body, target, value, target, value, ...
+    generation,   // parts: body
+    named_block   // text: its name; parts: body
 };
 
 struct Node;

@@ -1,4 +1,4 @@
-#include "text/jinja_syntax.h"
+#include "text/jinja/syntax.h"
 
 #include <initializer_list>
 
@@ -31,14 +31,22 @@ struct Parser {
 
     static std::string describe(const Token& token) {
         switch (token.kind) {
-        case TokenKind::data: return "template text";
-        case TokenKind::block_begin: return "'{%'";
-        case TokenKind::block_end: return "'%}'";
-        case TokenKind::variable_begin: return "'{{'";
-        case TokenKind::variable_end: return "'}}'";
-        case TokenKind::end: return "the end of the template";
-        case TokenKind::string: return "a string";
-        default: return "'" + token.text + "'";
+        case TokenKind::data:
+            return "template text";
+        case TokenKind::block_begin:
+            return "'{%'";
+        case TokenKind::block_end:
+            return "'%}'";
+        case TokenKind::variable_begin:
+            return "'{{'";
+        case TokenKind::variable_end:
+            return "'}}'";
+        case TokenKind::end:
+            return "the end of the template";
+        case TokenKind::string:
+            return "a string";
+        default:
+            return "'" + token.text + "'";
         }
     }
 
@@ -152,8 +160,8 @@ struct Parser {
             for (const char* known : {"==", "!=", "<", "<=", ">", ">="})
                 if (is_sign(known)) sign = known;
             if (is_name("in")) sign = "in";
-            bool negated = is_name("not") && behind().kind == TokenKind::name &&
-                           behind().text == "in";
+            bool negated =
+                is_name("not") && behind().kind == TokenKind::name && behind().text == "in";
             if (negated) {
                 sign = "not in";
                 take();
@@ -168,8 +176,7 @@ struct Parser {
     }
 
     // Left-associative operators of one level.
-    template <class Next>
-    NodePtr chain(std::initializer_list<const char*> signs, Next next) {
+    template <class Next> NodePtr chain(std::initializer_list<const char*> signs, Next next) {
         NodePtr left = next();
         for (;;) {
             const char* found = nullptr;
@@ -244,8 +251,10 @@ struct Parser {
             return constant(Value::of(std::move(text)), line);
         }
         case TokenKind::integer:
-        case TokenKind::real: return constant(take().number, line);
-        default: break;
+        case TokenKind::real:
+            return constant(take().number, line);
+        default:
+            break;
         }
         if (skip_sign("(")) {
             NodePtr made = tuple_or_one(true, true, nullptr);
@@ -300,8 +309,7 @@ struct Parser {
     }
 
     NodePtr tuple_or_one(bool explicit_parentheses, bool with_condition, const char* end_name) {
-        return tuple_of(explicit_parentheses, end_name,
-                        [&] { return expression(with_condition); });
+        return tuple_of(explicit_parentheses, end_name, [&] { return expression(with_condition); });
     }
 
     NodePtr postfix(NodePtr value) {
@@ -493,7 +501,8 @@ struct Parser {
         NodePtr made = statements(ends);
         if (current().kind == TokenKind::end) {
             std::string wanted;
-            for (const char* end : ends) wanted += (wanted.empty() ? "'" : " or '") + (end + std::string("'"));
+            for (const char* end : ends)
+                wanted += (wanted.empty() ? "'" : " or '") + (end + std::string("'"));
             fail_here("unexpected end of the template; " + wanted + " is missing");
         }
         return made;
@@ -512,7 +521,8 @@ struct Parser {
             }
             case TokenKind::variable_begin: {
                 int line = take().line;
-                list->parts.push_back(node_of(Op::output, line, tuple_or_one(false, true, nullptr)));
+                list->parts.push_back(
+                    node_of(Op::output, line, tuple_or_one(false, true, nullptr)));
                 expect(TokenKind::variable_end, "'}}'");
                 break;
             }
@@ -523,8 +533,10 @@ struct Parser {
                 list->parts.push_back(statement());
                 expect(TokenKind::block_end, "'%}'");
                 break;
-            case TokenKind::end: return list;
-            default: fail_here("unexpected " + describe(token));
+            case TokenKind::end:
+                return list;
+            default:
+                fail_here("unexpected " + describe(token));
             }
         }
     }
@@ -563,7 +575,8 @@ struct Parser {
         }
         for (const char* known : {"extends", "include", "import", "from", "autoescape"})
             if (tag == known)
-                fail_at(where, line, "the tag {% " + tag + " %} is not supported in chat templates");
+                fail_at(where, line,
+                        "the tag {% " + tag + " %} is not supported in chat templates");
         std::string missing = tag.rfind("end", 0) == 0 || tag == "else" || tag == "elif"
                                   ? "; nothing that it ends is open here"
                                   : "";
@@ -604,8 +617,7 @@ struct Parser {
         if (skip_name("else")) otherwise = body({"endfor"});
         expect_name("endfor");
         NodePtr made = node_of(Op::for_, line, std::move(to), std::move(from),
-                               std::move(condition_node), std::move(inside),
-                               std::move(otherwise));
+                               std::move(condition_node), std::move(inside), std::move(otherwise));
         made->recursive = recursive;
         return made;
     }

@@ -1,4 +1,4 @@
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -18,9 +18,12 @@ bool is_printable(int32_t c) {
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return false;
-    case UTF8PROC_CATEGORY_ZS: return c == ' ';
-    default: return true;
+    case UTF8PROC_CATEGORY_ZP:
+        return false;
+    case UTF8PROC_CATEGORY_ZS:
+        return c == ' ';
+    default:
+        return true;
     }
 }
 
@@ -43,8 +46,7 @@ bool is_lower(int32_t c) {
            (c >= 0x1D9B && c <= 0x1DBF) || c == 0x2071 || c == 0x207F ||
            (c >= 0x2090 && c <= 0x209C) || (c >= 0x2170 && c <= 0x217F) ||
            (c >= 0x24D0 && c <= 0x24E9) || c == 0x2C7C || c == 0x2C7D || c == 0xA69C ||
-           c == 0xA69D || c == 0xA770 || c == 0xA7F8 || c == 0xA7F9 ||
-           (c >= 0xAB5C && c <= 0xAB5F);
+           c == 0xA69D || c == 0xA770 || c == 0xA7F8 || c == 0xA7F9 || (c >= 0xAB5C && c <= 0xAB5F);
 }
 bool is_title(int32_t c) { return category(c) == UTF8PROC_CATEGORY_LT; }
 
@@ -58,8 +60,8 @@ int64_t length(std::string_view text) {
 
 size_t position(std::string_view text, int64_t index) {
     size_t at = 0;
-    for (; index > 0 && at < text.size(); --index)
-        do ++at;
+    for (; index > 0 && at < text.size(); --index) do
+            ++at;
         while (at < text.size() && (text[at] & 0xC0) == 0x80);
     return at;
 }
@@ -262,7 +264,8 @@ static bool is_case_ignorable(int32_t c) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_SK: return true;
+    case UTF8PROC_CATEGORY_SK:
+        return true;
     default:
         return c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x387 || c == 0x55F ||
                c == 0x5F4 || c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027 ||

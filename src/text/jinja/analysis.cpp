@@ -1,4 +1,4 @@
-#include "text/jinja_syntax.h"
+#include "text/jinja/syntax.h"
 
 #include <map>
 #include <set>
@@ -96,7 +96,9 @@ struct Analysis {
         Level level(*this, node);
         auto into = [&](Node& child) { collect(symbols, child); };
         switch (node.op) {
-        case Op::name: symbols.load(node.text); return;
+        case Op::name:
+            symbols.load(node.text);
+            return;
         case Op::if_: {
             into(*node.parts[0]);
             std::vector<Symbols> branches(2, symbols);
@@ -105,21 +107,33 @@ struct Analysis {
             symbols.join(branches);
             return;
         }
-        case Op::macro: symbols.store(node.text); return;
+        case Op::macro:
+            symbols.store(node.text);
+            return;
         case Op::set:
             into(*node.parts[1]);
             store(symbols, *node.parts[0]);
             return;
-        case Op::set_block: store(symbols, *node.parts[0]); return;
-        case Op::for_: into(*node.parts[1]); return;
-        case Op::call_block: into(*node.parts[1]); return;
-        case Op::filter_block: into(*node.parts[0]); return;
+        case Op::set_block:
+            store(symbols, *node.parts[0]);
+            return;
+        case Op::for_:
+            into(*node.parts[1]);
+            return;
+        case Op::call_block:
+            into(*node.parts[1]);
+            return;
+        case Op::filter_block:
+            into(*node.parts[0]);
+            return;
         case Op::with:
             for (size_t i = 2; i < node.parts.size(); i += 2) into(*node.parts[i]);
             return;
         case Op::generation:
-        case Op::named_block: return;
-        default: each_child(node, into);
+        case Op::named_block:
+            return;
+        default:
+            each_child(node, into);
         }
     }
 
@@ -174,7 +188,9 @@ struct Analysis {
         auto nothing = [](Symbols&) {};
         switch (node.op) {
         case Op::if_:
-        case Op::conditional: soft = true; break;
+        case Op::conditional:
+            soft = true;
+            break;
         case Op::filter:
             if (!soft && !is_filter(node.text))
                 fail_at(where, node.line, "there is no filter named '" + node.text + "'");
@@ -192,11 +208,12 @@ struct Analysis {
             };
             if (node.parts[2]) open(*node.parts[2], &symbols, {node.parts[2].get()}, declare);
             open(node, &symbols, {node.parts[3].get()}, with_loop);
-            if (node.parts[4])
-                open(*node.parts[4], &symbols, {node.parts[4].get()}, nothing);
+            if (node.parts[4]) open(*node.parts[4], &symbols, {node.parts[4].get()}, nothing);
             return;
         }
-        case Op::macro: macro(node, symbols); return;
+        case Op::macro:
+            macro(node, symbols);
+            return;
         case Op::call_block:
             descend(*node.parts[1], symbols, soft);
             macro(node, symbols);
@@ -215,8 +232,11 @@ struct Analysis {
             });
             return;
         case Op::generation:
-        case Op::named_block: open(node, &symbols, {node.parts[0].get()}, nothing); return;
-        default: break;
+        case Op::named_block:
+            open(node, &symbols, {node.parts[0].get()}, nothing);
+            return;
+        default:
+            break;
         }
         each_child(node, [&](Node& child) { descend(child, symbols, soft); });
     }

@@ -1,7 +1,7 @@
-#include "text/jinja_value.h"
+#include "text/jinja/value.h"
 
-#include "text/jinja_run.h"
-#include "text/python_text.h"
+#include "text/jinja/python_text.h"
+#include "text/jinja/run.h"
 
 #include <algorithm>
 #include <charconv>
@@ -53,8 +53,7 @@ Value Value::of(List list, Kind kind) {
 }
 Value Value::of(Dict dict, Kind kind) {
     int inner = 0;
-    for (auto& [key, item] : dict.items)
-        inner = std::max({inner, (int)key.depth, (int)item.depth});
+    for (auto& [key, item] : dict.items) inner = std::max({inner, (int)key.depth, (int)item.depth});
     return with_object(kind, std::move(dict)).with_depth(inner);
 }
 Value Value::of(Range range) { return with_object(Kind::range, range); }
@@ -81,14 +80,18 @@ Value Value::undefined(std::string message) {
 
 Value Value::from_json(const Json& json) {
     switch (json.type()) {
-    case Json::value_t::boolean: return of(json.get<bool>());
-    case Json::value_t::number_integer: return of(json.get<int64_t>());
+    case Json::value_t::boolean:
+        return of(json.get<bool>());
+    case Json::value_t::number_integer:
+        return of(json.get<int64_t>());
     case Json::value_t::number_unsigned: {
         uint64_t number = json.get<uint64_t>();
         return number > INT64_MAX ? of((double)number) : of((int64_t)number);
     }
-    case Json::value_t::number_float: return of(json.get<double>());
-    case Json::value_t::string: return of(json.get<std::string>());
+    case Json::value_t::number_float:
+        return of(json.get<double>());
+    case Json::value_t::string:
+        return of(json.get<std::string>());
     case Json::value_t::array: {
         List list;
         list.reserve(json.size());
@@ -100,7 +103,8 @@ Value Value::from_json(const Json& json) {
         for (auto& [key, item] : json.items()) dict.items.emplace_back(of(key), from_json(item));
         return of(std::move(dict));
     }
-    default: return none();
+    default:
+        return none();
     }
 }
 
@@ -125,24 +129,38 @@ void Dict::set(const Value& key, const Value& value) {
 
 const char* type_name(const Value& value) {
     switch (value.kind) {
-    case Kind::undefined: return "Undefined";
-    case Kind::none: return "NoneType";
-    case Kind::boolean: return "bool";
-    case Kind::integer: return "int";
-    case Kind::real: return "float";
-    case Kind::string: return value.markup ? "Markup" : "str";
-    case Kind::list: return "list";
-    case Kind::tuple: return "tuple";
-    case Kind::dict: return "dict";
+    case Kind::undefined:
+        return "Undefined";
+    case Kind::none:
+        return "NoneType";
+    case Kind::boolean:
+        return "bool";
+    case Kind::integer:
+        return "int";
+    case Kind::real:
+        return "float";
+    case Kind::string:
+        return value.markup ? "Markup" : "str";
+    case Kind::list:
+        return "list";
+    case Kind::tuple:
+        return "tuple";
+    case Kind::dict:
+        return "dict";
     case Kind::view:
         return value.view().part == View::keys     ? "dict_keys"
                : value.view().part == View::values ? "dict_values"
                                                    : "dict_items";
-    case Kind::range: return "range";
-    case Kind::iterator: return value.as<Iterator>().type;
-    case Kind::name_space: return "Namespace";
-    case Kind::function: return "function";
-    case Kind::object: return value.as<Object>().type;
+    case Kind::range:
+        return "range";
+    case Kind::iterator:
+        return value.as<Iterator>().type;
+    case Kind::name_space:
+        return "Namespace";
+    case Kind::function:
+        return "function";
+    case Kind::object:
+        return value.as<Object>().type;
     }
     return "";
 }
@@ -156,17 +174,27 @@ bool is_hashable(const Value& value) {
 bool truth(const Value& value) {
     switch (value.kind) {
     case Kind::undefined:
-    case Kind::none: return false;
-    case Kind::boolean: return value.boolean;
-    case Kind::integer: return value.integer != 0;
-    case Kind::real: return value.real != 0;
-    case Kind::string: return !value.string().empty();
+    case Kind::none:
+        return false;
+    case Kind::boolean:
+        return value.boolean;
+    case Kind::integer:
+        return value.integer != 0;
+    case Kind::real:
+        return value.real != 0;
+    case Kind::string:
+        return !value.string().empty();
     case Kind::list:
-    case Kind::tuple: return !value.list().empty();
-    case Kind::dict: return !value.dict().items.empty();
-    case Kind::view: return !value.view().dict->items.empty();
-    case Kind::range: return value.range().size() > 0;
-    default: return true;
+    case Kind::tuple:
+        return !value.list().empty();
+    case Kind::dict:
+        return !value.dict().items.empty();
+    case Kind::view:
+        return !value.view().dict->items.empty();
+    case Kind::range:
+        return value.range().size() > 0;
+    default:
+        return true;
     }
 }
 
@@ -206,17 +234,22 @@ bool equal(const Value& a, const Value& b) {
     if (a.kind != b.kind) return false;
     switch (a.kind) {
     case Kind::undefined:
-    case Kind::none: return true;
-    case Kind::string: return a.string() == b.string();
+    case Kind::none:
+        return true;
+    case Kind::string:
+        return a.string() == b.string();
     case Kind::list:
-    case Kind::tuple: return a.object == b.object || equal_lists(a.list(), b.list());
-    case Kind::dict: return a.object == b.object || equal_dicts(a.dict(), b.dict());
+    case Kind::tuple:
+        return a.object == b.object || equal_lists(a.list(), b.list());
+    case Kind::dict:
+        return a.object == b.object || equal_dicts(a.dict(), b.dict());
     case Kind::range: {
         const Range &x = a.range(), &y = b.range();
         if (x.size() != y.size()) return false;
         return x.size() == 0 || (x.start == y.start && (x.size() == 1 || x.step == y.step));
     }
-    default: return a.object == b.object;
+    default:
+        return a.object == b.object;
     }
 }
 
@@ -313,19 +346,23 @@ std::string repr(Run& run, const Value& value) {
     Run::Deeper deeper(run);
     run.charge(1);
     switch (value.kind) {
-    case Kind::undefined: return "Undefined";
+    case Kind::undefined:
+        return "Undefined";
     case Kind::string: {
         run.charge((int64_t)value.string().size());
         std::string text = repr(value.string());
         return value.markup ? "Markup(" + text + ")" : text;
     }
-    case Kind::list: return "[" + repr_all(run, value.list()) + "]";
+    case Kind::list:
+        return "[" + repr_all(run, value.list()) + "]";
     case Kind::tuple: {
         std::string items = repr_all(run, value.list());
         return "(" + items + (value.list().size() == 1 ? ",)" : ")");
     }
-    case Kind::dict: return repr_dict(run, value.dict());
-    case Kind::name_space: return "<Namespace " + repr_dict(run, value.dict()) + ">";
+    case Kind::dict:
+        return repr_dict(run, value.dict());
+    case Kind::name_space:
+        return "<Namespace " + repr_dict(run, value.dict()) + ">";
     case Kind::view: {
         List items;
         run.for_each(value, [&](const Value& item) { items.push_back(item); });
@@ -333,8 +370,8 @@ std::string repr(Run& run, const Value& value) {
     }
     case Kind::range: {
         const Range& range = value.range();
-        std::string text = "range(" + std::to_string(range.start) + ", " +
-                           std::to_string(range.stop);
+        std::string text =
+            "range(" + std::to_string(range.start) + ", " + std::to_string(range.stop);
         return text + (range.step == 1 ? "" : ", " + std::to_string(range.step)) + ")";
     }
     case Kind::iterator:
@@ -343,19 +380,27 @@ std::string repr(Run& run, const Value& value) {
         // Python prints an address, another one each time: no text to train on.
         run.fail("a %s cannot be printed%s", type_name(value),
                  value.is(Kind::iterator) ? "; |list makes a list of it" : "");
-    default: return str(run, value);
+    default:
+        return str(run, value);
     }
 }
 
 std::string str(Run& run, const Value& value) {
     switch (value.kind) {
-    case Kind::undefined: return "";
-    case Kind::none: return "None";
-    case Kind::boolean: return value.boolean ? "True" : "False";
-    case Kind::integer: return std::to_string(value.integer);
-    case Kind::real: return real_text(value.real);
-    case Kind::string: return value.string();
-    default: return repr(run, value);
+    case Kind::undefined:
+        return "";
+    case Kind::none:
+        return "None";
+    case Kind::boolean:
+        return value.boolean ? "True" : "False";
+    case Kind::integer:
+        return std::to_string(value.integer);
+    case Kind::real:
+        return real_text(value.real);
+    case Kind::string:
+        return value.string();
+    default:
+        return repr(run, value);
     }
 }
 
@@ -436,11 +481,21 @@ struct JsonWriter {
         Run::Deeper deeper(run);
         run.charge(1);
         switch (item.kind) {
-        case Kind::none: out += "null"; return;
-        case Kind::boolean: out += item.boolean ? "true" : "false"; return;
-        case Kind::integer: out += std::to_string(item.integer); return;
-        case Kind::real: out += number(item.real); return;
-        case Kind::string: text(item.string()); return;
+        case Kind::none:
+            out += "null";
+            return;
+        case Kind::boolean:
+            out += item.boolean ? "true" : "false";
+            return;
+        case Kind::integer:
+            out += std::to_string(item.integer);
+            return;
+        case Kind::real:
+            out += number(item.real);
+            return;
+        case Kind::string:
+            text(item.string());
+            return;
         case Kind::list:
         case Kind::tuple:
             all('[', ']', item.list(), level, [&](const Value& part) { value(part, level + 1); });
@@ -458,7 +513,8 @@ struct JsonWriter {
             });
             return;
         }
-        default: run.fail("Object of type %s is not JSON serializable", type_name(item));
+        default:
+            run.fail("Object of type %s is not JSON serializable", type_name(item));
         }
     }
 };
