@@ -1,53 +1,16 @@
+#include "text/jinja/filters.h"
 #include "text/jinja/python_text.h"
-#include "text/jinja/run.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <unordered_set>
 
-// The filters and tests of Jinja 3.1, with transformers' tojson.
+// The filters of sequences and the few others; text_filters.cpp and numbers.cpp have theirs.
 
 namespace jinja {
 
-std::string escape_html(std::string_view text) {
-    std::string out;
-    for (char c : text) {
-        if (c == '&')
-            out += "&amp;";
-        else if (c == '<')
-            out += "&lt;";
-        else if (c == '>')
-            out += "&gt;";
-        else if (c == '\'')
-            out += "&#39;";
-        else if (c == '"')
-            out += "&#34;";
-        else
-            out += c;
-    }
-    return out;
-}
-
-std::string str_escaped(Run& run, const Value& value) {
-    std::string text = str(run, value);
-    return value.is_string() && value.markup ? text : escape_html(text);
-}
-
 namespace {
-
-using Filter = Value (*)(Run&, const Value&, Arguments&);
-
-Value apply_method(Run& run, const Value& value, const char* name, Arguments& arguments) {
-    // soft_str: markup stays markup
-    Value text = value.is_string() ? value : run.string(str(run, value));
-    return run.call(run.attribute(text, name), arguments);
-}
-
-template <const char* const& name>
-Value method(Run& run, const Value& value, Arguments& arguments) {
-    return apply_method(run, value, name, arguments);
-}
 
 // ---- keys of sort, map, ...: "a.b.0" of an item -------------------------------------------------------
 
@@ -374,288 +337,6 @@ Value items(Run& run, const Value& value, Arguments& arguments) {
     return generator(run.iterate(view), value.depth);
 }
 
-// ---- text ----------------------------------------------------------------------------------------------
-
-Value replace(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "replace", arguments, {"old", "new", "count"}, 2);
-    Arguments plain;
-    plain.positional = {run.string(str(run, bound[0])), run.string(str(run, bound[1]))};
-    if (bound.has(2)) plain.positional.push_back(bound[2]);
-    return run.call(run.attribute(run.string(str(run, value)), "replace"), plain);
-}
-
-// A capital behind spaces, hyphens and opening brackets: not str.title().
-Value title(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "title", arguments, {}, 0);
-    std::string text = str(run, value), out;
-    std::string word;
-    auto finish = [&] {
-        if (word.empty()) return;
-        size_t behind = 0;
-        next_code_point(word, behind);
-        out += python::upper(word.substr(0, behind)) + python::lower(word.substr(behind));
-        word.clear();
-    };
-    for (const std::string& character : python::characters(text)) {
-        size_t behind = 0;
-        int32_t c = next_code_point(character, behind);
-        bool separates =
-            c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || python::is_space(c);
-        if (separates) {
-            finish();
-            out += character;
-        } else {
-            word += character;
-        }
-    }
-    finish();
-    return run.string(std::move(out), value.is_string() && value.markup);
-}
-
-Value text(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "string", arguments, {}, 0);
-    return value.is_string() ? value : run.string(str(run, value));
-}
-
-Value safe(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "safe", arguments, {}, 0);
-    return run.string(str(run, value), true);
-}
-
-Value escape(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "escape", arguments, {}, 0);
-    return run.string(str_escaped(run, value), true);
-}
-
-Value force_escape(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "forceescape", arguments, {}, 0);
-    return run.string(escape_html(str(run, value)), true);
-}
-
-Value indent(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "indent", arguments, {"width", "first", "blank"}, 0);
-    if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-    if (!value.is_string())
-        run.fail("unsupported operand type(s) for +=: '%s' and 'str'", type_name(value));
-    std::string indention;
-    if (bound.given[0] && bound[0].is_string()) {
-        indention = bound[0].string();
-    } else {
-        int64_t width = std::max<int64_t>(bound.integer_or(0, 4), 0);
-        run.charge(width);
-        run.check_size((size_t)width);
-        indention.assign((size_t)width, ' ');
-    }
-    bool first = bound.flag_or(1, false), blank = bound.flag_or(2, false);
-    std::string out;
-    bool any = false;
-    for (const std::string& line : python::split_lines(value.string() + "\n", false)) {
-        if (any) out += "\n";
-        if (any ? blank || !line.empty() : first) out += indention;
-        any = true;
-        out += line;
-        run.check_size(out.size());
-        run.charge((int64_t)indention.size());
-    }
-    return run.string(std::move(out), value.markup);
-}
-
-Value truncate(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "truncate", arguments, {"length", "killwords", "end", "leeway"}, 0);
-    if (!value.is_string()) run.fail("truncate needs a string, found %s", type_name(value));
-    int64_t size = bound.integer_or(0, 255), leeway = bound.has(3) ? bound.integer_or(3, 5) : 5;
-    std::string end = bound.text_or(2, "...");
-    const std::string& whole = value.string();
-    if (size < python::length(end) || leeway < 0)
-        run.fail("truncate: the length must be at least that of the end, the leeway at least 0");
-    if (python::length(whole) <= size + leeway) return value;
-    std::string cut = whole.substr(0, python::position(whole, size - python::length(end)));
-    if (!bound.flag_or(1, false)) cut = python::split(cut, " ", 1, true)[0];
-    return run.string(cut + end);
-}
-
-Value word_count(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "wordcount", arguments, {}, 0);
-    std::string whole = str(run, value);
-    int64_t count = 0;
-    bool inside = false;
-    for (size_t at = 0; at < whole.size();) {
-        int32_t c = next_code_point(whole, at);
-        bool word = c == '_' || python::is_letter(c) || is_number(c);
-        count += word && !inside;
-        inside = word;
-    }
-    return Value::of(count);
-}
-
-Value format_filter(Run& run, const Value& value, Arguments& arguments) {
-    if (!arguments.positional.empty() && !arguments.keywords.empty())
-        run.fail("can't handle positional and keyword arguments at the same time");
-    if (value.is_string() && value.markup) run.not_supported("|format of text marked as safe");
-    Value given = Value::of(arguments.positional, Kind::tuple);
-    if (!arguments.keywords.empty()) {
-        Dict named;
-        for (auto& [key, item] : arguments.keywords) named.set(Value::of(key), item);
-        given = Value::of(std::move(named));
-    }
-    return run.string(percent_format(run, str(run, value), given));
-}
-
-Value to_json_filter(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
-    JsonStyle style;
-    style.ascii = bound.flag_or(0, false);
-    style.sort_keys = bound.flag_or(3, false);
-    if (bound.has(1)) {
-        style.indented = true;
-        style.item_separator = ",";
-        if (bound[1].is_string()) {
-            style.indent = bound[1].string();
-        } else {
-            int64_t width = bound.integer_or(1, 0);
-            if (width > 1000) run.fail("tojson: an indent of more than 1000");
-            style.indent.assign((size_t)std::max<int64_t>(width, 0), ' ');
-        }
-    }
-    if (bound.has(2)) {
-        List pair = run.list_of(bound[2]);
-        if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string())
-            run.fail("tojson: separators must be two strings");
-        style.item_separator = pair[0].string();
-        style.key_separator = pair[1].string();
-    }
-    return run.string(to_json(run, value, style));
-}
-
-// ---- numbers -------------------------------------------------------------------------------------------
-
-// float(text): digits with single underscores, a point, an exponent; inf, nan.
-bool parse_real(std::string_view given, double& number) {
-    std::string text(python::strip(given)), plain;
-    for (size_t i = 0; i < text.size(); ++i) {
-        bool between = i > 0 && i + 1 < text.size() && std::isdigit((unsigned char)text[i - 1]) &&
-                       std::isdigit((unsigned char)text[i + 1]);
-        if (text[i] == '_' && between) continue;
-        plain += (char)std::tolower((unsigned char)text[i]);
-    }
-    size_t begin = !plain.empty() && (plain[0] == '-' || plain[0] == '+');
-    std::string size = plain.substr(begin);
-    bool named = size == "inf" || size == "infinity" || size == "nan";
-    if (!named && (size.empty() || size.find_first_not_of("0123456789.e+-") != std::string::npos))
-        return false;
-    char* end = nullptr;
-    number = std::strtod(plain.c_str(), &end);
-    return end == plain.c_str() + plain.size();
-}
-
-// int(text, base): 0 ok, 1 not a number, 2 beyond 64 bits.
-int parse_integer(std::string_view given, int64_t base, int64_t& number) {
-    std::string text = python::lower(python::strip(given));
-    size_t at = 0;
-    bool negative = false;
-    if (at < text.size() && (text[at] == '-' || text[at] == '+')) negative = text[at++] == '-';
-    if (at + 1 < text.size() && text[at] == '0') {
-        int64_t own = text[at + 1] == 'x'   ? 16
-                      : text[at + 1] == 'o' ? 8
-                      : text[at + 1] == 'b' ? 2
-                                            : 0;
-        if (own && (base == own || base == 0)) {
-            base = own;
-            at += 2;
-            if (at < text.size() && text[at] == '_') ++at;
-        }
-    }
-    if (base == 0) base = 10;
-    bool any = false, overflow = false;
-    int64_t value = 0;
-    for (; at < text.size(); ++at) {
-        char c = text[at];
-        if (c == '_' && any && at + 1 < text.size() && text[at - 1] != '_') continue;
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'z' ? c - 'a' + 10 : 99;
-        if (digit >= base) return 1;
-        any = true;
-        overflow |= __builtin_mul_overflow(value, base, &value) ||
-                    __builtin_add_overflow(value, (int64_t)digit, &value);
-    }
-    if (!any) return 1;
-    number = negative ? -value : value;
-    return overflow ? 2 : 0;
-}
-
-bool truncated(Run& run, double value, int64_t& number) {
-    if (!std::isfinite(value)) return false;
-    if (std::fabs(value) >= 9.2e18) run.fail("an integer beyond 64 bits is not supported");
-    number = (int64_t)value;
-    return true;
-}
-
-Value to_integer(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "int", arguments, {"default", "base"}, 0);
-    Value missing = bound.given[0] ? bound[0] : Value::of(0);
-    if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-    if (value.is_integer()) return Value::of(value.as_integer());
-    int64_t number = 0;
-    double real = 0;
-    if (value.is(Kind::real)) {
-        if (std::isinf(value.real)) run.fail("cannot convert float infinity to integer");
-        return truncated(run, value.real, number) ? Value::of(number) : missing;
-    }
-    if (!value.is_string()) return missing;
-    int64_t base = bound.integer_or(1, 10);
-    if (base != 0 && (base < 2 || base > 36)) return missing;
-    int problem = parse_integer(value.string(), base, number);
-    if (problem == 2) run.fail("an integer beyond 64 bits is not supported");
-    if (problem == 0) return Value::of(number);
-    bool parsed = parse_real(value.string(), real) && truncated(run, real, number);
-    return parsed ? Value::of(number) : missing;
-}
-
-Value to_real(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "float", arguments, {"default"}, 0);
-    if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-    if (value.is_number()) return Value::of(value.as_real());
-    double number = 0;
-    if (value.is_string() && parse_real(value.string(), number)) return Value::of(number);
-    return bound.given[0] ? bound[0] : Value::of(0.0);
-}
-
-Value absolute(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "abs", arguments, {}, 0);
-    if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-    if (!value.is_number()) run.fail("bad operand type for abs(): '%s'", type_name(value));
-    if (value.is(Kind::real)) return Value::of(std::fabs(value.real));
-    return value.as_integer() < 0 ? negate(run, value) : Value::of(value.as_integer());
-}
-
-// Python's round(): half to even, of the exact binary value.
-double rounded(double value, int64_t digits) {
-    if (!std::isfinite(value) || digits > 300) return value;
-    if (digits >= 0) {
-        char text[700];
-        std::snprintf(text, sizeof text, "%.*f", (int)digits, value);
-        return std::strtod(text, nullptr);
-    }
-    double scale = std::pow(10.0, (double)-digits);
-    return std::isfinite(scale) ? std::nearbyint(value / scale) * scale : 0.0;
-}
-
-Value round(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "round", arguments, {"precision", "method"}, 0);
-    int64_t digits = bound.integer_or(0, 0);
-    std::string method = bound.text_or(1, "common");
-    if (method != "common" && method != "ceil" && method != "floor")
-        run.fail("method must be common, ceil or floor");
-    if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-    if (!value.is_number()) run.fail("type %s doesn't define __round__ method", type_name(value));
-    if (method == "common") {
-        if (value.is(Kind::real)) return Value::of(rounded(value.real, digits));
-        if (digits < 0) run.not_supported("|round of an integer to tens");
-        return Value::of(value.as_integer());
-    }
-    double scale = std::pow(10.0, (double)digits), scaled = value.as_real() * scale;
-    return Value::of((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
-}
-
 // ---- others --------------------------------------------------------------------------------------------
 
 Value with_default(Run& run, const Value& value, Arguments& arguments) {
@@ -677,197 +358,65 @@ Value attribute(Run& run, const Value& value, Arguments& arguments) {
                             repr(name));
 }
 
-constexpr const char* upper_name = "upper";
-constexpr const char* lower_name = "lower";
-constexpr const char* capitalize_name = "capitalize";
-constexpr const char* trim_name = "strip";
+} // namespace
 
-Value center(Run& run, const Value& value, Arguments& arguments) {
-    Bound bound(run, "center", arguments, {"width"}, 0);
-    Arguments width;
-    width.positional = {Value::of(bound.integer_or(0, 80))};
-    return apply_method(run, value, "center", width);
-}
-
-const std::map<std::string, Filter>& filters() {
-    static const std::map<std::string, Filter> table = {
-        {"abs", absolute},
+const Filters& sequence_filters() {
+    static const Filters table = {
         {"attr", attribute},
         {"batch", batch},
-        {"capitalize", method<capitalize_name>},
-        {"center", center},
         {"count", length},
         {"d", with_default},
         {"default", with_default},
         {"dictsort", dict_sorted},
-        {"e", escape},
-        {"escape", escape},
         {"first", first},
-        {"float", to_real},
-        {"forceescape", force_escape},
-        {"format", format_filter},
         {"groupby", group_by},
-        {"indent", indent},
-        {"int", to_integer},
         {"items", items},
         {"join", join},
         {"last", last},
         {"length", length},
         {"list", list},
-        {"lower", method<lower_name>},
         {"map", map},
         {"max", extreme<true>},
         {"min", extreme<false>},
         {"reject", choose<false, false>},
         {"rejectattr", choose<false, true>},
-        {"replace", replace},
         {"reverse", reverse},
-        {"round", round},
-        {"safe", safe},
         {"select", choose<true, false>},
         {"selectattr", choose<true, true>},
         {"slice", slice},
         {"sort", sorted},
-        {"string", text},
         {"sum", sum},
-        {"title", title},
-        {"tojson", to_json_filter},
-        {"trim", method<trim_name>},
-        {"truncate", truncate},
         {"unique", unique},
-        {"upper", method<upper_name>},
-        {"wordcount", word_count},
     };
     return table;
 }
 
 // Jinja's, and not made here: for web pages, or random.
-const std::unordered_set<std::string>& other_filters() {
+static const std::unordered_set<std::string>& other_filters() {
     static const std::unordered_set<std::string> names = {"filesizeformat", "pprint",    "random",
                                                           "striptags",      "urlencode", "urlize",
                                                           "wordwrap",       "xmlattr"};
     return names;
 }
 
-// ---- tests ---------------------------------------------------------------------------------------------
-
-using Test = bool (*)(Run&, const Value&, const Value&);
-
-struct TestEntry {
-    int arguments; // 0 or 1
-    Test test;
-};
-
-int64_t remainder_of(Run& run, const Value& value, const Value& by) {
-    Value rest = arithmetic(run, "%", value, by);
-    if (!rest.is_number()) run.fail("this test needs a number, found %s", type_name(value));
-    return rest.is(Kind::real) ? (rest.real == 0 ? 0 : rest.real == 1 ? 1 : 2) : rest.as_integer();
+static Filter find_filter(const std::string& name) {
+    for (const Filters* table : {&sequence_filters(), &text_filters(), &number_filters()}) {
+        auto found = table->find(name);
+        if (found != table->end()) return found->second;
+    }
+    return nullptr;
 }
 
-bool is_callable(const Value& value) {
-    return value.is(Kind::function) || value.is_undefined() ||
-           (value.is(Kind::object) && value.as<Object>().call);
-}
-
-bool is_iterable(const Value& value) {
-    return value.is_undefined() || value.is_string() || value.is_sequence() ||
-           value.is(Kind::dict) || value.is(Kind::view) || value.is(Kind::range) ||
-           value.is(Kind::iterator) ||
-           (value.is(Kind::object) && std::string(type_name(value)) == "LoopContext");
-}
-
-bool text_case(Run& run, const Value& value, const char* method) {
-    Arguments none;
-    return truth(run.call(run.attribute(run.string(str(run, value)), method), none));
-}
-
-int order(Run& run, const Value& a, const Value& b, const char* sign) {
-    return compare(run, a, b, sign);
-}
-
-const std::map<std::string, TestEntry>& tests() {
-    using V = const Value&;
-    static const Test equals = [](Run&, V a, V b) { return equal(a, b); };
-    static const Test differs = [](Run&, V a, V b) { return !equal(a, b); };
-    static const Test less = [](Run& run, V a, V b) { return order(run, a, b, "<") < 0; };
-    static const Test at_most = [](Run& run, V a, V b) { return order(run, a, b, "<=") <= 0; };
-    static const Test more = [](Run& run, V a, V b) { return order(run, a, b, ">") > 0; };
-    static const Test at_least = [](Run& run, V a, V b) { return order(run, a, b, ">=") >= 0; };
-    static const std::map<std::string, TestEntry> table = {
-        {"defined", {0, [](Run&, V a, V) { return !a.is_undefined(); }}},
-        {"undefined", {0, [](Run&, V a, V) { return a.is_undefined(); }}},
-        {"none", {0, [](Run&, V a, V) { return a.is(Kind::none); }}},
-        {"boolean", {0, [](Run&, V a, V) { return a.is(Kind::boolean); }}},
-        {"true", {0, [](Run&, V a, V) { return a.is(Kind::boolean) && a.boolean; }}},
-        {"false", {0, [](Run&, V a, V) { return a.is(Kind::boolean) && !a.boolean; }}},
-        {"integer", {0, [](Run&, V a, V) { return a.is(Kind::integer); }}},
-        {"float", {0, [](Run&, V a, V) { return a.is(Kind::real); }}},
-        {"number", {0, [](Run&, V a, V) { return a.is_number(); }}},
-        {"string", {0, [](Run&, V a, V) { return a.is_string(); }}},
-        {"mapping", {0, [](Run&, V a, V) { return a.is(Kind::dict); }}},
-        {"sequence",
-         {0,
-          [](Run&, V a, V) {
-              return a.is_undefined() || a.is_string() || a.is_sequence() || a.is(Kind::dict) ||
-                     a.is(Kind::range);
-          }}},
-        {"iterable", {0, [](Run&, V a, V) { return is_iterable(a); }}},
-        {"callable", {0, [](Run&, V a, V) { return is_callable(a); }}},
-        {"escaped", {0, [](Run&, V a, V) { return a.is_string() && a.markup; }}},
-        {"lower", {0, [](Run& run, V a, V) { return text_case(run, a, "islower"); }}},
-        {"upper", {0, [](Run& run, V a, V) { return text_case(run, a, "isupper"); }}},
-        {"odd", {0, [](Run& run, V a, V) { return remainder_of(run, a, Value::of(2)) == 1; }}},
-        {"even", {0, [](Run& run, V a, V) { return remainder_of(run, a, Value::of(2)) == 0; }}},
-        {"divisibleby", {1, [](Run& run, V a, V b) { return remainder_of(run, a, b) == 0; }}},
-        {"filter", {0, [](Run&, V a, V) { return a.is_string() && is_filter(a.string()); }}},
-        {"test", {0, [](Run&, V a, V) { return a.is_string() && is_test(a.string()); }}},
-        {"sameas", {1, [](Run&, V a, V b) { return same(a, b); }}},
-        {"in", {1, [](Run& run, V a, V b) { return run.contains(b, a); }}},
-        {"==", {1, equals}},
-        {"eq", {1, equals}},
-        {"equalto", {1, equals}},
-        {"!=", {1, differs}},
-        {"ne", {1, differs}},
-        {"<", {1, less}},
-        {"lt", {1, less}},
-        {"lessthan", {1, less}},
-        {"<=", {1, at_most}},
-        {"le", {1, at_most}},
-        {">", {1, more}},
-        {"gt", {1, more}},
-        {"greaterthan", {1, more}},
-        {">=", {1, at_least}},
-        {"ge", {1, at_least}},
-    };
-    return table;
-}
-
-} // namespace
-
-bool is_filter(const std::string& name) {
-    return filters().count(name) || other_filters().count(name);
-}
-bool is_test(const std::string& name) { return tests().count(name); }
+bool is_filter(const std::string& name) { return find_filter(name) || other_filters().count(name); }
 
 Value apply_filter(Run& run, const std::string& name, const Value& value, Arguments& arguments) {
-    auto found = filters().find(name);
-    if (found == filters().end()) {
+    Filter filter = find_filter(name);
+    if (!filter) {
         if (other_filters().count(name)) run.not_supported("the filter '" + name + "'");
         run.fail("there is no filter named '%s'", name.c_str());
     }
     run.charge(1);
-    return found->second(run, value, arguments);
-}
-
-bool apply_test(Run& run, const std::string& name, const Value& value, Arguments& arguments) {
-    auto found = tests().find(name);
-    if (found == tests().end()) run.fail("there is no test named '%s'", name.c_str());
-    size_t wanted = found->second.arguments;
-    if (arguments.positional.size() != wanted || !arguments.keywords.empty())
-        run.fail("the test '%s' takes %zu arguments, found %zu", name.c_str(), wanted,
-                 arguments.positional.size() + arguments.keywords.size());
-    run.charge(1);
-    return found->second.test(run, value, wanted ? arguments.positional[0] : Value::none());
+    return filter(run, value, arguments);
 }
 
 } // namespace jinja

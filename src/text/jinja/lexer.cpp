@@ -231,7 +231,9 @@ struct Lexer {
         }
         if (source[at] == '0') {
             static const std::pair<char, int> bases[] = {{'b', 2}, {'o', 8}, {'x', 16}};
-            for (auto [letter, base] : bases) {
+            for (auto& entry : bases) {
+                char letter = entry.first;
+                int base = entry.second;
                 if (at + 1 >= source.size() || (source[at + 1] | 32) != letter) continue;
                 auto in_base = [&](size_t place) {
                     if (place >= source.size()) return false;
