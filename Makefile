@@ -43,7 +43,7 @@ $(BUILD)/backend: FORCE
 	@echo "$(if $(CUDA),CUDA,CPU)" | cmp -s - $@ || echo "$(if $(CUDA),CUDA,CPU)" > $@
 
 # What runs once per command or per file is compiled for a short build, not for speed.
-SHORT_BUILD := src/app src/report src/task src/rl src/train tests
+SHORT_BUILD := src/text/jinja src/app src/report src/task src/rl src/train tests
 $(SHORT_BUILD:%=$(BUILD)/%/%.o): FLAGS += -O1
 $(BUILD)/tests/%.o: FLAGS += -Itests
 
