@@ -109,6 +109,14 @@ static Json tokenizer_config(const Json& metadata, const std::string& where) {
     }
     std::string chat = json_string_or(metadata, "tokenizer.chat_template", "", where);
     if (!chat.empty()) config["chat_template"] = chat;
+    if (!metadata.contains("tokenizer.chat_templates")) return config;
+    Json named = Json::array(); // several templates: the default one and those of the names listed
+    if (!chat.empty()) named.push_back({{"name", "default"}, {"template", chat}});
+    for (const std::string& name : strings(metadata, "tokenizer.chat_templates", where)) {
+        std::string key = "tokenizer.chat_template." + name;
+        named.push_back({{"name", name}, {"template", json_string(metadata, key.c_str(), where)}});
+    }
+    config["chat_template"] = named;
     return config;
 }
 

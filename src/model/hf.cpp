@@ -170,6 +170,13 @@ static void copy_companions(const std::string& from, const std::string& to) {
                              "chat_template.jinja", "chat_template.json", "generation_config.json"})
         if (file_exists(join_path(from, name)))
             write_file(join_path(to, name), read_file(join_path(from, name)));
+    std::string templates =
+        join_path(from, "additional_chat_templates"); // by name, as tool_use.jinja
+    if (!is_directory(templates)) return;
+    std::string target = join_path(to, "additional_chat_templates");
+    make_directories(target);
+    for (const std::string& name : list_directory(templates))
+        write_file(join_path(target, name), read_file(join_path(templates, name)));
 }
 
 // config.json, from the one the model came from or from nothing, and generation_config.json if there was

@@ -140,6 +140,18 @@ TEST(Gguf, TheTokenizerGivesTheIdsOfTheOneThatWentIn) {
     }
 }
 
+TEST(Gguf, SeveralChatTemplatesKeepTheirNames) {
+    MappedFile file(golden + "qwen2.gguf");
+    Json metadata = parse_gguf(file.data, file.size, "F").metadata;
+    metadata["tokenizer.chat_template.tool_use"] = "with tools";
+    metadata["tokenizer.chat_templates"] = {"tool_use"};
+    Json config = parse_json(gguf_tokenizer(metadata, "F").config, "F");
+    EXPECT_EQ(config["chat_template"],
+              parse_json(R"([{"name": "default", "template": "{{ '<|im_start|>' }}"},
+                             {"name": "tool_use", "template": "with tools"}])",
+                         "want"));
+}
+
 TEST(Gguf, ATokenizerOfAnotherKindIsRefusedByName) {
     MappedFile file(golden + "qwen2.gguf");
     const Json metadata = parse_gguf(file.data, file.size, "F").metadata;
