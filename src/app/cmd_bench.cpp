@@ -13,10 +13,11 @@
 
 #include "app/bench/bench.h"
 #include "app/commands.h"
+#include "app/rl_learner.h"
 #include "base/rng.h"
 #include "model/hf.h"
 #include "rl/advantage.h"
-#include "rl/update.h"
+#include "rl/select.h"
 #include "rollout/generate.h"
 #include "train/sft_loss.h"
 
@@ -181,7 +182,6 @@ int bench_rl(const BenchConfig& config) {
     sample.n = G, sample.batch = config.bench.batch;
     sample.max_new_tokens = sample.min_new_tokens = config.bench.new_tokens;
     const AlgoConfig algo = preset_algorithm("grpo");
-    const SelectConfig select;
     std::vector<std::vector<int32_t>> prompts;
     for (const TrainSequence& sequence : make_sequences(config, *model, (size_t)P)) {
         size_t length = sequence.target.empty() ? sequence.ids.size() : sequence.target[0];
@@ -205,27 +205,21 @@ int bench_rl(const BenchConfig& config) {
     for (int r = 0; r <= repeats; ++r) {
         if (r == 1) reset_op_records(); // the first step is not measured
         const double start = machine.clock();
+        Recording recording(trainer.pass, config.train.tokens_per_micro_batch);
         Rollouts rollouts;
         RolloutTexts texts{prompts, {}};
-        rollouts.groups = P;
-        Recording recording(trainer.pass, config.train.tokens_per_micro_batch);
         for (Completion& completion :
              generate(*model, prompts, sample, (uint32_t)r, nullptr, {}, &recording)) {
-            rollouts.group.push_back(completion.prompt);
-            rollouts.offset.push_back(rollouts.offset.back() + (int64_t)completion.ids.size());
-            rollouts.logp_old.insert(rollouts.logp_old.end(), completion.logp.begin(),
-                                     completion.logp.end());
+            add_completion(rollouts, texts.completion, std::move(completion));
             rollouts.reward.push_back(rng.below(2));
-            texts.completion.push_back(std::move(completion.ids));
         }
         const double generated = machine.clock();
-        Plan plan;
-        compute_advantages(plan, rollouts, algo);
-        select_rows_and_tokens(plan, rollouts, algo, select, r);
-        UpdatePlan how;
-        how.recording = &recording;
+        const Advantages A = advantages(rollouts, algo);
+        const Selection kept = select(rollouts, A, algo, SelectConfig(), r);
+        UpdateSettings settings;
+        settings.recording = &recording;
         recorded = recording.holds();
-        update_policy(trainer, rollouts, texts, plan, algo, select, how, OptimConfig(), 0);
+        update_policy(trainer, rollouts, texts, kept, algo, settings);
         const double end = machine.clock();
         if (r == 0) continue;
         seconds.push_back(end - start), total += end - start;

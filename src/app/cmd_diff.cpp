@@ -62,8 +62,8 @@ static std::string largest_differences(const StoredUpdate& a, const StoredUpdate
     const Rollouts& r = a.stored.batch;
     std::vector<int64_t> order;
     for (int64_t n = 0; n < r.tokens(); ++n)
-        if (a.grads.dlogp[n] != b.grads.dlogp[n]) order.push_back(n);
-    auto gap = [&](int64_t n) { return std::abs(a.grads.dlogp[n] - b.grads.dlogp[n]); };
+        if (a.loss.grads.dlogp[n] != b.loss.grads.dlogp[n]) order.push_back(n);
+    auto gap = [&](int64_t n) { return std::abs(a.loss.grads.dlogp[n] - b.loss.grads.dlogp[n]); };
     size_t shown = std::min(order.size(), (size_t)10);
     std::partial_sort(order.begin(), order.begin() + shown, order.end(), [&](int64_t m, int64_t n) {
         return gap(m) != gap(n) ? gap(m) > gap(n) : m < n;
@@ -76,8 +76,8 @@ static std::string largest_differences(const StoredUpdate& a, const StoredUpdate
         int i = (int)(std::upper_bound(r.offset.begin(), r.offset.end(), n) - r.offset.begin()) - 1;
         double old = r.logp_old.empty() ? r.logp[n] : r.logp_old[n];
         text += format("  %-28s %5d %11.4g %11.4g %11.4g %11.4g %9.4g\n", a.stored.where[i].c_str(),
-                       (int)(n - r.offset[i]), a.plan.advantage[n], b.plan.advantage[n],
-                       a.grads.dlogp[n], b.grads.dlogp[n], std::exp(r.logp[n] - old));
+                       (int)(n - r.offset[i]), a.kept.A.token[n], b.kept.A.token[n],
+                       a.loss.grads.dlogp[n], b.loss.grads.dlogp[n], std::exp(r.logp[n] - old));
     }
     return text;
 }
@@ -108,10 +108,10 @@ static int diff(const Args& args) {
 
     text += format("\nper token    tokens    equal opposite   only A   only B      cosine   |B| / "
                    "|A|   largest gap\n");
-    text += compared("advantage", compare(a.plan.advantage, b.plan.advantage));
-    text += compared("dlogp", compare(a.grads.dlogp, b.grads.dlogp));
-    text += compared("dvalue", compare(a.grads.dvalue, b.grads.dvalue));
-    text += compared("dentropy", compare(a.grads.dentropy, b.grads.dentropy));
+    text += compared("advantage", compare(a.kept.A.token, b.kept.A.token));
+    text += compared("dlogp", compare(a.loss.grads.dlogp, b.loss.grads.dlogp));
+    text += compared("dvalue", compare(a.loss.grads.dvalue, b.loss.grads.dvalue));
+    text += compared("dentropy", compare(a.loss.grads.dentropy, b.loss.grads.dentropy));
     text += "\nlargest differences of dlogp\n" + largest_differences(a, b);
 
     AtomicFile out(config_a.out);

@@ -15,10 +15,10 @@ static Json output_row(const StoredUpdate& update, int i) {
     const Rollouts& r = update.stored.batch;
     Json row = update.stored.source[i];
     for (const char* key : left_behind) row.erase(key);
-    put_plan(row, r, update.plan, i);
-    row["dlogp"] = json_list(update.grads.dlogp, r, i);
-    row["dvalue"] = json_list(update.grads.dvalue, r, i);
-    row["dentropy"] = json_list(update.grads.dentropy, r, i);
+    put_selection(row, r, update.kept, update.weights, i);
+    row["dlogp"] = json_list(update.loss.grads.dlogp, r, i);
+    row["dvalue"] = json_list(update.loss.grads.dvalue, r, i);
+    row["dentropy"] = json_list(update.loss.grads.dentropy, r, i);
     return row;
 }
 
@@ -28,12 +28,12 @@ static int loss(UpdateConfig& config, const Args& args) {
     const Rollouts& r = update.stored.batch;
 
     AtomicFile out(config.out);
-    for (int i = 0; i < r.rows(); ++i) out.write(dump_row(output_row(update, i)) + "\n");
+    for (int i = 0; i < r.completions(); ++i) out.write(dump_row(output_row(update, i)) + "\n");
     out.commit();
 
     // Stored numbers may be of any pass: whether the ratio is 1 is a finding here, not a law.
-    for (const Finding& finding :
-         examine(r, update.plan, config.algo, update.parts, update.grads, false))
+    for (const Finding& finding : examine(r, update.kept, update.weights, config.algo,
+                                          update.loss.parts, update.loss.grads, false))
         if (finding.health == Health::broken || finding.health == Health::note)
             std::fprintf(stderr, "%s: %s: %s\n", health_name(finding.health), finding.law,
                          finding.text.c_str());

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "report/report.h"
 #include "rl/doctor.h"
+#include "rl/metric_table.h"
 
 #include <algorithm>
 #include <cmath>
@@ -65,8 +66,8 @@ std::vector<Law> laws_of(const StoredRun& run, const StoredUpdate& update) {
         json_int_or(train, "epochs", 1, "train") * json_int_or(train, "minibatches", 1, "train") ==
         1;
     std::vector<Law> laws;
-    for (const Finding& f : examine(update.stored.batch, update.plan, run.algo, update.parts,
-                                    update.grads, one_update))
+    for (const Finding& f : examine(update.stored.batch, update.kept, update.weights, run.algo,
+                                    update.loss.parts, update.loss.grads, one_update))
         laws.push_back({f.law, health_name(f.health), f.text, f.health == Health::broken});
     return laws;
 }
@@ -174,6 +175,11 @@ static int cmd_report(const Args& args) {
                      : reward_model ? "A reward model: rlhf reward"
                                     : "Supervised fine-tuning: rlhf sft";
     record.metrics = read_metrics(run.file("metrics.jsonl"));
+    if (run.rl)
+        record.meaning = [](const std::string& name) -> std::string {
+            const MetricMeaning* metric = find_metric("rl", name);
+            return metric ? metric->meaning : "";
+        };
     add_facts(run, record);
     if (run.rl && !run.steps.empty()) {
         record.laws_step = run.steps.back();

@@ -2,6 +2,7 @@
 
 #include "app/commands.h"
 #include "app/spin.h"
+#include "rl/metric_table.h"
 
 #include <cstdio>
 #include <cstring>
@@ -67,8 +68,10 @@ static int cmd_help(const Args& args) {
     return 0;
 }
 
-const Command help_command = {"help", "this page, or every field of a command: help COMMAND",
-                              cmd_help, nullptr};
+const Command help_command = {
+    "help",
+    "this page, every field of a command (help COMMAND), or what a step prints (help metrics)",
+    cmd_help, nullptr};
 
 static int run(int argc, char** argv) {
     if (argc < 2) {

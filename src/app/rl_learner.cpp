@@ -2,6 +2,7 @@
 
 #include "app/problems.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/rng.h"
 #include "model/hf.h"
 #include "rl/advantage.h"
@@ -35,19 +36,17 @@ bool reads_start(const RlConfig& config) {
     });
 }
 
-Learner::Learner(RlConfig& config_, const std::string& start, const std::string& policy_directory,
-                 const std::string& critic_directory)
-    : config(config_), compute(apply_compute(config.compute)),
-      policy(load_policy(config, policy_directory, compute)),
-      trainer(*policy, config.train.tokens_per_micro_batch, config.train.tokens_per_micro_batch),
-      task(make_task(config.task)),
-      inputs(open_inputs(policy_directory, policy->config, config.data.template_name, true,
-                         config.chat)),
-      sources(config.credit, task, inputs, policy_directory, start, compute,
-              config.train.tokens_per_micro_batch),
-      held_out(held_out_problems(task, config.train.eval_problems, "train.eval_problems=0")) {
-    check_lengths(task, Split::train, INT64_MAX, inputs.options, RowNeed::prompt);
-    check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
+// Where the weights come from: the configured start, or what the run has made of it so far.
+static std::string policy_directory(const RlConfig& config, const Run& run) {
+    return run.step > 0 ? run.checkpoint : model_directory(config.model.path);
+}
+
+static std::string critic_directory(const RlConfig& config, const Run& run) {
+    if (run.step > 0) return join_path(run.checkpoint, "critic");
+    return model_directory(config.critic.path.empty() ? config.model.path : config.critic.path);
+}
+
+static void check_credit(const RlConfig& config, const CreditSources& sources) {
     const AdvantageConfig& advantage = config.algo.advantage;
     CHECK(!sources.to_tokens() || advantage.credit_weight != 0,
           "a credit source goes to the tokens, but algo.preset = %s has no use for token credit "
@@ -58,137 +57,289 @@ Learner::Learner(RlConfig& config_, const std::string& start, const std::string&
         sources.to_tokens() || advantage.estimator != "token",
         "algo.advantage.estimator = token needs a credit source that goes to the tokens: one with "
         "\"to\": \"tokens\" in the list credit");
+}
+
+static std::unique_ptr<Model> load_reference(const RlConfig& config, const Model& policy,
+                                             const ComputeConfig& compute) {
+    const std::string directory =
+        model_directory(config.reference.empty() ? config.model.path : config.reference);
+    auto reference = load_model(directory, compute, false);
+    CHECK(reference->config.V == policy.config.V,
+          "the reference %s has a vocabulary of %d, the policy one of %d", directory.c_str(),
+          reference->config.V, policy.config.V);
+    return reference;
+}
+
+static std::unique_ptr<Model> load_critic(const RlConfig& config, const std::string& directory,
+                                          const ComputeConfig& compute) {
+    ModelConfig shape = read_model_config(directory);
+    shape.head = Head::token_classification;
+    shape.score_bias = false;
+    shape.tied_embeddings = true; // no LM head
+    auto critic = make_model(shape, compute, false);
+    uint64_t seed = mix64((uint64_t)config.run.seed + 1);
+    read_weights(*critic, directory, &seed);
+    return critic;
+}
+
+Learner::Learner(const RlConfig& config_, const Run& run)
+    : config(config_), compute(apply_compute(config.compute)),
+      policy(load_policy(config, policy_directory(config, run), compute)),
+      trainer(*policy, config.train.tokens_per_micro_batch, config.train.tokens_per_micro_batch),
+      task(make_task(config.task)),
+      inputs(open_inputs(policy_directory(config, run), policy->config, config.data.template_name,
+                         true, config.chat)),
+      sources(config.credit, task, inputs, policy_directory(config, run),
+              model_directory(config.model.path), compute, config.train.tokens_per_micro_batch),
+      held_out(held_out_problems(task, config.train.eval_problems, "train.eval_problems=0")),
+      ema(config.algo.advantage.ema) {
+    check_lengths(task, Split::train, INT64_MAX, inputs.options, RowNeed::prompt);
+    check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
+    check_credit(config, sources);
     CHECK(policy->config.head == Head::lm, "%s is a reward model; rl needs a language model",
-          policy_directory.c_str());
+          policy_directory(config, run).c_str());
     CHECK(config.sample.temperature > 0,
           "sample.temperature=0 gives every sample of a prompt the same text; set it above 0");
     const int budget = config.train.tokens_per_micro_batch;
     if (needs_reference(config.algo)) {
-        std::string directory =
-            config.reference.empty() ? start : model_directory(config.reference);
-        reference = load_model(directory, compute, false);
-        CHECK(reference->config.V == policy->config.V,
-              "the reference %s has a vocabulary of %d, the policy one of %d", directory.c_str(),
-              reference->config.V, policy->config.V);
+        reference = load_reference(config, *policy, compute);
         reference_pass = std::make_unique<Pass>(*reference, budget, budget, false);
     }
     if (needs_value(config.algo) && !config.critic.shared) {
-        ModelConfig shape = read_model_config(critic_directory);
-        shape.head = Head::token_classification, shape.score_bias = false;
-        shape.tied_embeddings = true; // no LM head
-        critic = make_model(shape, compute, false);
-        uint64_t seed = mix64((uint64_t)config.run.seed + 1);
-        read_weights(*critic, critic_directory, &seed);
+        critic = load_critic(config, critic_directory(config, run), compute);
         critic_trainer = std::make_unique<Trainer>(*critic, budget, budget);
     }
     // Bit for bit what the trainer computes: no pass is spent on it.
     // On a GPU the library picks its products' order of sums by the number of rows.
     exact =
         !compute.gpu && (compute.dtype == DType::f64 || cpu_gemm_is_batch_invariant(compute.gemm));
+
+    if (run.step == 0) return;
+    const Json state = run.resumed_state();
+    next_problem = json_int(state, "next_problem", run.checkpoint);
+    ema = json_number(state, "ema", run.checkpoint);
+    pass_before = json_number_or(state, "eval_before", 0, run.checkpoint);
+    const bool rounded = state_has_weights(trainer, config.run.save_dtype);
+    load_trainer(trainer, rounded, join_path(run.checkpoint, "trainer.safetensors"));
+    if (critic)
+        load_trainer(*critic_trainer, rounded,
+                     join_path(run.checkpoint, "critic_trainer.safetensors"));
 }
 
-static void add_row(Batch& batch, Completion completion, double checker, const std::string& text,
-                    const std::string& reason) {
-    Rollouts& r = batch.numbers;
-    r.group.push_back(completion.prompt);
-    r.groups = std::max(r.groups, completion.prompt + 1);
-    r.offset.push_back(r.offset.back() + (int64_t)completion.ids.size());
-    batch.checker.push_back(checker);
-    r.finished.push_back(completion.finished);
-    r.logp_old.insert(r.logp_old.end(), completion.logp.begin(), completion.logp.end());
-    r.entropy.insert(r.entropy.end(), completion.entropy.begin(), completion.entropy.end());
-    batch.texts.completion.push_back(completion.ids);
-    batch.text.push_back(text);
-    batch.reason.push_back(reason);
-    batch.completion.push_back(std::move(completion));
+static void save_network(const Model& model, Trainer& trainer, const std::string& dtype,
+                         const std::string& directory, const std::string& state_file) {
+    const Params weights = full_weights(trainer);
+    write_model(model, directory, dtype, &weights);
+    save_trainer(trainer, state_has_weights(trainer, dtype), state_file);
 }
 
-void Learner::roll_out(Batch& batch, int64_t step, int prompts, GenerateStats& stats,
-                       double& credit_seconds, Recording* recording) {
-    const int first = (int)batch.asked.problem.size(), G = config.sample.n;
-    Asked fresh;
-    for (int p = 0; p < prompts; ++p) fresh.add(task, Split::train, next_problem++, inputs.options);
+void Learner::save(Run& run, int64_t step) {
+    const Json state = {{"eval_before", pass_before}, {"next_problem", next_problem}, {"ema", ema}};
+    run.save(step, state, [&](const std::string& directory) {
+        const std::string& dtype = config.run.save_dtype;
+        save_network(*policy, trainer, dtype, directory,
+                     join_path(directory, "trainer.safetensors"));
+        if (!critic) return;
+        make_directories(join_path(directory, "critic"));
+        save_network(*critic, *critic_trainer, dtype, join_path(directory, "critic"),
+                     join_path(directory, "critic_trainer.safetensors"));
+    });
+    // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
+    policy->source = run.checkpoint;
+    if (critic) critic->source = join_path(run.checkpoint, "critic");
+}
+
+// ---- stations 1 and 2: task, rollout ------------------------------------------------------------
+
+void add_completion(Rollouts& drawn, std::vector<std::vector<int32_t>>& ids,
+                    Completion completion) {
+    drawn.group.push_back(completion.prompt);
+    drawn.groups = std::max(drawn.groups, completion.prompt + 1);
+    drawn.offset.push_back(drawn.offset.back() + (int64_t)completion.ids.size());
+    drawn.finished.push_back(completion.finished);
+    drawn.logp_old.insert(drawn.logp_old.end(), completion.logp.begin(), completion.logp.end());
+    drawn.entropy.insert(drawn.entropy.end(), completion.entropy.begin(), completion.entropy.end());
+    ids.push_back(std::move(completion.ids));
+}
+
+Batch Learner::roll_out(int64_t step) {
+    // With dynamic sampling some of it would be thrown away; with more steps than one it would be used once.
+    recording = nullptr;
+    if (config.train.one_update() && config.train.max_rounds == 1)
+        recording = std::make_unique<Recording>(trainer.pass, config.train.tokens_per_micro_batch);
+    Batch batch;
+    while (batch.rounds < config.train.max_rounds &&
+           (int)batch.problem.size() < config.train.prompts_per_step)
+        add_round(batch, step);
+    return batch;
+}
+
+// Completions of as many new prompts as the batch lacks; of dynamic sampling those that teach something stay.
+void Learner::add_round(Batch& batch, int64_t step) {
+    const int G = config.sample.n;
+    const int missing = config.train.prompts_per_step - (int)batch.problem.size();
+    std::vector<Problem> problems;
+    std::vector<std::vector<int32_t>> prompts;
+    for (int p = 0; p < missing; ++p) {
+        problems.push_back(task.problem(Split::train, next_problem++));
+        prompts.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt).ids);
+    }
     SampleConfig sample = config.sample;
+    // Below 2^52: a whole number also as a double, as configurations hold it.
     sample.seed =
         (int64_t)(mix64((uint64_t)config.run.seed ^ mix64(sample.seed + batch.rounds)) >> 12);
-    sample.entropy = needs_entropy(config.select) || config.algo.entropy_coef != 0;
-    GenerateStats round;
+    sample.entropy = needs_entropy(at_step(config.select, step, config.train.steps)) ||
+                     config.algo.entropy_coef != 0;
+    GenerateStats stats;
     std::vector<Completion> drawn =
-        generate(*policy, fresh.prompt, sample, (uint32_t)step, &round, {}, recording);
-    stats.prompt_tokens += round.prompt_tokens, stats.new_tokens += round.new_tokens;
-    stats.prefill_seconds += round.prefill_seconds, stats.decode_seconds += round.decode_seconds;
+        generate(*policy, prompts, sample, (uint32_t)step, &stats, {}, recording.get());
+    batch.sampling.prompt_tokens += stats.prompt_tokens;
+    batch.sampling.new_tokens += stats.new_tokens;
+    batch.sampling.prefill_seconds += stats.prefill_seconds;
+    batch.sampling.decode_seconds += stats.decode_seconds;
 
-    double start = now();
-    int kept = 0;
-    for (int p = 0; p < prompts; ++p) {
-        std::vector<double> rewards;
-        std::vector<Verdict> verdicts;
+    const double start = now();
+    for (int p = 0; p < missing; ++p) {
         std::vector<std::string> texts;
+        std::vector<Verdict> verdicts;
+        std::vector<double> rewards;
         for (int s = 0; s < G; ++s) {
-            const Completion& completion = drawn[(size_t)p * G + s];
-            texts.push_back(inputs.text(completion.ids));
-            verdicts.push_back(task.verify(fresh.problem[p], completion.ids, texts.back()));
+            const std::vector<int32_t>& ids = drawn[(size_t)p * G + s].ids;
+            texts.push_back(inputs.text(ids));
+            verdicts.push_back(task.verify(problems[p], ids, texts.back()));
             rewards.push_back(verdicts.back().reward);
             CHECK(std::isfinite(rewards.back()), "the reward of %s is not finite (%g)",
-                  fresh.problem[p].where.c_str(), rewards.back());
+                  problems[p].where.c_str(), rewards.back());
         }
         // In the last round everything is taken, so that a step never ends without rollouts.
-        if (config.train.max_rounds > 1 && batch.rounds + 1 < config.train.max_rounds &&
-            !has_signal(rewards)) {
+        if (batch.rounds + 1 < config.train.max_rounds && !has_signal(rewards)) {
             ++batch.dropped_groups;
             continue;
         }
-        const int group = first + kept++;
-        batch.asked.problem.push_back(fresh.problem[p]);
-        batch.asked.prompt.push_back(fresh.prompt[p]);
+        const int group = (int)batch.problem.size();
+        batch.problem.push_back(problems[p]);
+        batch.texts.prompt.push_back(prompts[p]);
         for (int s = 0; s < G; ++s) {
             Completion completion = std::move(drawn[(size_t)p * G + s]);
             completion.prompt = group;
-            add_row(batch, std::move(completion), rewards[s], texts[s], verdicts[s].reason);
+            batch.sample.push_back(completion.sample);
+            add_completion(batch.drawn, batch.texts.completion, std::move(completion));
+            batch.checker.push_back(rewards[s]);
+            batch.text.push_back(texts[s]);
+            batch.reason.push_back(verdicts[s].reason);
         }
     }
     ++batch.rounds;
-    credit_seconds += now() - start;
+    batch.check_seconds += now() - start;
 }
 
-void Learner::give_credit(Batch& batch, const std::vector<TrainSequence>& sequences) {
-    Rollouts& r = batch.numbers;
-    batch.channels = sources.ask(
-        {batch.asked.problem, r.group, batch.texts.completion, sequences, batch.checker});
-    Credit credit = combine(batch.channels, sources.config, r.offset);
-    r.reward = std::move(credit.reward), r.credit = std::move(credit.token);
+// ---- station 3: credit --------------------------------------------------------------------------
+
+StepCredit Learner::give_credit(const Batch& batch) {
+    const double start = now();
+    const Rollouts& drawn = batch.drawn;
+    const std::vector<TrainSequence> sequences = all_tokens(drawn, batch.texts);
+    StepCredit credit;
+    credit.channels =
+        sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences, batch.checker});
+    credit.credit = combine(credit.channels, sources.config, drawn.offset);
+    credit.seconds = now() - start;
+    return credit;
 }
 
-Pass* Learner::value_pass() {
-    if (critic) return &critic_trainer->pass;
-    return config.critic.shared ? &trainer.pass : nullptr;
-}
+// ---- the networks that are asked ----------------------------------------------------------------
 
-std::vector<double> Learner::outputs_of(Pass& pass, const std::vector<TrainSequence>& sequences,
-                                        bool value) {
-    Wanted options;
-    options.temperature = config.sample.temperature;
-    options.logp = !value, options.value = value;
+// (N) one output of every completion token, one sequence after another.
+static std::vector<double> ask(Pass& pass, const std::vector<TrainSequence>& sequences, int budget,
+                               const Wanted& options) {
     std::vector<double> all;
-    for (const SequenceOutputs& row :
-         evaluate_sequences(pass, sequences, config.train.tokens_per_micro_batch, options)) {
-        const std::vector<double>& part = value ? row.value : row.logp;
+    for (const SequenceOutputs& output : evaluate_sequences(pass, sequences, budget, options)) {
+        const std::vector<double>& part = options.value ? output.value : output.logp;
         all.insert(all.end(), part.begin(), part.end());
     }
     return all;
 }
 
+// Where the one update of a batch computes logp anyway, its own serves as logp_old.
+bool Learner::adopts_logp_old() const {
+    return !exact && config.train.one_update() && config.algo.kl_in == "loss";
+}
+
+Consulted Learner::consult(const Batch& batch) {
+    const double start = now();
+    const int budget = config.train.tokens_per_micro_batch;
+    const std::vector<TrainSequence> sequences = all_tokens(batch.drawn, batch.texts);
+    Wanted logp, value;
+    logp.temperature = value.temperature = config.sample.temperature;
+    value.logp = false;
+    value.value = true;
+    Consulted said;
+    said.logp_old = batch.drawn.logp_old;
+    if (!exact && !adopts_logp_old()) {
+        said.logp_old = ask(trainer.pass, sequences, budget, logp);
+        for (size_t n = 0; n < said.logp_old.size(); ++n)
+            said.gap = std::max(said.gap, std::abs(said.logp_old[n] - batch.drawn.logp_old[n]));
+    }
+    if (reference) said.logp_ref = ask(*reference_pass, sequences, budget, logp);
+    if (critic) said.value = ask(critic_trainer->pass, sequences, budget, value);
+    if (config.critic.shared) said.value = ask(trainer.pass, sequences, budget, value);
+    said.seconds = now() - start;
+    return said;
+}
+
+Rollouts numbers_of(const Batch& batch, const StepCredit& credit, const Consulted& said) {
+    Rollouts r = batch.drawn;
+    r.reward = credit.credit.reward;
+    r.credit = credit.credit.token;
+    r.logp = r.logp_old = said.logp_old;
+    r.logp_ref = said.logp_ref;
+    r.value = r.value_old = said.value;
+    return r;
+}
+
+// ---- station 6: update --------------------------------------------------------------------------
+
+Updated Learner::update(const Batch& batch, const Rollouts& r, const Selection& kept,
+                        int64_t step) {
+    const double start = now();
+    UpdateSettings settings;
+    settings.epochs = config.train.epochs;
+    settings.minibatches = config.train.minibatches;
+    settings.seed = mix64((uint64_t)config.run.seed ^ mix64((uint64_t)step));
+    settings.temperature = config.sample.temperature;
+    settings.value_with_policy = config.critic.shared;
+    settings.adopt_logp_old = adopts_logp_old();
+    settings.denominator = config.select.denominator;
+    settings.optim = config.optim.adamw;
+    settings.lr = config.optim.lr(step, config.train.steps);
+    settings.recording = recording.get();
+    Updated update;
+    update.lr = settings.lr;
+    update.policy = update_policy(trainer, r, batch.texts, kept, config.algo, settings);
+    if (critic) {
+        const double peak = config.optim.adamw.lr;
+        settings.lr = peak > 0 ? settings.lr / peak * config.critic.lr : 0;
+        update.critic = update_critic(*critic_trainer, r, batch.texts, kept, config.algo, settings);
+    }
+    update.seconds = now() - start;
+    return update;
+}
+
 Evaluation Learner::evaluate() {
-    Asked asked;
+    std::vector<Problem> problems;
+    std::vector<std::vector<int32_t>> prompts;
     const int64_t count = held_out;
-    for (int64_t i = 0; i < count; ++i) asked.add(task, Split::eval, i, inputs.options);
+    for (int64_t i = 0; i < count; ++i) {
+        problems.push_back(task.problem(Split::eval, i));
+        prompts.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt).ids);
+    }
     SampleConfig sample = config.sample;
     sample.n = config.train.eval_samples;
     Evaluation result;
     std::vector<int> right(count);
-    for (const Completion& completion : generate(*policy, asked.prompt, sample, 0)) {
-        Verdict verdict = task.verify(asked.problem[completion.prompt], completion.ids,
-                                      inputs.text(completion.ids));
+    for (const Completion& completion : generate(*policy, prompts, sample, 0)) {
+        const Verdict verdict =
+            task.verify(problems[completion.prompt], completion.ids, inputs.text(completion.ids));
         right[completion.prompt] += verdict.reward > 0;
         result.length += (double)completion.ids.size() / (double)(count * sample.n);
     }
@@ -197,6 +348,7 @@ Evaluation Learner::evaluate() {
         for (int hits : right) values.push_back(pass_at_k(sample.n, hits, k));
         return mean_over_prompts(values, sample.n);
     };
-    result.pass = pass_at(1), result.pass_k = pass_at(sample.n);
+    result.pass = pass_at(1);
+    result.pass_k = pass_at(sample.n);
     return result;
 }

@@ -17,13 +17,20 @@ static std::string bounds_text(const Field& field) {
 }
 
 static Json field_json(const Field& field) {
-    return std::visit([](auto* value) { return Json(*value); }, field.value);
+    return std::visit(
+        [&](auto value) {
+            if constexpr (std::is_same_v<decltype(value), EnumRef>)
+                return Json(field.choices.at((size_t)value.get(value.at)));
+            else
+                return Json(*value);
+        },
+        field.value);
 }
 
 static const char* wanted_type(const Field& field) {
     static const char* names[] = {"true or false",     "an integer", "an integer",
                                   "a number",          "a string",   "a list of strings",
-                                  "a list of numbers", "JSON"};
+                                  "a list of numbers", "JSON",       "a string"};
     return names[field.value.index()];
 }
 
@@ -32,15 +39,27 @@ static void check_bounds(const Field& field, double value, const std::string& wh
           where.c_str(), field.path.c_str(), value, bounds_text(field).c_str());
 }
 
+static int place_of_choice(const Field& field, const std::string& text, const std::string& where) {
+    auto found = std::find(field.choices.begin(), field.choices.end(), text);
+    if (found != field.choices.end()) return (int)(found - field.choices.begin());
+    std::string all;
+    for (const std::string& choice : field.choices) all += " " + choice;
+    fail("%s: %s = \"%s\" is not one of:%s", where.c_str(), field.path.c_str(), text.c_str(),
+         all.c_str());
+}
+
 static void set_field(const Field& field, const Json& json, const std::string& where) {
     auto wrong = [&]() {
         fail("%s: %s must be %s, found %s", where.c_str(), field.path.c_str(), wanted_type(field),
              value_text(json).c_str());
     };
     std::visit(
-        [&](auto* value) {
+        [&](auto value) {
             using V = std::remove_pointer_t<decltype(value)>;
-            if constexpr (std::is_same_v<V, bool>) {
+            if constexpr (std::is_same_v<V, EnumRef>) {
+                if (!json.is_string()) wrong();
+                value.set(value.at, place_of_choice(field, json.get<std::string>(), where));
+            } else if constexpr (std::is_same_v<V, bool>) {
                 if (!json.is_boolean()) wrong();
                 *value = json.get<bool>();
             } else if constexpr (std::is_same_v<V, int> || std::is_same_v<V, int64_t>) {
@@ -59,14 +78,8 @@ static void set_field(const Field& field, const Json& json, const std::string& w
                 *value = json.get<double>();
             } else if constexpr (std::is_same_v<V, std::string>) {
                 if (!json.is_string()) wrong();
-                std::string text = json.get<std::string>();
-                if (!field.choices.empty() && std::find(field.choices.begin(), field.choices.end(),
-                                                        text) == field.choices.end()) {
-                    std::string all;
-                    for (const std::string& choice : field.choices) all += " " + choice;
-                    fail("%s: %s = \"%s\" is not one of:%s", where.c_str(), field.path.c_str(),
-                         text.c_str(), all.c_str());
-                }
+                const std::string text = json.get<std::string>();
+                if (!field.choices.empty()) place_of_choice(field, text, where);
                 *value = text;
             } else if constexpr (std::is_same_v<V, std::vector<std::string>>) {
                 if (!json.is_array()) wrong();
@@ -129,6 +142,9 @@ static bool is_section(const Fields& fields, const std::string& path) {
 
 [[noreturn]] static void unknown_key(const Fields& fields, const std::string& path,
                                      const std::string& where) {
+    for (const auto& [was, now] : fields.former)
+        CHECK(was != path, "%s: the key %s is called %s now; write that", where.c_str(),
+              path.c_str(), now.c_str());
     std::string section =
         path.substr(0, path.rfind('.') == std::string::npos ? 0 : path.rfind('.'));
     std::vector<std::string> all;
@@ -167,7 +183,8 @@ void read_config_json(Fields& fields, const Json& object, const std::string& whe
 
 // A value on the command line is JSON where that fits the field, and else a plain string.
 static Json override_value(const Field& field, const std::string& text) {
-    bool wants_text = std::holds_alternative<std::string*>(field.value);
+    bool wants_text = std::holds_alternative<std::string*>(field.value) ||
+                      std::holds_alternative<EnumRef>(field.value);
     if (wants_text) return text;
     Json json = Json::parse(text, nullptr, false);
     if (!json.is_discarded()) return json;
@@ -205,6 +222,18 @@ bool names_key(const Args& args, const std::string& path) {
         begin = dot + 1;
     }
     return true;
+}
+
+void copy_field(const Field& to, const Field& from) {
+    std::visit(
+        [&](auto value) {
+            const auto other = std::get<decltype(value)>(from.value);
+            if constexpr (std::is_same_v<decltype(value), EnumRef>)
+                value.set(value.at, other.get(other.at));
+            else
+                *value = *other;
+        },
+        to.value);
 }
 
 Json config_json(const Fields& fields) {

@@ -15,15 +15,23 @@
 #include "base/json.h"
 
 #include <climits>
+#include <span>
 #include <variant>
+
+// A field of some enum: value k is called choices[k].
+struct EnumRef {
+    void* at;
+    int (*get)(const void* at);
+    void (*set)(void* at, int k);
+};
 
 struct Field {
     std::string path; // "optim.lr"
     std::variant<bool*, int*, int64_t*, double*, std::string*, std::vector<std::string>*,
-                 std::vector<double>*, Json*>
+                 std::vector<double>*, Json*, EnumRef>
         value;
     double low = -HUGE_VAL, high = HUGE_VAL;
-    std::vector<std::string> choices; // of a string; empty: any
+    std::vector<std::string> choices; // of a string, empty: any; of an enum, in its order
     std::string help;
     bool input = false; // names a file or a model that a run reads (again, when it goes on)
 };
@@ -32,6 +40,7 @@ struct Field {
 struct Fields {
     std::vector<Field> list;
     std::vector<std::pair<std::string, std::string>> sections; // object path, its help
+    std::vector<std::pair<std::string, std::string>> former;   // a key that was, what it is now
 
     void field(const char* name, bool& value, const char* help) { add(name, &value, help); }
     void field(const char* name, int& value, double low, double high, const char* help) {
@@ -64,6 +73,17 @@ struct Fields {
         add(name, &value, help);
         list.back().choices = std::move(choices);
     }
+    // An enum 0, 1, ... whose values have these names, in this order.
+    template <class E>
+    requires std::is_enum_v<E>
+    void choice(const char* name, E& value, std::span<const char* const> names, const char* help) {
+        EnumRef ref{&value, [](const void* at) { return (int)*static_cast<const E*>(at); },
+                    [](void* at, int k) { *static_cast<E*>(at) = (E)k; }};
+        add(name, ref, help);
+        list.back().choices.assign(names.begin(), names.end());
+    }
+    // A key that stands elsewhere now: who still writes it is told where.
+    void moved(const char* name, const char* now) { former.push_back({prefix + name, now}); }
     template <class S> void object(const char* name, S& part, const char* help) {
         std::string outer = prefix;
         sections.push_back({prefix + name, help});
@@ -73,8 +93,8 @@ struct Fields {
     }
 
 private:
-    template <class P>
-    void add(const char* name, P* value, const char* help, double low = -HUGE_VAL,
+    template <class V>
+    void add(const char* name, V value, const char* help, double low = -HUGE_VAL,
              double high = HUGE_VAL) {
         list.push_back({prefix + name, value, low, high, {}, help});
     }
@@ -103,6 +123,9 @@ template <class S> void load_config(S& config, const Args& args) {
 
 // Whether the file or an override names the key (a preset fills only what the user left out).
 bool names_key(const Args& args, const std::string& path);
+
+// The value of a field of the same kind.
+void copy_field(const Field& to, const Field& from);
 
 // The effective configuration, every field in it.
 Json config_json(const Fields& fields);

@@ -338,12 +338,14 @@ static std::string settings_table(const std::vector<Setting>& settings, bool dep
     return html + "</table>\n";
 }
 
-static std::string last_numbers(const Json& line) {
+static std::string last_numbers(const RunRecord& record) {
+    const Json& line = record.metrics.back();
     std::string html = format("<details><summary>All numbers of step %s</summary><table>\n",
                               short_number(number_at(line, "step")).c_str());
     for (auto& [name, value] : line.items())
         html += "<tr><td><code>" + escape(name) + "</code></td><td class=\"text\">" +
                 escape(value.is_string() ? value.get<std::string>() : dump_row(value)) +
+                "</td><td class=\"dim\">" + escape(record.meaning ? record.meaning(name) : "") +
                 "</td></tr>\n";
     return html + "</table></details>\n";
 }
@@ -369,6 +371,6 @@ std::string report_html(const RunRecord& record) {
                 settings_table(record.settings, true) +
                 "<details><summary>Everything else, as it was in effect</summary>\n" +
                 settings_table(record.settings, false) + "</details>\n";
-    if (!record.metrics.empty()) body += last_numbers(record.metrics.back());
+    if (!record.metrics.empty()) body += last_numbers(record);
     return html_page(record.name + " \u2013 report", tokens.style, body);
 }

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "report/explain.h"
 
+#include <functional>
 #include <optional>
 
 struct Setting { // of the effective configuration
@@ -28,7 +29,9 @@ struct RunRecord {
     std::string name, summary;
     std::vector<std::pair<std::string, std::string>> facts;
     std::vector<Json> metrics; // lines of metrics.jsonl, in order
-    std::vector<Law> laws;     // on the last stored rollouts, made again from their numbers
+    // What a metric says, by its name; "" where it is not known.
+    std::function<std::string(const std::string&)> meaning;
+    std::vector<Law> laws; // on the last stored rollouts, made again from their numbers
     int64_t laws_step = 0;
     std::vector<SampleRollout> samples;
     std::vector<Setting> settings;

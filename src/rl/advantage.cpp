@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-std::vector<std::vector<int>> rows_by_group(const Rollouts& rollouts) {
+std::vector<std::vector<int>> completions_by_group(const Rollouts& rollouts) {
     std::vector<std::vector<int>> groups(rollouts.groups);
-    for (int i = 0; i < rollouts.rows(); ++i) groups[rollouts.group[i]].push_back(i);
+    for (int i = 0; i < rollouts.completions(); ++i) groups[rollouts.group[i]].push_back(i);
     return groups;
 }
 
@@ -74,7 +74,7 @@ static double kl_in_reward(const Rollouts& r, int64_t n, const AlgoConfig& algo)
 std::vector<double> shaped_rewards(const Rollouts& r, const AlgoConfig& algo) {
     std::vector<double> reward = r.reward;
     const bool kl = algo.advantage.estimator == "outcome";
-    for (int i = 0; i < r.rows(); ++i) {
+    for (int i = 0; i < r.completions(); ++i) {
         if (algo.overlong_length > 0) {
             double over = r.length(i) - (algo.overlong_length - algo.overlong_cache);
             reward[i] -= algo.overlong_factor * std::clamp(over / algo.overlong_cache, 0.0, 1.0);
@@ -87,40 +87,40 @@ std::vector<double> shaped_rewards(const Rollouts& r, const AlgoConfig& algo) {
     return reward;
 }
 
-// Step 2 over one set of rows.
-static void normalise_rows(std::vector<double>& reward, std::span<const int> rows,
-                           const AdvantageConfig& advantage) {
-    std::vector<double> x;
-    for (int i : rows) x.push_back(reward[i]);
-    std::vector<double> out;
-    if (advantage.baseline == "leave_one_out" || advantage.baseline == "ema") {
-        double divisor = 1;
-        if (advantage.std != "none")
-            divisor =
-                std::sqrt(variance(x, mean(x), advantage.std == "unbiased")) + advantage.std_eps;
-        if (advantage.baseline == "leave_one_out")
-            out = leave_one_out(x);
-        else
-            for (double v : x) out.push_back(v - advantage.ema);
-        for (double& v : out) v /= divisor;
-    } else {
-        out = normalise(x, advantage.std, advantage.std_eps);
-    }
-    for (size_t k = 0; k < rows.size(); ++k) reward[rows[k]] = out[k];
+// (R - b) / (sigma + std_eps) over one set of completions.
+static std::vector<double> relative_to_set(std::span<const double> x, const AdvantageConfig& choice,
+                                           double ema) {
+    if (choice.baseline != "leave_one_out" && choice.baseline != "ema")
+        return normalise(x, choice.std, choice.std_eps);
+    double sigma = 1;
+    if (choice.std != "none")
+        sigma = std::sqrt(variance(x, mean(x), choice.std == "unbiased")) + choice.std_eps;
+    std::vector<double> out(x.begin(), x.end());
+    if (choice.baseline == "leave_one_out")
+        out = leave_one_out(x);
+    else
+        for (double& v : out) v -= ema;
+    for (double& v : out) v /= sigma;
+    return out;
 }
 
-// CAPO's: token rewards normalised over all tokens of a prompt, so that long completions weigh more.
-static void normalise_group_tokens(Plan& plan, const Rollouts& r, const std::vector<int>& rows,
-                                   std::span<const double> reward, const AlgoConfig& algo) {
-    std::vector<double> x;
-    for (int i : rows)
-        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
-            x.push_back(reward[i] +
-                        (r.credit.empty() ? 0 : algo.advantage.credit_weight * r.credit[n]));
-    std::vector<double> out = normalise(x, algo.advantage.std, algo.advantage.std_eps);
-    size_t k = 0;
-    for (int i : rows)
-        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) plan.advantage[n] = out[k++];
+static bool baseline_is_the_prompts(const AdvantageConfig& choice) {
+    return choice.baseline == "group_mean" || choice.baseline == "leave_one_out";
+}
+
+// Step 2: R' (I).
+static std::vector<double> normalised_rewards(const std::vector<double>& R, const Rollouts& r,
+                                              const AdvantageConfig& choice, double ema) {
+    if (choice.baseline == "none" || choice.estimator == "group_tokens") return R;
+    if (!baseline_is_the_prompts(choice)) return relative_to_set(R, choice, ema);
+    std::vector<double> R_prime(R.size());
+    for (const std::vector<int>& group : completions_by_group(r)) {
+        std::vector<double> x;
+        for (int i : group) x.push_back(R[i]);
+        const std::vector<double> out = relative_to_set(x, choice, ema);
+        for (size_t k = 0; k < group.size(); ++k) R_prime[group[k]] = out[k];
+    }
+    return R_prime;
 }
 
 // rho without its outcome: what each token earned on the way.
@@ -133,98 +133,152 @@ static std::vector<double> token_rewards(const Rollouts& r, const AlgoConfig& al
     return rho;
 }
 
+namespace {
+struct PerToken {
+    std::vector<double> A, ret; // (N); ret is empty without a critic
+};
+} // namespace
+
+static PerToken outcome(const Rollouts& r, const std::vector<double>& R_prime) {
+    PerToken out{std::vector<double>(r.tokens()), {}};
+    for (int i = 0; i < r.completions(); ++i)
+        std::fill_n(out.A.begin() + r.offset[i], r.length(i), R_prime[i]);
+    return out;
+}
+
+// CAPO's: token rewards normalised over all tokens of a prompt, so that long completions weigh more.
+static PerToken group_tokens(const Rollouts& r, const std::vector<double>& R,
+                             const AdvantageConfig& choice) {
+    PerToken out{std::vector<double>(r.tokens()), {}};
+    for (const std::vector<int>& group : completions_by_group(r)) {
+        std::vector<double> x;
+        for (int i : group)
+            for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
+                x.push_back(R[i] + (r.credit.empty() ? 0 : choice.credit_weight * r.credit[n]));
+        const std::vector<double> A = normalise(x, choice.std, choice.std_eps);
+        size_t k = 0;
+        for (int i : group)
+            for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) out.A[n] = A[k++];
+    }
+    return out;
+}
+
 // Credit that is a Q value already: no sum over what comes later, and the value is its baseline.
-static void token_advantages(Plan& plan, const Rollouts& r, std::span<const double> reward,
-                             std::span<const double> rho, const AdvantageConfig& advantage) {
-    const bool critic = advantage.value_weight != 0;
-    double weight = advantage.value_weight;
-    if (critic && advantage.scale_value) {
-        double deviation = std::sqrt(variance(r.value_old, mean(r.value_old), false));
+static PerToken own_credit(const Rollouts& r, const std::vector<double>& R_prime,
+                           const std::vector<double>& rho, const AdvantageConfig& choice) {
+    PerToken out{std::vector<double>(r.tokens()), {}};
+    for (int i = 0; i < r.completions(); ++i)
+        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) out.A[n] = R_prime[i] + rho[n];
+    if (choice.value_weight == 0) return out;
+    double weight = choice.value_weight;
+    if (choice.scale_value) {
+        const double deviation = std::sqrt(variance(r.value_old, mean(r.value_old), false));
         weight = deviation > 0 ? weight / deviation : 0; // all equal: no baseline in them
     }
-    if (critic) plan.ret.assign(r.tokens(), 0);
-    for (int i = 0; i < r.rows(); ++i)
-        for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
-            const double ret = reward[i] + rho[n];
-            plan.advantage[n] = critic ? ret - weight * r.value_old[n] : ret;
-            if (critic) plan.ret[n] = ret;
-        }
+    out.ret = out.A;
+    for (int64_t n = 0; n < r.tokens(); ++n) out.A[n] = out.ret[n] - weight * r.value_old[n];
+    return out;
 }
 
 // reward_to_go and gae: rewards, and what comes after them.
-static void sums_to_come(Plan& plan, const Rollouts& r, std::span<const double> reward,
-                         std::vector<double> rho, const AlgoConfig& algo) {
+static PerToken sums_to_come(const Rollouts& r, const std::vector<double>& R_prime,
+                             std::vector<double> rho, const AlgoConfig& algo) {
     const bool critic = algo.advantage.estimator == "gae";
-    if (critic) plan.ret.assign(r.tokens(), 0);
-    for (int i = 0; i < r.rows(); ++i) {
-        int64_t first = r.offset[i], last = r.offset[i + 1] - 1;
-        if (last >= first) rho[last] += reward[i];
-        std::span<double> A(plan.advantage.data() + first, (size_t)r.length(i));
+    PerToken out{std::vector<double>(r.tokens()), std::vector<double>(critic ? r.tokens() : 0)};
+    for (int i = 0; i < r.completions(); ++i) {
+        const int64_t first = r.offset[i], last = r.offset[i + 1] - 1;
+        if (last >= first) rho[last] += R_prime[i];
         if (critic)
-            gae(A, {plan.ret.data() + first, A.size()}, {rho.data() + first, A.size()},
-                row_of(r.value_old, r, i), algo.gamma, algo.lambda);
+            gae(tokens_of(out.A, r, i), tokens_of(out.ret, r, i), tokens_of(rho, r, i),
+                tokens_of(r.value_old, r, i), algo.gamma, algo.lambda);
         else
             for (int64_t n = last; n >= first; --n)
-                plan.advantage[n] = rho[n] + (n < last ? algo.gamma * plan.advantage[n + 1] : 0);
+                out.A[n] = rho[n] + (n < last ? algo.gamma * out.A[n + 1] : 0);
     }
+    return out;
 }
 
-void compute_advantages(Plan& plan, const Rollouts& r, const AlgoConfig& algo) {
-    const AdvantageConfig& advantage = algo.advantage;
-    std::vector<std::vector<int>> groups = rows_by_group(r);
-    std::vector<double> reward = shaped_rewards(r, algo);
-    plan.advantage.assign(r.tokens(), 0);
-    plan.ret.clear();
+// Step 3: A and ret (N).
+static PerToken per_token(const Rollouts& r, const std::vector<double>& R_prime,
+                          const AlgoConfig& algo) {
+    const std::string& estimator = algo.advantage.estimator;
+    if (estimator == "outcome") return outcome(r, R_prime);
+    if (estimator == "group_tokens") return group_tokens(r, R_prime, algo.advantage);
+    const std::vector<double> rho = token_rewards(r, algo);
+    if (estimator == "token") return own_credit(r, R_prime, rho, algo.advantage);
+    return sums_to_come(r, R_prime, rho, algo);
+}
 
-    plan.single_groups = plan.equal_groups = 0;
-    std::vector<uint8_t> silent(r.groups); // one completion, or equal rewards
-    for (int g = 0; g < r.groups; ++g) {
+// Per prompt: one completion, or equal rewards.
+static std::vector<uint8_t> silent_groups(const std::vector<double>& R, const Rollouts& r) {
+    std::vector<uint8_t> silent;
+    for (const std::vector<int>& group : completions_by_group(r)) {
         std::vector<double> x;
-        for (int i : groups[g]) x.push_back(reward[i]);
-        silent[g] = !has_signal(x);
-        plan.single_groups += x.size() == 1;
-        plan.equal_groups += x.size() > 1 && silent[g];
+        for (int i : group) x.push_back(R[i]);
+        silent.push_back(!has_signal(x));
     }
-
-    bool by_group = advantage.baseline == "group_mean" || advantage.baseline == "leave_one_out";
-    if (advantage.estimator == "group_tokens") {
-        for (const std::vector<int>& rows : groups)
-            normalise_group_tokens(plan, r, rows, reward, algo);
-    } else if (by_group) {
-        for (const std::vector<int>& rows : groups) normalise_rows(reward, rows, advantage);
-    } else if (advantage.baseline != "none") {
-        std::vector<int> all(r.rows());
-        for (int i = 0; i < r.rows(); ++i) all[i] = i;
-        normalise_rows(reward, all, advantage);
-    }
-
-    if (advantage.estimator == "outcome") {
-        for (int i = 0; i < r.rows(); ++i)
-            std::fill_n(plan.advantage.begin() + r.offset[i], r.length(i), reward[i]);
-    } else if (advantage.estimator == "token") {
-        token_advantages(plan, r, reward, token_rewards(r, algo), advantage);
-    } else if (advantage.estimator != "group_tokens") {
-        sums_to_come(plan, r, reward, token_rewards(r, algo), algo);
-    }
-
-    if (advantage.whiten != "none") {
-        whiten(plan.advantage, advantage.whiten == "unbiased", advantage.whiten_eps);
-        for (int i = 0; by_group && advantage.estimator == "outcome" && i < r.rows(); ++i)
-            if (silent[r.group[i]])
-                std::fill_n(plan.advantage.begin() + r.offset[i], r.length(i), 0.0);
-    }
-    if (advantage.clip > 0)
-        for (double& A : plan.advantage) A = std::clamp(A, -advantage.clip, advantage.clip);
-
-    // The outcome of a completion without tokens still counts among its prompt's.
-    plan.row_advantage = reward;
-    for (int i = 0; i < r.rows(); ++i) {
-        std::span<const double> A = row_of(plan.advantage, r, i);
-        if (!A.empty()) plan.row_advantage[i] = all_equal(A) ? A[0] : mean(A);
-    }
+    return silent;
 }
 
-double next_ema(const AlgoConfig& algo, const Rollouts& rollouts) {
-    double decay = algo.advantage.ema_decay;
-    return decay * algo.advantage.ema + (1 - decay) * mean(rollouts.reward);
+// The outcome of a completion without tokens still counts among its prompt's.
+static std::vector<double> completion_means(const Rollouts& r, const std::vector<double>& A,
+                                            const std::vector<double>& R_prime) {
+    std::vector<double> means = R_prime;
+    for (int i = 0; i < r.completions(); ++i) {
+        const std::span<const double> a = tokens_of(A, r, i);
+        if (!a.empty()) means[i] = all_equal(a) ? a[0] : mean(a);
+    }
+    return means;
+}
+
+Advantages advantages(const Rollouts& r, const AlgoConfig& algo, double ema) {
+    const AdvantageConfig& choice = algo.advantage;
+    const std::vector<double> R = shaped_rewards(r, algo);                     // 1
+    const std::vector<double> R_prime = normalised_rewards(R, r, choice, ema); // 2
+    PerToken token = per_token(r, R_prime, algo);                              // 3
+    const std::vector<uint8_t> silent = silent_groups(R, r);
+    if (choice.whiten != "none") { // 4
+        whiten(token.A, choice.whiten == "unbiased", choice.whiten_eps);
+        const bool stay_zero = baseline_is_the_prompts(choice) && choice.estimator == "outcome";
+        for (int i = 0; i < r.completions(); ++i)
+            if (stay_zero && silent[r.group[i]])
+                std::fill_n(token.A.begin() + r.offset[i], r.length(i), 0.0);
+    }
+    if (choice.clip > 0)
+        for (double& a : token.A) a = std::clamp(a, -choice.clip, choice.clip);
+
+    Advantages A;
+    A.completion = completion_means(r, token.A, R_prime);
+    A.token = std::move(token.A);
+    A.ret = std::move(token.ret);
+    std::vector<int> size(r.groups);
+    for (int group : r.group) ++size[group];
+    for (int g = 0; g < r.groups; ++g) {
+        A.single_groups += size[g] == 1;
+        A.equal_groups += size[g] > 1 && silent[g];
+    }
+    A.ema = choice.ema_decay * ema + (1 - choice.ema_decay) * mean(r.reward);
+    return A;
+}
+
+Advantages advantages(const Rollouts& r, const AlgoConfig& algo) {
+    return advantages(r, algo, algo.advantage.ema);
+}
+
+Advantages advantages_of_kept(const Rollouts& r, const AlgoConfig& algo,
+                              std::span<const uint8_t> kept, Advantages A) {
+    const std::vector<double> R = shaped_rewards(r, algo);
+    std::fill(A.token.begin(), A.token.end(), 0.0);
+    std::fill(A.completion.begin(), A.completion.end(), 0.0);
+    for (std::vector<int> group : completions_by_group(r)) {
+        std::erase_if(group, [&](int i) { return !kept[i]; });
+        std::vector<double> x;
+        for (int i : group) x.push_back(R[i]);
+        const std::vector<double> a = normalise(x, "unbiased", 1e-6);
+        for (size_t k = 0; k < group.size(); ++k) {
+            A.completion[group[k]] = a[k];
+            std::fill_n(A.token.begin() + r.offset[group[k]], r.length(group[k]), a[k]);
+        }
+    }
+    return A;
 }

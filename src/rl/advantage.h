@@ -1,5 +1,5 @@
 #pragma once
-// Station "advantage": rewards -> A per token. A pipeline of four choices (AdvantageConfig):
+// Station "advantage": rewards -> A per token. A pipeline of four steps (AdvantageConfig chooses in each):
 //
 //   1. R_i      reward, + overlong penalty, - beta sum_t k_it (kl_in=reward, estimator outcome), where
 //               k = logp_old - logp_ref (kl=k1) or its absolute value (abs)
@@ -21,10 +21,16 @@
 
 #include "rl/algorithms.h"
 
-// Fills advantage, row_advantage, ret and the counts of the plan.
-void compute_advantages(Plan& plan, const Rollouts& rollouts, const AlgoConfig& algo);
+// ema: what baseline=ema was after the batch before; Advantages::ema is what it is after this one.
+Advantages advantages(const Rollouts& rollouts, const AlgoConfig& algo, double ema);
+// The first batch: the moving average starts at algo.advantage.ema.
+Advantages advantages(const Rollouts& rollouts, const AlgoConfig& algo);
 
-// Step 1 (rows).
+// PODS: A = (R - mean) / (unbiased std + 1e-6) over the kept completions (I) of the prompt; 0 for the others.
+Advantages advantages_of_kept(const Rollouts& rollouts, const AlgoConfig& algo,
+                              std::span<const uint8_t> kept, Advantages before);
+
+// Step 1: R (I).
 std::vector<double> shaped_rewards(const Rollouts& rollouts, const AlgoConfig& algo);
 
 // (x - mean) / (std + eps) of a set, exactly 0 if all are equal. std: none | unbiased | population.
@@ -39,8 +45,6 @@ void whiten(std::span<double> advantage, bool unbiased, double eps);
 
 // Whether rewards differ: a prompt without this teaches nothing (DAPO's dynamic sampling).
 bool has_signal(std::span<const double> rewards);
-// baseline=ema: its value after this batch.
-double next_ema(const AlgoConfig& algo, const Rollouts& rollouts);
 
-// Row indices of each group.
-std::vector<std::vector<int>> rows_by_group(const Rollouts& rollouts);
+// The completions i of each prompt.
+std::vector<std::vector<int>> completions_by_group(const Rollouts& rollouts);

@@ -85,8 +85,7 @@ void resolve_algorithm(AlgoConfig& algo, const Args& args, double longest) {
     preset.visit(wanted);
     for (size_t i = 0; i < fields.list.size(); ++i) {
         if (names_key(args, "algo." + fields.list[i].path)) continue;
-        std::visit([&](auto* value) { *value = *std::get<decltype(value)>(wanted.list[i].value); },
-                   fields.list[i].value);
+        copy_field(fields.list[i], wanted.list[i]);
     }
     if (algo.max_length_norm == 0) algo.max_length_norm = longest;
     CHECK(algo.kl != "none" || algo.kl_coef == 0 || names_key(args, "algo.kl") ||

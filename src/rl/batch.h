@@ -1,53 +1,71 @@
 #pragma once
-// What an algorithm sees: the numbers of one batch of completions, on the host, in double. Ragged: the
-// tokens of all completions stand one after another, no padding; N tokens, `rows` completions.
+// What an algorithm sees: the numbers of one batch of completions, on the host, in double. Ragged: the tokens of
+// all completions stand one after another, no padding. G completions of each of B prompts, I = B G completions i,
+// N tokens n in all; t counts the tokens of one completion.
 //
-//   Rollouts   what rollout and credit wrote down
-//   Plan       what advantage and select made of it: A per token, who trains, with which weight.
-//              Made before any gradient and never changed by it.
-//   TokenRow   one completion of both, with the numbers of the network that is being trained
-//   LossParts  the loss, by term
+//   Rollouts    what rollout, credit and the frozen networks said
+//   Advantages  station 4: A per token
+//   Selection   station 5: who trains, and with which A
+//   Weights     w per token, of one optimiser step
+//   TokenRow    one completion of all of these, with the numbers of the network that is being trained
+//   LossParts   the loss, by term
+//
+// Each is the return value of one function, and nothing that comes later writes into it.
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
 struct Rollouts {
-    std::vector<int64_t> offset{0}; // (rows + 1): row i owns tokens offset[i] .. offset[i + 1] - 1
-    std::vector<int> group;         // (rows) 0 .. groups - 1: completions of one prompt
-    int groups = 0;
-    std::vector<double> reward;    // (rows)
-    std::vector<uint8_t> finished; // (rows) 1: the last token is EOS. Empty: not known
+    std::vector<int64_t> offset{
+        0};                     // (I + 1): completion i owns tokens offset[i] .. offset[i + 1] - 1
+    std::vector<int> group;     // (I) 0 .. groups - 1: completions of one prompt
+    int groups = 0;             // B
+    std::vector<double> reward; // (I)
+    std::vector<uint8_t> finished; // (I) 1: the last token is EOS. Empty: not known
     // (N) each, in nats where it is a log-probability; empty where nobody gave it
     std::vector<double> logp, logp_old, logp_ref, entropy, value, value_old, credit;
 
-    int rows() const { return (int)offset.size() - 1; }
+    int completions() const { return (int)offset.size() - 1; }
     int64_t tokens() const { return offset.back(); }
-    int64_t length(int row) const { return offset[row + 1] - offset[row]; }
+    int64_t length(int i) const { return offset[i + 1] - offset[i]; }
 };
 
-// The part of a (N) array that belongs to one row; empty stays empty.
+// The part of a (N) array that belongs to completion i; empty stays empty.
 template <class T>
-std::span<const T> row_of(const std::vector<T>& array, const Rollouts& rollouts, int row) {
+std::span<const T> tokens_of(const std::vector<T>& array, const Rollouts& rollouts, int i) {
     if (array.empty()) return {};
-    return {array.data() + rollouts.offset[row], (size_t)rollouts.length(row)};
+    return {array.data() + rollouts.offset[i], (size_t)rollouts.length(i)};
+}
+template <class T> std::span<T> tokens_of(std::vector<T>& array, const Rollouts& rollouts, int i) {
+    if (array.empty()) return {};
+    return {array.data() + rollouts.offset[i], (size_t)rollouts.length(i)};
 }
 
-struct Plan {
-    std::vector<double> advantage;     // (N)
-    std::vector<double> row_advantage; // (rows) mean of the row's advantages: what selects rows
-    std::vector<double> ret;           // (N) target of the value; empty without GAE
-    std::vector<uint8_t> kept;         // (rows) 1: trains
-    std::vector<uint8_t> token_kept;   // (N) 1: trains; 0 for all tokens of a row that is not kept
-    // Aggregation weights, fixed for the whole optimiser step: of the policy term (0 on tokens that
-    // are not kept) and of KL, entropy and value (all tokens of kept rows).
-    std::vector<double> weight, weight_all; // (N)
-    int single_groups = 0;                  // groups of one completion: advantage 0
-    int equal_groups = 0;                   // groups whose rewards are all equal: advantage 0
+struct Advantages {
+    std::vector<double> token; // (N) A_it
+    std::vector<double>
+        completion;          // (I) mean of A_it over the completion: what selects completions
+    std::vector<double> ret; // (N) target of the value; empty without a critic
+    int single_groups = 0;   // groups of one completion: advantage 0
+    int equal_groups = 0;    // groups whose rewards are all equal: advantage 0
+    double ema = 0;          // baseline=ema: the moving average after this batch
 };
 
-// One completion as a loss sees it. The arrays have one entry per token; those that the configuration
-// does not need may be empty.
+struct Selection {
+    std::vector<uint8_t> completion; // (I) 1: trains
+    std::vector<uint8_t> token; // (N) 1: trains; 0 for all tokens of a completion that does not
+    Advantages A;               // with which they train: station 4's, or anew from the kept (PODS)
+};
+
+// Aggregation weights of one optimiser step, fixed before it is cut into micro-batches (aggregation.h).
+struct Weights {
+    std::vector<double> policy; // (N) w_it of the policy term: 0 on tokens that are not kept
+    std::vector<double> all; // (N) w'_it of KL, entropy and value: all tokens of kept completions
+};
+
+// One completion as a loss sees it. The arrays have one entry per token; those that the configuration does not
+// need may be empty.
 struct TokenRow {
     std::span<const double> logp, logp_old, logp_ref, entropy, value, value_old;
     std::span<const double> advantage, ret, weight, weight_all;
@@ -63,7 +81,11 @@ struct LossParts {
     int64_t clipped = 0;                               // of these: whose gradient the clip set to 0
     double total() const { return policy + kl + entropy + value; }
     void add(const LossParts& other) {
-        policy += other.policy, kl += other.kl, entropy += other.entropy, value += other.value;
-        tokens += other.tokens, clipped += other.clipped;
+        policy += other.policy;
+        kl += other.kl;
+        entropy += other.entropy;
+        value += other.value;
+        tokens += other.tokens;
+        clipped += other.clipped;
     }
 };

@@ -13,7 +13,8 @@ const char* health_name(Health health) {
 // NaN is worse than any number.
 static bool worse(double than, double x) { return !std::isnan(than) && !(x <= than); }
 
-Finding group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
+Finding group_advantages_sum_to_zero(const Rollouts& r, const Selection& kept,
+                                     const AlgoConfig& algo) {
     const char* law = "group advantages sum to 0";
     const AdvantageConfig& advantage = algo.advantage;
     if ((advantage.baseline != "group_mean" && advantage.baseline != "leave_one_out") ||
@@ -21,12 +22,16 @@ Finding group_advantages_sum_to_zero(const Rollouts& r, const Plan& plan, const 
         return {law, Health::not_applicable, "advantages are not relative to the prompt's mean"};
     double worst = 0;
     int worst_group = 0;
-    std::vector<std::vector<int>> groups = rows_by_group(r);
+    std::vector<std::vector<int>> groups = completions_by_group(r);
     for (size_t g = 0; g < groups.size(); ++g) {
         double sum = 0, size = 1;
-        for (int i : groups[g])
-            sum += plan.row_advantage[i], size += std::abs(plan.row_advantage[i]);
-        if (worse(worst, std::abs(sum) / size)) worst = std::abs(sum) / size, worst_group = (int)g;
+        for (int i : groups[g]) {
+            sum += kept.A.completion[i];
+            size += std::abs(kept.A.completion[i]);
+        }
+        if (!worse(worst, std::abs(sum) / size)) continue;
+        worst = std::abs(sum) / size;
+        worst_group = (int)g;
     }
     if (worst <= 1e-9) return {law, Health::holds, format("largest sum %.1e", worst)};
     return {law, Health::broken,
@@ -47,17 +52,17 @@ Finding first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
             format("logp and logp_old differ by up to %.3g nats before any update", worst)};
 }
 
-Finding eos_has_weight(const Rollouts& r, const Plan& plan) {
+Finding eos_has_weight(const Rollouts& r, const Selection& kept, const Weights& weights) {
     const char* law = "EOS has weight";
     if (r.finished.empty())
         return {law, Health::not_applicable, "the rows do not say which completions finished"};
     int finished = 0, without = 0, dropped_tokens = 0;
-    for (int i = 0; i < r.rows(); ++i) {
-        if (!plan.kept[i] || !r.finished[i] || r.length(i) == 0) continue;
+    for (int i = 0; i < r.completions(); ++i) {
+        if (!kept.completion[i] || !r.finished[i] || r.length(i) == 0) continue;
         int64_t eos = r.offset[i + 1] - 1;
         ++finished;
-        without += !(plan.weight[eos] > 0);
-        dropped_tokens += !plan.token_kept[eos];
+        without += !(weights.policy[eos] > 0);
+        dropped_tokens += !kept.token[eos];
     }
     if (finished == 0) return {law, Health::not_applicable, "no finished completion trains"};
     if (without == 0) return {law, Health::holds, format("in all %d completions", finished)};
@@ -67,29 +72,30 @@ Finding eos_has_weight(const Rollouts& r, const Plan& plan) {
     return {law, Health::broken, format("it has none in %d of %d completions", without, finished)};
 }
 
-Finding every_token_has_one_owner(const Rollouts& r, const Plan& plan, const AlgoConfig& algo) {
+Finding every_token_has_one_owner(const Rollouts& r, const Selection& kept, const Weights& weights,
+                                  const AlgoConfig& algo) {
     const char* law = "every token has one owner";
     auto broken = [&](std::string text) { return Finding{law, Health::broken, std::move(text)}; };
     size_t N = (size_t)r.tokens();
     if (r.offset.front() != 0 || !std::is_sorted(r.offset.begin(), r.offset.end()))
-        return broken("the rows' offsets do not increase from 0");
-    if (plan.advantage.size() != N || plan.token_kept.size() != N || plan.weight.size() != N ||
-        plan.kept.size() != (size_t)r.rows())
+        return broken("the completions' offsets do not increase from 0");
+    if (kept.A.token.size() != N || kept.token.size() != N || weights.policy.size() != N ||
+        kept.completion.size() != (size_t)r.completions())
         return broken(format("%zu tokens, but %zu advantages, %zu kept flags, %zu weights", N,
-                             plan.advantage.size(), plan.token_kept.size(), plan.weight.size()));
+                             kept.A.token.size(), kept.token.size(), weights.policy.size()));
     double sum = 0;
     bool any = false;
-    for (int i = 0; i < r.rows(); ++i)
+    for (int i = 0; i < r.completions(); ++i)
         for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
-            if (plan.token_kept[n] && !plan.kept[i])
-                return broken(format("token %d of row %d is kept, its row is not",
+            if (kept.token[n] && !kept.completion[i])
+                return broken(format("token %d of completion %d is kept, the completion is not",
                                      (int)(n - r.offset[i]), i));
-            if ((plan.weight[n] != 0) != (plan.token_kept[n] != 0))
-                return broken(format("token %d of row %d is %s but its weight is %g",
-                                     (int)(n - r.offset[i]), i,
-                                     plan.token_kept[n] ? "kept" : "not kept", plan.weight[n]));
-            sum += plan.weight[n];
-            any |= plan.token_kept[n];
+            if ((weights.policy[n] != 0) != (kept.token[n] != 0))
+                return broken(format("token %d of completion %d is %s but its weight is %g",
+                                     (int)(n - r.offset[i]), i, kept.token[n] ? "kept" : "not kept",
+                                     weights.policy[n]));
+            sum += weights.policy[n];
+            any |= kept.token[n];
         }
     bool is_mean =
         algo.aggregation != "seq_mean_token_sum" && algo.aggregation != "seq_mean_token_sum_norm";
@@ -114,24 +120,24 @@ Finding loss_and_gradient_are_finite(const LossParts& parts, const BatchGrads& g
     return {law, Health::holds, format("loss %.6g", parts.total())};
 }
 
-Finding zero_loss_explained(const Rollouts& r, const Plan& plan, const LossParts& parts,
-                            const BatchGrads& grads) {
+Finding zero_loss_explained(const Rollouts& r, const Selection& kept, const Weights& weights,
+                            const LossParts& parts, const BatchGrads& grads) {
     const char* law = "zero loss explained";
     double norm = 0, size = 0;
     bool ratio_is_one = true;
-    int kept_rows = 0, nonzero_rows = 0;
-    for (int i = 0; i < r.rows(); ++i) {
-        kept_rows += plan.kept[i];
-        nonzero_rows += plan.kept[i] && plan.row_advantage[i] != 0;
+    int kept_completions = 0, nonzero = 0;
+    for (int i = 0; i < r.completions(); ++i) {
+        kept_completions += kept.completion[i];
+        nonzero += kept.completion[i] && kept.A.completion[i] != 0;
         for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
             norm += grads.dlogp[n] * grads.dlogp[n];
-            size += std::abs(plan.weight[n] * plan.advantage[n]);
-            if (plan.weight[n] != 0 && !r.logp_old.empty() && r.logp[n] != r.logp_old[n])
+            size += std::abs(weights.policy[n] * kept.A.token[n]);
+            if (weights.policy[n] != 0 && !r.logp_old.empty() && r.logp[n] != r.logp_old[n])
                 ratio_is_one = false;
         }
     }
     norm = std::sqrt(norm);
-    if (kept_rows == 0)
+    if (kept_completions == 0)
         return {law, Health::note, "no completion is kept: this step trains on nothing"};
     if (parts.tokens == 0)
         return {law, Health::note, "no token is kept: the policy term trains on nothing"};
@@ -139,22 +145,23 @@ Finding zero_loss_explained(const Rollouts& r, const Plan& plan, const LossParts
         return {law, Health::note,
                 format("all advantages are 0 (%d prompts with equal rewards, %d with one "
                        "completion): no policy gradient",
-                       plan.equal_groups, plan.single_groups)};
+                       kept.A.equal_groups, kept.A.single_groups)};
     if (std::abs(parts.policy) > 1e-6 * size)
         return {law, Health::not_applicable, format("the policy term is %.6g", parts.policy)};
     return {law, Health::note,
             format("%sadvantages sum to 0; the gradient is alive (norm of dlogp %.3g, %d of %d "
                    "completions with A != 0)",
-                   ratio_is_one ? "ratio is 1 and " : "", norm, nonzero_rows, kept_rows)};
+                   ratio_is_one ? "ratio is 1 and " : "", norm, nonzero, kept_completions)};
 }
 
-std::vector<Finding> examine(const Rollouts& rollouts, const Plan& plan, const AlgoConfig& algo,
-                             const LossParts& parts, const BatchGrads& grads, bool first_pass) {
-    std::vector<Finding> findings = {group_advantages_sum_to_zero(rollouts, plan, algo)};
-    if (first_pass) findings.push_back(first_pass_ratio_is_one(rollouts, algo));
-    findings.push_back(eos_has_weight(rollouts, plan));
-    findings.push_back(every_token_has_one_owner(rollouts, plan, algo));
+std::vector<Finding> examine(const Rollouts& r, const Selection& kept, const Weights& weights,
+                             const AlgoConfig& algo, const LossParts& parts,
+                             const BatchGrads& grads, bool first_pass) {
+    std::vector<Finding> findings = {group_advantages_sum_to_zero(r, kept, algo)};
+    if (first_pass) findings.push_back(first_pass_ratio_is_one(r, algo));
+    findings.push_back(eos_has_weight(r, kept, weights));
+    findings.push_back(every_token_has_one_owner(r, kept, weights, algo));
     findings.push_back(loss_and_gradient_are_finite(parts, grads));
-    findings.push_back(zero_loss_explained(rollouts, plan, parts, grads));
+    findings.push_back(zero_loss_explained(r, kept, weights, parts, grads));
     return findings;
 }

@@ -3,7 +3,7 @@
 #include "rl/kl.h"
 #include "rl/value_loss.h"
 
-LossParts row_loss(const TokenRow& row, const AlgoConfig& algo, RowGrads grads) {
+LossParts completion_loss(const TokenRow& row, const AlgoConfig& algo, RowGrads grads) {
     LossParts parts;
     for (double w : row.weight) parts.tokens += w != 0;
     parts.policy = find_algorithm(algo.preset).policy_loss(row, algo, grads.dlogp, parts.clipped);
@@ -33,25 +33,29 @@ LossParts row_loss(const TokenRow& row, const AlgoConfig& algo, RowGrads grads) 
     return parts;
 }
 
-TokenRow token_row(const Rollouts& r, const Plan& plan, int i) {
-    return {row_of(r.logp, r, i),         row_of(r.logp_old, r, i), row_of(r.logp_ref, r, i),
-            row_of(r.entropy, r, i),      row_of(r.value, r, i),    row_of(r.value_old, r, i),
-            row_of(plan.advantage, r, i), row_of(plan.ret, r, i),   row_of(plan.weight, r, i),
-            row_of(plan.weight_all, r, i)};
+TokenRow token_row(const Rollouts& r, const Selection& kept, const Weights& w, int i) {
+    return {tokens_of(r.logp, r, i),       tokens_of(r.logp_old, r, i),
+            tokens_of(r.logp_ref, r, i),   tokens_of(r.entropy, r, i),
+            tokens_of(r.value, r, i),      tokens_of(r.value_old, r, i),
+            tokens_of(kept.A.token, r, i), tokens_of(kept.A.ret, r, i),
+            tokens_of(w.policy, r, i),     tokens_of(w.all, r, i)};
 }
 
-LossParts batch_loss(const Rollouts& r, const Plan& plan, const AlgoConfig& algo,
-                     BatchGrads& grads) {
-    LossParts total;
-    for (std::vector<double>* d : {&grads.dlogp, &grads.dentropy, &grads.dvalue})
-        d->assign(r.tokens(), 0);
-    for (int i = 0; i < r.rows(); ++i) {
-        if (!plan.kept[i]) continue;
-        auto part = [&](std::vector<double>& d) {
-            return std::span<double>(d.data() + r.offset[i], (size_t)r.length(i));
-        };
-        RowGrads row_grads{part(grads.dlogp), part(grads.dentropy), part(grads.dvalue)};
-        total.add(row_loss(token_row(r, plan, i), algo, row_grads));
+BatchGrads zero_grads(int64_t tokens) {
+    const std::vector<double> zero(tokens);
+    return {zero, zero, zero};
+}
+
+BatchLoss batch_loss(const Rollouts& r, const Selection& kept, const Weights& weights,
+                     const AlgoConfig& algo) {
+    BatchLoss loss;
+    BatchGrads& d = loss.grads;
+    d = zero_grads(r.tokens());
+    for (int i = 0; i < r.completions(); ++i) {
+        if (!kept.completion[i]) continue;
+        RowGrads grads{tokens_of(d.dlogp, r, i), tokens_of(d.dentropy, r, i),
+                       tokens_of(d.dvalue, r, i)};
+        loss.parts.add(completion_loss(token_row(r, kept, weights, i), algo, grads));
     }
-    return total;
+    return loss;
 }

@@ -10,5 +10,5 @@ struct Metric {
 };
 
 // Metrics whose inputs are missing (no reference, no entropy, nothing dropped) are left out.
-std::vector<Metric> update_metrics(const Rollouts& rollouts, const Plan& plan,
+std::vector<Metric> update_metrics(const Rollouts& rollouts, const Selection& kept,
                                    const LossParts& parts, const BatchGrads& grads);

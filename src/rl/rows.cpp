@@ -95,7 +95,7 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
 
 Json json_list(const std::vector<double>& array, const Rollouts& r, int i) {
     Json list = Json::array();
-    for (double x : row_of(array, r, i)) list.push_back(x + 0.0); // no -0
+    for (double x : tokens_of(array, r, i)) list.push_back(x + 0.0); // no -0
     return list;
 }
 
@@ -109,11 +109,37 @@ void put_rollout(Json& row, const Rollouts& r, int i) {
     row["reward"] = r.reward[i];
 }
 
-void put_plan(Json& row, const Rollouts& r, const Plan& plan, int i) {
-    row["advantage"] = json_list(plan.advantage, r, i);
-    row["kept"] = plan.kept[i] != 0;
+void put_selection(Json& row, const Rollouts& r, const Selection& kept, const Weights& weights,
+                   int i) {
+    row["advantage"] = json_list(kept.A.token, r, i);
+    row["kept"] = kept.completion[i] != 0;
     Json token_kept = Json::array();
-    for (uint8_t kept : row_of(plan.token_kept, r, i)) token_kept.push_back(kept);
+    for (uint8_t token : tokens_of(kept.token, r, i)) token_kept.push_back(token);
     row["token_kept"] = token_kept;
-    row["weight"] = json_list(plan.weight, r, i);
+    row["weight"] = json_list(weights.policy, r, i);
+}
+
+Selection stored_selection(const StoredRollouts& stored, Selection kept) {
+    const Rollouts& r = stored.batch;
+    for (int i = 0; i < r.completions(); ++i) {
+        const Json& row = stored.source[i];
+        const std::string& where = stored.where[i];
+        if (!row.contains("token_kept") || !row.contains("advantage")) continue;
+        const std::vector<double> A = json_numbers(row, "advantage", where),
+                                  token = json_numbers(row, "token_kept", where);
+        const size_t length = (size_t)r.length(i);
+        CHECK(A.size() == length && token.size() == length,
+              "%s: \"advantage\" and \"token_kept\" must have one entry for each of the %zu "
+              "completion tokens",
+              where.c_str(), length);
+        double sum = 0;
+        for (size_t t = 0; t < length; ++t) {
+            kept.A.token[r.offset[i] + t] = A[t];
+            kept.token[r.offset[i] + t] = token[t] != 0;
+            sum += A[t];
+        }
+        kept.A.completion[i] = length ? sum / (double)length : 0;
+        kept.completion[i] = json_bool_or(row, "kept", true, where);
+    }
+    return kept;
 }

@@ -6,8 +6,8 @@
 
 struct StoredRollouts {
     Rollouts batch;                 // groups by (step, prompt_id), in the order of their first row
-    std::vector<Json> source;       // (rows) as read
-    std::vector<std::string> where; // (rows) "file:line"
+    std::vector<Json> source;       // (I) as read
+    std::vector<std::string> where; // (I) "file:line"
 };
 
 // Reads and checks: every array has one entry per completion token, and what the configuration needs is
@@ -15,9 +15,14 @@ struct StoredRollouts {
 StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
                              const SelectConfig& select);
 
-// Writes row i's numbers into a row: logp_old, reward, ... as far as the batch has them, and
-// advantage, kept, token_kept, weight.
+// The selection that a run stored beside the numbers (advantage, kept, token_kept), on completions that have one; on
+// the others it is `made`.
+Selection stored_selection(const StoredRollouts& stored, Selection made);
+
+// Writes completion i's numbers into a row: logp_old, reward, ... as far as the batch has them, and advantage, kept,
+// token_kept, weight.
 void put_rollout(Json& row, const Rollouts& rollouts, int i);
-void put_plan(Json& row, const Rollouts& rollouts, const Plan& plan, int i);
-// The part of a (N) array that belongs to row i, as a JSON list.
+void put_selection(Json& row, const Rollouts& rollouts, const Selection& kept,
+                   const Weights& weights, int i);
+// The part of a (N) array that belongs to completion i, as a JSON list.
 Json json_list(const std::vector<double>& array, const Rollouts& rollouts, int i);

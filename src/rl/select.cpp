@@ -2,7 +2,6 @@
 
 #include "base/rng.h"
 #include "rl/advantage.h"
-#include "rl/aggregation.h"
 
 #include <algorithm>
 #include <cmath>
@@ -24,6 +23,8 @@ void SelectConfig::visit(Fields& v) {
              "Z of the policy term; empty: follows algo.aggregation");
     v.choice("schedule", schedule, {"linear", "cosine", "step"}, "from start to end over the run");
     v.field("drop_zero", drop_zero, "completions with A = 0 on all tokens do not train");
+    v.field("drop_truncated", drop_truncated,
+            "completions that reached the length limit do not train (DAPO's overlong filtering)");
     v.field("progress", progress, 0, 1, "p: share of the run that is done");
     v.field("seed", seed, 0, 9e15, "of mode random");
 }
@@ -102,159 +103,142 @@ static int samples_of(double keep, int size) {
     return std::min(std::max((int)std::floor(std::min(keep, 1e9) + 0.5), 2), size);
 }
 
-// Positions in `rows` of the m that maximise the variance of x over these rows.
-static std::vector<int> max_variance_rows(const std::vector<int>& rows, std::span<const double> x,
-                                          int m) {
+// Of these completions the m that maximise the variance of x.
+static std::vector<int> of_largest_variance(const std::vector<int>& set, std::span<const double> x,
+                                            int m) {
     std::vector<double> values;
-    for (int i : rows) values.push_back(x[i]);
+    for (int i : set) values.push_back(x[i]);
     std::vector<int> chosen = max_variance_subset(values, m);
-    for (int& k : chosen) k = rows[k];
+    for (int& k : chosen) k = set[k];
     return chosen;
 }
 
-static std::vector<int> largest_rows(std::vector<int> rows, std::span<const double> key, int m) {
-    std::stable_sort(rows.begin(), rows.end(),
-                     [&](int i, int j) { return std::abs(key[i]) > std::abs(key[j]); });
-    rows.resize(std::min(rows.size(), (size_t)m));
-    return rows;
+// The m of largest |x|.
+static std::vector<int> of_largest_size(std::vector<int> set, std::span<const double> x, int m) {
+    std::stable_sort(set.begin(), set.end(),
+                     [&](int i, int j) { return std::abs(x[i]) > std::abs(x[j]); });
+    set.resize(std::min(set.size(), (size_t)m));
+    return set;
 }
 
-static std::vector<int> select_rows(const Rollouts& r, std::span<const double> A,
-                                    std::span<const double> reward, const SelectConfig& select,
-                                    int64_t step) {
-    std::vector<int> all(r.rows());
+// The completions (increasing) that the mode keeps.
+static std::vector<int> select_completions(const Rollouts& r, const Advantages& A,
+                                           const AlgoConfig& algo, const SelectConfig& select,
+                                           int64_t step) {
+    std::vector<int> all(r.completions());
     std::iota(all.begin(), all.end(), 0);
     if (select.mode == "all") return all;
-    double keep = scheduled(select.keep_samples, select.schedule, select.progress);
-    std::vector<int> kept;
-    auto per_group = [&](double count, auto choose) {
-        kept.clear();
-        std::vector<std::vector<int>> groups = rows_by_group(r);
-        for (size_t g = 0; g < groups.size(); ++g) {
-            std::vector<int> chosen =
-                choose(groups[g], samples_of(count, (int)groups[g].size()), (int)g);
+    const double keep = scheduled(select.keep_samples, select.schedule, select.progress);
+    // choose(completions of a prompt, how many of them, prompt) for each prompt
+    auto per_prompt = [&](double count, auto choose) {
+        std::vector<int> kept;
+        std::vector<std::vector<int>> groups = completions_by_group(r);
+        for (int g = 0; g < r.groups; ++g) {
+            const int m = samples_of(count, (int)groups[g].size());
+            const std::vector<int> chosen = choose(groups[g], m, g);
             kept.insert(kept.end(), chosen.begin(), chosen.end());
         }
         std::sort(kept.begin(), kept.end());
+        return kept;
     };
-    auto by_variance = [&](std::span<const double> x) {
+    auto by_variance = [](std::span<const double> x) {
         return
-            [x](const std::vector<int>& rows, int m, int) { return max_variance_rows(rows, x, m); };
+            [x](const std::vector<int>& set, int m, int) { return of_largest_variance(set, x, m); };
     };
-    auto cross = [&](const std::vector<int>& rows) {
-        return max_variance_rows(rows, A, samples_of(keep * r.groups, (int)rows.size()));
+    auto cross = [&](const std::vector<int>& set) {
+        return of_largest_variance(set, A.completion, samples_of(keep * r.groups, (int)set.size()));
     };
-    if (select.mode == "intra") {
-        per_group(keep, by_variance(A));
-    } else if (select.mode == "cross") {
-        kept = cross(all);
-    } else if (select.mode == "intra_then_cross") {
-        per_group(scheduled(select.keep_samples_intra, select.schedule, select.progress),
-                  by_variance(A));
-        kept = cross(kept);
-    } else if (select.mode == "pods") {
-        per_group(keep, by_variance(reward));
-    } else if (select.mode == "cppo") {
-        per_group(keep, [&](const std::vector<int>& rows, int m, int) {
-            return largest_rows(rows, A, m);
-        });
-    } else { // random
-        per_group(keep, [&](std::vector<int> rows, int m, int g) {
-            Rng rng(mix64((uint64_t)select.seed), mix64(((uint64_t)step << 32) + (uint64_t)g));
-            rng.shuffle(rows);
-            rows.resize(m);
-            return rows;
-        });
+    if (select.mode == "intra") return per_prompt(keep, by_variance(A.completion));
+    if (select.mode == "cross") return cross(all);
+    if (select.mode == "intra_then_cross") {
+        const double first = scheduled(select.keep_samples_intra, select.schedule, select.progress);
+        return cross(per_prompt(first, by_variance(A.completion)));
     }
-    return kept;
+    if (select.mode == "pods") {
+        const std::vector<double> R = shaped_rewards(r, algo);
+        return per_prompt(keep, by_variance(R));
+    }
+    if (select.mode == "cppo")
+        return per_prompt(keep, [&](const std::vector<int>& set, int m, int) {
+            return of_largest_size(set, A.completion, m);
+        });
+    return per_prompt(keep, [&](std::vector<int> set, int m, int g) { // random
+        Rng rng(mix64((uint64_t)select.seed), mix64(((uint64_t)step << 32) + (uint64_t)g));
+        rng.shuffle(set);
+        set.resize(m);
+        return set;
+    });
 }
 
-// PODS: A = (R - mean) / (unbiased std + 1e-6) over the kept completions of the prompt; 0 for the others.
-static void normalise_kept(Plan& plan, const Rollouts& r, std::span<const double> reward) {
-    std::fill(plan.advantage.begin(), plan.advantage.end(), 0.0);
-    std::fill(plan.row_advantage.begin(), plan.row_advantage.end(), 0.0);
-    for (std::vector<int> rows : rows_by_group(r)) {
-        std::erase_if(rows, [&](int i) { return !plan.kept[i]; });
-        std::vector<double> x;
-        for (int i : rows) x.push_back(reward[i]);
-        std::vector<double> A = normalise(x, "unbiased", 1e-6);
-        for (size_t k = 0; k < rows.size(); ++k) {
-            plan.row_advantage[rows[k]] = A[k];
-            std::fill_n(plan.advantage.begin() + r.offset[rows[k]], r.length(rows[k]), A[k]);
-        }
-    }
-}
-
-// Keeps the n = max(1, ceil(K M)) largest keys of the pool, ties by row, then token (the pool's order).
-static void keep_largest(Plan& plan, std::vector<int64_t> pool, std::span<const double> key,
-                         double K) {
+// Keeps the n = max(1, ceil(K M)) largest keys of the pool, ties by completion, then token (the pool's order).
+static void keep_largest(std::vector<uint8_t>& kept, std::vector<int64_t> pool,
+                         std::span<const double> key, double K) {
     if (pool.empty()) return;
     size_t n = std::clamp((size_t)std::ceil(K * (double)pool.size()), (size_t)1, pool.size());
     std::nth_element(pool.begin(), pool.begin() + (n - 1), pool.end(), [&](int64_t a, int64_t b) {
         return key[a] != key[b] ? key[a] > key[b] : a < b;
     });
-    for (size_t k = 0; k < n; ++k) plan.token_kept[pool[k]] = key[pool[k]] != 0;
+    for (size_t k = 0; k < n; ++k) kept[pool[k]] = key[pool[k]] != 0;
 }
 
-static void select_tokens(Plan& plan, const Rollouts& r, const SelectConfig& select) {
-    plan.token_kept.assign(r.tokens(), 0);
-    double K = scheduled(select.keep_tokens, select.schedule, select.progress);
-    bool choose = select.token_key != "none" && K < 1;
+// (N) of the kept completions (I) the tokens that train.
+static std::vector<uint8_t> select_tokens(const Rollouts& r, const std::vector<uint8_t>& completion,
+                                          const std::vector<double>& A,
+                                          const SelectConfig& select) {
+    std::vector<uint8_t> kept(r.tokens());
+    const double K = scheduled(select.keep_tokens, select.schedule, select.progress);
+    const bool choose = select.token_key != "none" && K < 1;
     CHECK(!choose || !r.entropy.empty() || r.tokens() == 0,
           "select.keep_tokens = %g ranks tokens by entropy, which these rollouts do not have", K);
     std::vector<double> key(choose ? r.tokens() : 0);
     for (size_t n = 0; n < key.size(); ++n)
-        key[n] = select.token_key == "entropy" ? r.entropy[n]
-                                               : std::abs(plan.advantage[n]) * r.entropy[n];
+        key[n] = select.token_key == "entropy" ? r.entropy[n] : std::abs(A[n]) * r.entropy[n];
     std::vector<int64_t> pool;
-    for (int i = 0; i < r.rows(); ++i) {
-        if (!plan.kept[i]) continue;
+    for (int i = 0; i < r.completions(); ++i) {
+        if (!completion[i]) continue;
         for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
             if (choose)
                 pool.push_back(n);
             else
-                plan.token_kept[n] = 1;
+                kept[n] = 1;
         if (choose && select.scope == "response") {
-            keep_largest(plan, pool, key, K);
+            keep_largest(kept, pool, key, K);
             pool.clear();
         }
     }
-    keep_largest(plan, pool, key, K);
+    keep_largest(kept, pool, key, K);
+    return kept;
 }
 
-void select_rows_and_tokens(Plan& plan, const Rollouts& r, const AlgoConfig& algo,
-                            const SelectConfig& select, int64_t step) {
+static bool all_zero(std::span<const double> x) {
+    return std::all_of(x.begin(), x.end(), [](double v) { return v == 0; });
+}
+
+Selection select(const Rollouts& r, const Advantages& A, const AlgoConfig& algo,
+                 const SelectConfig& select, int64_t step) {
     CHECK(select.mode != "pods" || algo.advantage.estimator == "outcome",
           "select.mode = pods normalises rewards per prompt; it needs algo.advantage.estimator = "
           "outcome, found %s",
           algo.advantage.estimator.c_str());
-    std::vector<double> reward = shaped_rewards(r, algo);
-    plan.kept.assign(r.rows(), 0);
-    for (int i : select_rows(r, plan.row_advantage, reward, select, step)) plan.kept[i] = 1;
-    if (select.mode == "pods") normalise_kept(plan, r, reward);
-    for (int i = 0; select.drop_zero && i < r.rows(); ++i) {
-        std::span<const double> A = row_of(plan.advantage, r, i);
-        if (std::all_of(A.begin(), A.end(), [](double x) { return x == 0; })) plan.kept[i] = 0;
-    }
-    select_tokens(plan, r, select);
+    CHECK(!select.drop_truncated || !r.finished.empty(),
+          "select.drop_truncated = true needs to know which completions reached the length limit; "
+          "the rows do not say (\"finish\")");
+    Selection kept;
+    kept.completion.assign(r.completions(), 0);
+    for (int i : select_completions(r, A, algo, select, step)) kept.completion[i] = 1;
+    kept.A = select.mode == "pods" ? advantages_of_kept(r, algo, kept.completion, A) : A;
+    for (int i = 0; i < r.completions(); ++i)
+        if (select.drop_zero && all_zero(tokens_of(kept.A.token, r, i))) kept.completion[i] = 0;
+    kept.token = select_tokens(r, kept.completion, kept.A.token, select);
+    for (int i = 0; i < r.completions(); ++i)
+        if (select.drop_truncated && !r.finished[i]) {
+            kept.completion[i] = 0;
+            std::fill_n(kept.token.begin() + r.offset[i], r.length(i), 0);
+        }
+    return kept;
 }
 
-void weigh(Plan& plan, const Rollouts& r, const AlgoConfig& algo, const SelectConfig& select,
-           std::span<const int> rows) {
-    std::vector<int> kept;
-    for (int i : rows)
-        if (plan.kept[i]) kept.push_back(i);
-    Aggregation kind = aggregation_named(algo.aggregation, select.denominator);
-    plan.weight.assign(r.tokens(), 0);
-    plan.weight_all.assign(r.tokens(), 0);
-    aggregation_weights(plan.weight, r, kept, plan.token_kept, kind, algo.max_length_norm);
-    aggregation_weights(plan.weight_all, r, kept, {}, kind, algo.max_length_norm);
-}
-
-void select_and_weigh(Plan& plan, const Rollouts& r, const AlgoConfig& algo,
-                      const SelectConfig& select, int64_t step) {
-    select_rows_and_tokens(plan, r, algo, select, step);
-    std::vector<int> all(r.rows());
-    std::iota(all.begin(), all.end(), 0);
-    weigh(plan, r, algo, select, all);
+SelectConfig at_step(SelectConfig select, int64_t step, int64_t steps) {
+    select.progress = steps > 1 ? (double)(step - 1) / (double)(steps - 1) : 0;
+    return select;
 }

@@ -11,7 +11,8 @@
 //                       unbiased std + 1e-6                             [Xu et al. 2025, PODS]
 //   cppo                per prompt the N_s of largest |A|               [Lin et al. 2025, CPPO]
 //   random              per prompt N_s at random: the control
-// drop_zero then takes out completions with A = 0 on all tokens.
+// drop_zero then takes out completions with A = 0 on all tokens, drop_truncated those that reached the length limit
+// (DAPO's overlong filtering), after tokens were ranked.
 //
 // Tokens of the kept completions: the n = max(1, ceil(K M)) largest keys of the M in the pool (the batch or
 // each completion), key = |A_it| H_it or H_it; a key of 0 is never kept; K = 1 keeps everything.
@@ -29,25 +30,22 @@ struct SelectConfig {
     std::string mode = "all";
     std::vector<double> keep_samples, keep_samples_intra, keep_tokens{1, 1};
     std::string token_key = "abs_adv_entropy", scope = "batch", denominator, schedule = "linear";
-    bool drop_zero = false;
+    bool drop_zero = false, drop_truncated = false;
     double progress = 0;
     int64_t seed = 0;
     void visit(Fields& v);
 };
 
-// Fills kept, token_kept, weight and weight_all for one optimiser step of all rows. step: of the run, for
-// mode random.
-void select_and_weigh(Plan& plan, const Rollouts& rollouts, const AlgoConfig& algo,
-                      const SelectConfig& select, int64_t step = 0);
-// The two parts of it. The weights are those of an optimiser step on `rows` alone (a minibatch).
-void select_rows_and_tokens(Plan& plan, const Rollouts& rollouts, const AlgoConfig& algo,
-                            const SelectConfig& select, int64_t step = 0);
-void weigh(Plan& plan, const Rollouts& rollouts, const AlgoConfig& algo, const SelectConfig& select,
-           std::span<const int> rows);
+// The same at a step of a run of so many: progress p = (step - 1) / (steps - 1).
+SelectConfig at_step(SelectConfig select, int64_t step, int64_t steps);
+
+// step: of the run, for mode random.
+Selection select(const Rollouts& rollouts, const Advantages& A, const AlgoConfig& algo,
+                 const SelectConfig& select, int64_t step = 0);
 
 // Errors for what no single field can say.
 void check_select(const SelectConfig& select);
-// Whether it reads entropies.
+// Whether it reads entropies (at its progress).
 bool needs_entropy(const SelectConfig& select);
 
 // start -> end at progress p; one number is constant.

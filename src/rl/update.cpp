@@ -1,6 +1,7 @@
 #include "rl/update.h"
 
 #include "base/rng.h"
+#include "rl/aggregation.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +9,24 @@
 
 namespace {
 
-// Row i with the listed completion tokens as targets.
+// What the steps on a batch are given.
+struct Given {
+    const Rollouts& r;
+    const RolloutTexts& texts;
+    const Selection& kept;
+    const AlgoConfig& algo;
+    const UpdateSettings& settings;
+};
+
+struct Minibatch {
+    bool first_pass = false, first_step = false; // over the batch
+    std::vector<int> completions;                // kept ones
+    std::vector<std::vector<int>> tokens;        // of each: those that the network is asked for
+    std::vector<TrainSequence> sequences;        // of each
+    Weights weights;
+};
+
+// Completion i with the listed tokens as targets.
 TrainSequence sequence_of(const Rollouts& rollouts, const RolloutTexts& texts, int i,
                           const std::vector<int>& tokens) {
     const int group = rollouts.group[i];
@@ -24,197 +42,200 @@ TrainSequence sequence_of(const Rollouts& rollouts, const RolloutTexts& texts, i
     return sequence;
 }
 
-std::vector<int> every_token(const Rollouts& rollouts, int i) {
-    std::vector<int> tokens(rollouts.length(i));
-    std::iota(tokens.begin(), tokens.end(), 0);
-    return tokens;
-}
-
-// Whole prompts, in an order drawn per pass, cut into `count` parts of nearly equal numbers of rows.
-std::vector<std::vector<int>> minibatches_of(const Rollouts& rollouts, const UpdatePlan& how,
-                                             int epoch) {
-    std::vector<std::vector<int>> by_group(rollouts.groups);
-    for (int i = 0; i < rollouts.rows(); ++i) by_group[rollouts.group[i]].push_back(i);
-    std::vector<int> order(rollouts.groups);
+// Whole prompts, in an order drawn per pass, cut into parts of nearly equal numbers of completions.
+std::vector<std::vector<int>> cut_by_prompt(const Rollouts& r, const UpdateSettings& settings,
+                                            int epoch) {
+    std::vector<std::vector<int>> by_group(r.groups);
+    for (int i = 0; i < r.completions(); ++i) by_group[r.group[i]].push_back(i);
+    std::vector<int> order(r.groups);
     std::iota(order.begin(), order.end(), 0);
-    if (how.minibatches > 1) Rng(how.seed, (uint64_t)epoch).shuffle(order);
-    std::vector<std::vector<int>> parts(how.minibatches);
+    if (settings.minibatches > 1) Rng(settings.seed, (uint64_t)epoch).shuffle(order);
+    std::vector<std::vector<int>> parts(settings.minibatches);
     int64_t taken = 0;
     for (int group : order) {
-        std::vector<int>& part = parts[taken * how.minibatches / rollouts.rows()];
+        std::vector<int>& part = parts[taken * settings.minibatches / r.completions()];
         part.insert(part.end(), by_group[group].begin(), by_group[group].end());
         taken += (int64_t)by_group[group].size();
     }
     return parts;
 }
 
-// What both networks' steps over a minibatch share.
-struct Minibatch {
-    std::vector<int> rows;                // kept ones
-    std::vector<std::vector<int>> tokens; // of each: those that the network is asked for
-    std::vector<TrainSequence> sequences;
-};
-
-Minibatch make_minibatch(const Rollouts& rollouts, const RolloutTexts& texts, const Plan& plan,
-                         const std::vector<int>& rows, bool all) {
+// all: the network is asked for every token, not for the kept ones alone.
+Minibatch make_minibatch(const Given& given, const std::vector<int>& completions, bool all) {
+    const Rollouts& r = given.r;
     Minibatch batch;
-    for (int i : rows) {
-        if (!plan.kept[i] || rollouts.length(i) == 0) continue;
+    batch.weights = weigh(r, given.kept, given.algo, given.settings.denominator, completions);
+    for (int i : completions) {
+        if (!given.kept.completion[i] || r.length(i) == 0) continue;
         std::vector<int> tokens;
-        for (int t = 0; t < (int)rollouts.length(i); ++t)
-            if (all || plan.token_kept[rollouts.offset[i] + t]) tokens.push_back(t);
+        for (int t = 0; t < (int)r.length(i); ++t)
+            if (all || given.kept.token[r.offset[i] + t]) tokens.push_back(t);
         if (tokens.empty()) continue;
-        batch.rows.push_back(i);
-        batch.sequences.push_back(sequence_of(rollouts, texts, i, tokens));
+        batch.completions.push_back(i);
+        batch.sequences.push_back(sequence_of(r, given.texts, i, tokens));
         batch.tokens.push_back(std::move(tokens));
     }
     return batch;
 }
 
 void add_step(UpdateStats& stats, const StepStats& step, const LossParts& parts) {
-    stats.step.loss += parts.total(), stats.step.grad_norm += step.grad_norm;
-    stats.step.tokens += step.tokens, stats.step.targets += step.targets;
-    stats.step.computed += step.computed, stats.step.recorded += step.recorded;
+    stats.step.loss += parts.total();
+    stats.step.grad_norm += step.grad_norm;
+    stats.step.tokens += step.tokens;
+    stats.step.targets += step.targets;
+    stats.step.computed += step.computed;
+    stats.step.recorded += step.recorded;
     stats.step.micro_batches += step.micro_batches;
     stats.step.seconds += step.seconds;
     stats.parts.add(parts);
     ++stats.steps;
 }
 
-void finish(UpdateStats& stats) {
+void sums_to_means(UpdateStats& stats) {
     const double n = std::max(1, stats.steps);
     for (double* mean : {&stats.step.loss, &stats.step.grad_norm, &stats.parts.policy,
                          &stats.parts.kl, &stats.parts.entropy, &stats.parts.value})
         *mean /= n;
 }
 
-// Runs the passes; `step` does one minibatch and returns its terms.
+// The optimiser steps of all passes. terms(minibatch, one completion's outputs, its grads, stats) gives the terms of
+// one completion; `objective` says what the network is asked for.
 template <class F>
-UpdateStats passes(Trainer& trainer, const Rollouts& rollouts, const RolloutTexts& texts,
-                   Plan& plan, const AlgoConfig& algo, const SelectConfig& select,
-                   const UpdatePlan& how, const OptimConfig& optim, double lr, bool all,
-                   const F& objective_of) {
+UpdateStats passes(Trainer& trainer, const Given& given, Objective objective, bool all,
+                   const F& terms) {
+    const UpdateSettings& settings = given.settings;
     UpdateStats stats;
-    stats.lr = lr;
-    stats.grads.dlogp.assign(rollouts.tokens(), 0);
-    stats.grads.dentropy.assign(rollouts.tokens(), 0);
-    stats.grads.dvalue.assign(rollouts.tokens(), 0);
-    for (int epoch = 0; epoch < how.epochs; ++epoch)
-        for (const std::vector<int>& rows : minibatches_of(rollouts, how, epoch)) {
-            weigh(plan, rollouts, algo, select, rows);
-            Minibatch batch = make_minibatch(rollouts, texts, plan, rows, all);
-            if (batch.rows.empty()) {
+    stats.logp = given.r.logp_old;
+    stats.adopted = settings.adopt_logp_old;
+    stats.grads = zero_grads(given.r.tokens());
+    for (int epoch = 0; epoch < settings.epochs; ++epoch)
+        for (const std::vector<int>& part : cut_by_prompt(given.r, settings, epoch)) {
+            Minibatch batch = make_minibatch(given, part, all);
+            if (batch.completions.empty()) {
                 ++stats.empty;
                 continue;
             }
+            batch.first_pass = epoch == 0;
+            batch.first_step = stats.steps == 0;
             LossParts parts;
-            const bool first_pass = epoch == 0, first_step = stats.steps == 0;
-            Objective objective = objective_of(batch, parts, stats, first_pass, first_step);
-            const bool recorded = first_step && how.recording && how.recording->holds() &&
-                                  how.recording->pass == &trainer.pass && !objective.wants.value;
+            objective.loss = [&](std::span<const TokenOutputs> outputs,
+                                 std::span<TokenGrads> grads) {
+                LossParts share;
+                for (size_t j = 0; j < outputs.size(); ++j)
+                    share.add(terms(batch, outputs[j], grads[j], stats));
+                parts.add(share);
+                return share.total();
+            };
+            Recording* recording = settings.recording;
+            const bool recorded = batch.first_step && recording && recording->holds() &&
+                                  recording->pass == &trainer.pass && !objective.wants.value;
             StepStats step = accumulate_gradients(trainer, batch.sequences, objective,
-                                                  recorded ? how.recording : nullptr);
-            apply_update(trainer, optim, lr, step);
+                                                  recorded ? recording : nullptr);
+            apply_update(trainer, settings.optim, settings.lr, step);
             add_step(stats, step, parts);
         }
-    finish(stats);
+    sums_to_means(stats);
     return stats;
+}
+
+LossParts policy_terms(const Given& given, const Minibatch& batch, const TokenOutputs& output,
+                       const TokenGrads& grads, UpdateStats& stats) {
+    const Rollouts& r = given.r;
+    const AlgoConfig& algo = given.algo;
+    const int i = batch.completions[output.index];
+    const std::vector<int>& tokens = batch.tokens[output.index];
+    const int64_t at = r.offset[i], length = r.length(i);
+    // The completion's arrays over all of its tokens; those that were not computed have weight 0.
+    std::vector<double> logp(&r.logp_old[at], &r.logp_old[at] + length);
+    std::vector<double> entropy(algo.entropy_coef != 0 ? length : 0);
+    for (size_t k = 0; k < tokens.size(); ++k) {
+        logp[tokens[k]] = output.logp[k];
+        if (!entropy.empty()) entropy[tokens[k]] = output.entropy[k];
+        if (batch.first_step)
+            stats.gap = std::max(stats.gap, std::abs(output.logp[k] - r.logp_old[at + tokens[k]]));
+    }
+    TokenRow row = token_row(r, given.kept, batch.weights, i);
+    row.logp = logp;
+    row.entropy = entropy;
+    if (given.settings.adopt_logp_old) row.logp_old = logp;
+    if (algo.value_coef != 0) row.value = output.value; // of every token, then
+    std::vector<double> dlogp(length), dentropy(entropy.size());
+    const LossParts parts = completion_loss(row, algo, {dlogp, dentropy, grads.dvalue});
+    for (size_t k = 0; k < tokens.size(); ++k) {
+        grads.dlogp[k] = dlogp[tokens[k]];
+        if (!entropy.empty()) grads.dentropy[k] = dentropy[tokens[k]];
+    }
+    if (batch.first_pass) {
+        std::copy(logp.begin(), logp.end(), stats.logp.begin() + at);
+        std::copy(dlogp.begin(), dlogp.end(), stats.grads.dlogp.begin() + at);
+        std::copy(dentropy.begin(), dentropy.end(), stats.grads.dentropy.begin() + at);
+        std::copy(grads.dvalue.begin(), grads.dvalue.end(), stats.grads.dvalue.begin() + at);
+    }
+    return parts;
+}
+
+LossParts critic_terms(const Given& given, const Minibatch& batch, const TokenOutputs& output,
+                       const TokenGrads& grads, UpdateStats& stats) {
+    const int i = batch.completions[output.index];
+    TokenRow row = token_row(given.r, given.kept, batch.weights, i);
+    row.logp = row.logp_old;
+    row.value = output.value;
+    std::vector<double> dlogp(row.logp.size());
+    const LossParts terms = completion_loss(row, given.algo, {dlogp, {}, grads.dvalue});
+    if (batch.first_pass)
+        std::copy(grads.dvalue.begin(), grads.dvalue.end(),
+                  stats.grads.dvalue.begin() + given.r.offset[i]);
+    LossParts parts;
+    parts.value = terms.value; // the policy term is update_policy's
+    return parts;
 }
 
 } // namespace
 
 std::vector<TrainSequence> all_tokens(const Rollouts& rollouts, const RolloutTexts& texts) {
     std::vector<TrainSequence> sequences;
-    for (int i = 0; i < rollouts.rows(); ++i)
-        sequences.push_back(sequence_of(rollouts, texts, i, every_token(rollouts, i)));
+    for (int i = 0; i < rollouts.completions(); ++i) {
+        std::vector<int> tokens(rollouts.length(i));
+        std::iota(tokens.begin(), tokens.end(), 0);
+        sequences.push_back(sequence_of(rollouts, texts, i, tokens));
+    }
     return sequences;
 }
 
-UpdateStats update_policy(Trainer& policy, Rollouts& rollouts, const RolloutTexts& texts,
-                          Plan& plan, const AlgoConfig& full, const SelectConfig& select,
-                          const UpdatePlan& how, const OptimConfig& optim, double lr) {
+UpdateStats update_policy(Trainer& policy, const Rollouts& rollouts, const RolloutTexts& texts,
+                          const Selection& kept, const AlgoConfig& full,
+                          const UpdateSettings& settings) {
     AlgoConfig algo = full;
-    if (!how.value_with_policy) algo.value_coef = 0; // the critic's own step
-    std::vector<double> sampled = rollouts.logp_old;
-    if (rollouts.logp.empty()) rollouts.logp = rollouts.logp_old;
-    auto objective_of = [&](const Minibatch& batch, LossParts& parts, UpdateStats& stats,
-                            bool first_pass, bool first_step) {
-        Objective objective;
-        objective.wants.temperature = how.temperature;
-        objective.wants.entropy = algo.entropy_coef != 0;
-        objective.wants.value = algo.value_coef != 0;
-        objective.loss = [&, first_pass, first_step](std::span<const TokenOutputs> outputs,
-                                                     std::span<TokenGrads> grads) {
-            LossParts share;
-            for (size_t j = 0; j < outputs.size(); ++j) {
-                const int i = batch.rows[outputs[j].index];
-                const std::vector<int>& tokens = batch.tokens[outputs[j].index];
-                const int64_t at = rollouts.offset[i], length = rollouts.length(i);
-                // The row's arrays over all of its tokens; those that were not computed have weight 0.
-                std::vector<double> logp(&rollouts.logp_old[at], &rollouts.logp_old[at] + length);
-                std::vector<double> entropy(algo.entropy_coef != 0 ? length : 0);
-                for (size_t k = 0; k < tokens.size(); ++k) {
-                    logp[tokens[k]] = outputs[j].logp[k];
-                    if (!entropy.empty()) entropy[tokens[k]] = outputs[j].entropy[k];
-                    if (!first_step) continue;
-                    double gap = std::abs(outputs[j].logp[k] - sampled[at + tokens[k]]);
-                    stats.gap = std::max(stats.gap, gap);
-                }
-                if (how.adopt_logp_old)
-                    std::copy(logp.begin(), logp.end(), rollouts.logp_old.begin() + at);
-                TokenRow row = token_row(rollouts, plan, i);
-                row.logp = logp, row.entropy = entropy;
-                if (algo.value_coef != 0) row.value = outputs[j].value; // of every token, then
-                std::vector<double> dlogp(length), dentropy(entropy.size());
-                share.add(row_loss(row, algo, {dlogp, dentropy, grads[j].dvalue}));
-                for (size_t k = 0; k < tokens.size(); ++k) {
-                    grads[j].dlogp[k] = dlogp[tokens[k]];
-                    if (!entropy.empty()) grads[j].dentropy[k] = dentropy[tokens[k]];
-                }
-                if (!first_pass) continue;
-                std::copy(logp.begin(), logp.end(), rollouts.logp.begin() + at);
-                std::copy(dlogp.begin(), dlogp.end(), stats.grads.dlogp.begin() + at);
-                std::copy(dentropy.begin(), dentropy.end(), stats.grads.dentropy.begin() + at);
-                std::copy(grads[j].dvalue.begin(), grads[j].dvalue.end(),
-                          stats.grads.dvalue.begin() + at);
-            }
-            parts.add(share);
-            return share.total();
-        };
-        return objective;
-    };
-    return passes(policy, rollouts, texts, plan, algo, select, how, optim, lr,
-                  needs_all_tokens(algo), objective_of);
+    if (!settings.value_with_policy) algo.value_coef = 0; // the critic's own step
+    const Given given{rollouts, texts, kept, algo, settings};
+    Objective objective;
+    objective.wants.temperature = settings.temperature;
+    objective.wants.entropy = algo.entropy_coef != 0;
+    objective.wants.value = algo.value_coef != 0;
+    return passes(
+        policy, given, objective, needs_all_tokens(algo),
+        [&](const Minibatch& batch, const TokenOutputs& output, const TokenGrads& grads,
+            UpdateStats& stats) { return policy_terms(given, batch, output, grads, stats); });
 }
 
-UpdateStats update_critic(Trainer& critic, Rollouts& rollouts, const RolloutTexts& texts,
-                          Plan& plan, const AlgoConfig& full, const SelectConfig& select,
-                          const UpdatePlan& how, const OptimConfig& optim, double lr) {
+UpdateStats update_critic(Trainer& critic, const Rollouts& rollouts, const RolloutTexts& texts,
+                          const Selection& kept, const AlgoConfig& full,
+                          const UpdateSettings& settings) {
     AlgoConfig algo = full;
-    algo.kl = "none", algo.entropy_coef = 0;
-    auto objective_of = [&](const Minibatch& batch, LossParts& parts, UpdateStats& stats,
-                            bool first_pass, bool) {
-        Objective objective;
-        objective.wants.logp = false, objective.wants.value = true;
-        objective.loss = [&, first_pass](std::span<const TokenOutputs> outputs,
-                                         std::span<TokenGrads> grads) {
-            LossParts share;
-            for (size_t j = 0; j < outputs.size(); ++j) {
-                const int i = batch.rows[outputs[j].index];
-                const int64_t at = rollouts.offset[i], length = rollouts.length(i);
-                TokenRow row = token_row(rollouts, plan, i);
-                row.logp = row.logp_old, row.value = outputs[j].value;
-                std::vector<double> dlogp(length);
-                LossParts terms = row_loss(row, algo, {dlogp, {}, grads[j].dvalue});
-                share.value += terms.value; // the policy term is update_policy's
-                if (first_pass)
-                    std::copy(grads[j].dvalue.begin(), grads[j].dvalue.end(),
-                              stats.grads.dvalue.begin() + at);
-            }
-            parts.add(share);
-            return share.total();
-        };
-        return objective;
-    };
-    return passes(critic, rollouts, texts, plan, algo, select, how, optim, lr, true, objective_of);
+    algo.kl = "none";
+    algo.entropy_coef = 0;
+    const Given given{rollouts, texts, kept, algo, settings};
+    Objective objective;
+    objective.wants.logp = false;
+    objective.wants.value = true;
+    return passes(
+        critic, given, objective, true,
+        [&](const Minibatch& batch, const TokenOutputs& output, const TokenGrads& grads,
+            UpdateStats& stats) { return critic_terms(given, batch, output, grads, stats); });
+}
+
+Rollouts as_trained(Rollouts rollouts, const UpdateStats& update) {
+    rollouts.logp = update.logp;
+    if (update.adopted) rollouts.logp_old = update.logp;
+    return rollouts;
 }

@@ -3,6 +3,7 @@
 #include "app/commands.h"
 #include "base/file.h"
 #include "rl/algorithms.h"
+#include "rl/metric_table.h"
 #include "testing.h"
 
 #include <unistd.h>
@@ -55,6 +56,10 @@ TEST(LossCommand, OneRowPerRowAndTheLossOnTheLastLine) {
         sum += summary[part].get<double>();
     EXPECT_DOUBLE_EQ(summary["loss"].get<double>(), sum);
     EXPECT_EQ(summary["rows"], in.size());
+    int described = 0;
+    for (const MetricMeaning& row : metric_table())
+        described += std::string(row.command) == "loss" && summary.contains(row.name);
+    EXPECT_EQ(described, (int)summary.size()) << "every number has its row in the table of metrics";
     EXPECT_EQ(summary["tokens"], summary["tokens_read"]);
     // 17 digits: what was written reads back as what was computed
     EXPECT_DOUBLE_EQ(summary["dlogp_norm"].get<double>(), std::sqrt(policy_gradient));

@@ -1,6 +1,7 @@
 // Runs of rl as a user starts them.
 
 #include "command.h"
+#include "rl/metric_table.h"
 
 #include <filesystem>
 
@@ -71,6 +72,14 @@ TEST(RlRecording, ServesTheUpdateWhereThereIsOne) {
     EXPECT_GT(once["computed_tokens"].get<int>(), 0);
     EXPECT_EQ(once["recorded_tokens"], once["computed_tokens"]);
     EXPECT_EQ(once["logp_gap_nats"], 0);
+    for (auto& [name, value] : once.items()) {
+        std::vector<std::string> names = {name};
+        if (value.is_object()) names.clear();
+        if (value.is_object())
+            for (auto& [part, unused] : value.items()) names.push_back(name + "." + part);
+        for (const std::string& known : names)
+            EXPECT_TRUE(find_metric("rl", known)) << known << " is not in the table of metrics";
+    }
     EXPECT_EQ(last_row("twice", {"train.epochs=2"})["recorded_tokens"], 0);
     EXPECT_EQ(last_row("small", {"train.tokens_per_micro_batch=40"})["recorded_tokens"], 0);
 }

@@ -41,6 +41,34 @@ std::string error_of(const std::vector<std::string>& overrides) {
 }
 } // namespace
 
+TEST(Config, AnEnumIsReadAndPrintedByItsNames) {
+    enum class Colour { red, green };
+    struct Paint {
+        Colour colour = Colour::green;
+        void visit(Fields& v) {
+            static const char* const names[] = {"red", "green"};
+            v.choice("colour", colour, names, "of the wall");
+            v.moved("tint", "paint.colour");
+        }
+    };
+    Paint paint;
+    load_config(paint, {"", {"colour=red"}});
+    EXPECT_EQ(paint.colour, Colour::red);
+    Fields fields, other;
+    paint.visit(fields);
+    EXPECT_EQ(config_json(fields)["colour"], "red");
+    EXPECT_NE(config_help(fields).find("red|green"), std::string::npos);
+    Paint green;
+    green.visit(other);
+    copy_field(fields.list[0], other.list[0]);
+    EXPECT_EQ(paint.colour, Colour::green);
+    auto error = [&](const char* word) {
+        return message_of([&] { load_config(paint, {"", {word}}); });
+    };
+    EXPECT_NE(error("colour=blue").find("not one of: red green"), std::string::npos);
+    EXPECT_NE(error("tint=red").find("called paint.colour now"), std::string::npos);
+}
+
 TEST(Config, OverridesReachNestedFieldsAndKeepTypes) {
     Outer config;
     load_config(config,

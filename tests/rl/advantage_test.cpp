@@ -1,6 +1,7 @@
 // Advantages by hand, and the identities between algorithms (spec 3.3).
 
 #include "rl/advantage.h"
+#include "rl/aggregation.h"
 #include "rl/loss.h"
 #include "rl/select.h"
 #include "testing.h"
@@ -29,37 +30,32 @@ Rollouts rollouts_of(const std::vector<std::vector<double>>& rewards, int length
     r.credit.assign(r.tokens(), 0);
     return r;
 }
-
-Plan advantages_of(const Rollouts& r, const AlgoConfig& algo) {
-    Plan plan;
-    compute_advantages(plan, r, algo);
-    return plan;
-}
 } // namespace
 
 TEST(Advantage, ByHand) {
     Rollouts r = rollouts_of({{1, 0, 0, 1}, {4, 1}}, 2);
     double std = std::sqrt(1.0 / 3); // unbiased, of {1, 0, 0, 1}
-    Plan grpo = advantages_of(r, preset_algorithm("grpo"));
-    EXPECT_NEAR(grpo.row_advantage[0], 0.5 / (std + 1e-6), 1e-15);
-    EXPECT_NEAR(grpo.row_advantage[5], -1.5 / (std::sqrt(4.5) + 1e-6), 1e-15);
-    EXPECT_EQ(advantages_of(r, preset_algorithm("dr_grpo")).row_advantage,
+    Advantages grpo = advantages(r, preset_algorithm("grpo"));
+    EXPECT_NEAR(grpo.completion[0], 0.5 / (std + 1e-6), 1e-15);
+    EXPECT_NEAR(grpo.completion[5], -1.5 / (std::sqrt(4.5) + 1e-6), 1e-15);
+    EXPECT_EQ(advantages(r, preset_algorithm("dr_grpo")).completion,
               (std::vector<double>{.5, -.5, -.5, .5, 1.5, -1.5}));
-    Plan rloo = advantages_of(r, preset_algorithm("rloo"));
-    EXPECT_NEAR(rloo.row_advantage[0], 1 - 1.0 / 3, 1e-15);
-    EXPECT_NEAR(rloo.row_advantage[4], 3, 1e-15);
-    Plan reinforce = advantages_of(r, preset_algorithm("reinforce"));
-    EXPECT_NEAR(reinforce.row_advantage[4], 4 - 7.0 / 6, 1e-15);
-    for (int64_t n = 0; n < r.tokens(); ++n)
-        EXPECT_EQ(grpo.advantage[n], grpo.row_advantage[n / 2]);
+    Advantages rloo = advantages(r, preset_algorithm("rloo"));
+    EXPECT_NEAR(rloo.completion[0], 1 - 1.0 / 3, 1e-15);
+    EXPECT_NEAR(rloo.completion[4], 3, 1e-15);
+    Advantages reinforce = advantages(r, preset_algorithm("reinforce"));
+    EXPECT_NEAR(reinforce.completion[4], 4 - 7.0 / 6, 1e-15);
+    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_EQ(grpo.token[n], grpo.completion[n / 2]);
 }
 
 TEST(Advantage, MovingAverageBaseline) {
     Rollouts r = rollouts_of({{1, 0}, {3, 0}}, 1);
     AlgoConfig algo = preset_algorithm("reinforce");
     algo.advantage.baseline = "ema", algo.advantage.ema = 0.5;
-    EXPECT_EQ(advantages_of(r, algo).advantage, (std::vector<double>{.5, -.5, 2.5, -.5}));
-    EXPECT_NEAR(next_ema(algo, r), 0.9 * 0.5 + 0.1 * 1, 1e-15);
+    EXPECT_EQ(advantages(r, algo).token, (std::vector<double>{.5, -.5, 2.5, -.5}));
+    EXPECT_NEAR(advantages(r, algo).ema, 0.9 * 0.5 + 0.1 * 1, 1e-15);
+    EXPECT_EQ(advantages(r, algo, 2).token[0], -1)
+        << "the run's own average, not the configured start";
 }
 
 TEST(Advantage, SilentGroupsAreExactlyZeroAndCounted) {
@@ -67,11 +63,11 @@ TEST(Advantage, SilentGroupsAreExactlyZeroAndCounted) {
     Rollouts r = rollouts_of({{.1, .1, .1}, {5}, {9, 0}, {.3, .3}}, 3);
     for (const char* name : {"grpo", "dr_grpo", "dapo", "gspo", "gspo_token", "cispo", "rloo",
                              "reinforce_pp_baseline", "trl", "verl"}) {
-        Plan plan = advantages_of(r, preset_algorithm(name));
+        Advantages plan = advantages(r, preset_algorithm(name));
         SCOPED_TRACE(name);
         for (int i : {0, 1, 2, 3, 6, 7})
-            for (double A : row_of(plan.advantage, r, i)) EXPECT_EQ(A, 0.0);
-        for (double A : row_of(plan.advantage, r, 4)) EXPECT_GT(A, 0.1);
+            for (double A : tokens_of(plan.token, r, i)) EXPECT_EQ(A, 0.0);
+        for (double A : tokens_of(plan.token, r, 4)) EXPECT_GT(A, 0.1);
         EXPECT_EQ(plan.single_groups, 1);
         EXPECT_EQ(plan.equal_groups, 2);
     }
@@ -95,11 +91,11 @@ TEST(Advantage, GaeByHand) {
 
 TEST(Advantage, PpoReturnsAreUnwhitened) {
     Rollouts r = rollouts_of({{1, 0, 2}, {0.5}}, 4);
-    Plan plan = advantages_of(r, preset_algorithm("ppo"));
+    Advantages plan = advantages(r, preset_algorithm("ppo"));
     double sum = 0, squares = 0;
-    for (double A : plan.advantage) sum += A, squares += A * A;
+    for (double A : plan.token) sum += A, squares += A * A;
     EXPECT_NEAR(sum, 0, 1e-12);
-    EXPECT_NEAR(squares / (double)plan.advantage.size(), 1, 1e-7); // 1e-8 under the root
+    EXPECT_NEAR(squares / (double)plan.token.size(), 1, 1e-7); // 1e-8 under the root
     for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_NEAR(plan.ret[n], r.reward[n / 4], 1e-14);
 }
 
@@ -109,30 +105,30 @@ TEST(Advantage, RewardToGoCarriesKlAndCredit) {
     AlgoConfig algo = preset_algorithm("reinforce_pp");
     algo.advantage.whiten = "none", algo.advantage.credit_weight = 0.1, algo.gamma = 0.5;
     // rho = -0.01 (0.5, 0, -0.5) + 0.1 credit + [last] 1 = -0.005, 1, 1.005
-    Plan plan = advantages_of(r, algo);
-    EXPECT_NEAR(plan.advantage[2], 1.005, 1e-15);
-    EXPECT_NEAR(plan.advantage[1], 1 + 0.5025, 1e-15);
-    EXPECT_NEAR(plan.advantage[0], -0.005 + 0.75125, 1e-15);
+    Advantages plan = advantages(r, algo);
+    EXPECT_NEAR(plan.token[2], 1.005, 1e-15);
+    EXPECT_NEAR(plan.token[1], 1 + 0.5025, 1e-15);
+    EXPECT_NEAR(plan.token[0], -0.005 + 0.75125, 1e-15);
 }
 
 TEST(Advantage, ATokensOwnCreditLessKlAndValue) {
     Rollouts r = rollouts_of({{2, 0}}, 3);
     r.credit = {1, -1, 0.5, 2, 0, -2};
-    Plan reinforce = advantages_of(r, preset_algorithm("reinforce_qrm"));
+    Advantages reinforce = advantages(r, preset_algorithm("reinforce_qrm"));
     for (int n = 0; n < 6; ++n)
-        EXPECT_EQ(reinforce.advantage[n], (n < 3 ? 2 : 0) + r.credit[n]); // and the outcome, if any
+        EXPECT_EQ(reinforce.token[n], (n < 3 ? 2 : 0) + r.credit[n]); // and the outcome, if any
     EXPECT_TRUE(reinforce.ret.empty());
 
     AlgoConfig algo = preset_algorithm("ppo_qrm");
-    Plan ppo = advantages_of(r, algo);
+    Advantages ppo = advantages(r, algo);
     for (int n = 0; n < 6; ++n) {
         double ret = (n < 3 ? 2 : 0) + r.credit[n] - 0.01 * (r.logp_old[n] - r.logp_ref[n]);
         EXPECT_NEAR(ppo.ret[n], ret, 1e-15);
-        EXPECT_NEAR(ppo.advantage[n], ret - r.value_old[n], 1e-15);
+        EXPECT_NEAR(ppo.token[n], ret - r.value_old[n], 1e-15);
     }
 
     algo = preset_algorithm("ppo_qrm_code");
-    Plan code = advantages_of(r, algo);
+    Advantages code = advantages(r, algo);
     double mean = 0, square = 0;
     for (double v : r.value_old) mean += v / 6;
     for (double v : r.value_old) square += (v - mean) * (v - mean) / 6;
@@ -140,10 +136,10 @@ TEST(Advantage, ATokensOwnCreditLessKlAndValue) {
         double kl = std::abs(r.logp_old[n] - r.logp_ref[n]);
         double ret = (n < 3 ? 2 : 0) + r.credit[n] - 0.01 * kl;
         EXPECT_NEAR(code.ret[n], ret, 1e-15);
-        EXPECT_NEAR(code.advantage[n], ret - 0.01 * r.value_old[n] / std::sqrt(square), 1e-13);
+        EXPECT_NEAR(code.token[n], ret - 0.01 * r.value_old[n] / std::sqrt(square), 1e-13);
     }
     r.value_old.assign(6, 3); // a critic that says the same of everything is no baseline
-    EXPECT_EQ(advantages_of(r, algo).advantage, code.ret);
+    EXPECT_EQ(advantages(r, algo).token, code.ret);
 }
 
 TEST(Advantage, KlInTheRewardOfACompletionIsItsSum) {
@@ -151,7 +147,7 @@ TEST(Advantage, KlInTheRewardOfACompletionIsItsSum) {
     r.logp_old = {-1, -1, -1, -1}, r.logp_ref = {-2, -1.5, -1, -1};
     AlgoConfig algo = preset_algorithm("rloo");
     algo.kl = "k1", algo.kl_in = "reward", algo.kl_coef = 0.1;
-    EXPECT_NEAR(advantages_of(r, algo).row_advantage[0], 1 - 0.15, 1e-15);
+    EXPECT_NEAR(advantages(r, algo).completion[0], 1 - 0.15, 1e-15);
 }
 
 TEST(Advantage, OverlongPenaltyOfDapo) {
@@ -171,7 +167,7 @@ TEST(Advantage, WhiteningAndClip) {
     Rollouts r = rollouts_of({{0, 0, 0, 0, 0, 0, 0, 100}}, 1);
     AlgoConfig algo = preset_algorithm("grpo");
     algo.advantage.clip = 1.5;
-    EXPECT_EQ(advantages_of(r, algo).advantage[7], 1.5);
+    EXPECT_EQ(advantages(r, algo).token[7], 1.5);
 }
 
 // Spec 3.3 (1): on-policy, r = 1: g = -A w for all of them.
@@ -181,13 +177,12 @@ TEST(Identity, OnPolicyEveryGradientIsMinusAdvantageTimesWeight) {
         AlgoConfig algo = preset_algorithm(row.name);
         algo.max_length_norm = 5;
         if (algo.kl_in == "loss") algo.kl = "none";
-        Plan plan = advantages_of(r, algo);
-        select_and_weigh(plan, r, algo, SelectConfig());
-        BatchGrads grads;
-        LossParts parts = batch_loss(r, plan, algo, grads);
-        EXPECT_EQ(parts.clipped, 0);
+        Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
+        Weights w = weigh(r, kept, algo, "");
+        BatchLoss loss = batch_loss(r, kept, w, algo);
+        EXPECT_EQ(loss.parts.clipped, 0);
         for (int64_t n = 0; n < r.tokens(); ++n)
-            EXPECT_TRUE(close(grads.dlogp[n], -plan.advantage[n] * plan.weight[n], 1e-15))
+            EXPECT_TRUE(close(loss.grads.dlogp[n], -kept.A.token[n] * w.policy[n], 1e-15))
                 << row.name;
     }
 }
@@ -197,10 +192,10 @@ TEST(Identity, BinaryRewardsOfGrpo) {
     for (int right = 1; right < 8; ++right) {
         std::vector<double> rewards(8, 0.0);
         std::fill_n(rewards.begin(), right, 1.0);
-        Plan plan = advantages_of(rollouts_of({rewards}, 1), preset_algorithm("grpo"));
-        EXPECT_NEAR(plan.row_advantage[0] / plan.row_advantage[7], -(8.0 - right) / right, 1e-12);
+        Advantages plan = advantages(rollouts_of({rewards}, 1), preset_algorithm("grpo"));
+        EXPECT_NEAR(plan.completion[0] / plan.completion[7], -(8.0 - right) / right, 1e-12);
         double sum = 0;
-        for (double A : plan.row_advantage) sum += A;
+        for (double A : plan.completion) sum += A;
         EXPECT_NEAR(sum, 0, 1e-14);
     }
 }
@@ -208,11 +203,11 @@ TEST(Identity, BinaryRewardsOfGrpo) {
 // Spec 3.3 (4).
 TEST(Identity, RlooIsDrGrpoTimesGOverGMinusOne) {
     Rollouts r = rollouts_of({{1, 0, 0.3, 7}, {2, -1}}, 2);
-    Plan rloo = advantages_of(r, preset_algorithm("rloo"));
-    Plan dr = advantages_of(r, preset_algorithm("dr_grpo"));
-    for (int i = 0; i < r.rows(); ++i) {
+    Advantages rloo = advantages(r, preset_algorithm("rloo"));
+    Advantages dr = advantages(r, preset_algorithm("dr_grpo"));
+    for (int i = 0; i < r.completions(); ++i) {
         double G = i < 4 ? 4 : 2;
-        EXPECT_NEAR(rloo.row_advantage[i], G / (G - 1) * dr.row_advantage[i], 1e-14);
+        EXPECT_NEAR(rloo.completion[i], G / (G - 1) * dr.completion[i], 1e-14);
     }
 }
 
@@ -223,8 +218,8 @@ TEST(Identity, GroupTokensWithoutCreditIsGrpo) {
     capo.advantage.std = "population";
     AlgoConfig grpo = capo;
     capo.advantage.estimator = "group_tokens";
-    Plan a = advantages_of(r, capo), b = advantages_of(r, grpo);
-    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_NEAR(a.advantage[n], b.advantage[n], 1e-14);
+    Advantages a = advantages(r, capo), b = advantages(r, grpo);
+    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_NEAR(a.token[n], b.token[n], 1e-14);
 }
 
 // Spec 5: rewards {2 x 100}, {2 x 80, 1 x 20}, {0 x 50, -1 x 50} twice.
@@ -237,26 +232,24 @@ TEST(Identity, CapoVector) {
     for (int n = 0; n < 50; ++n) r.credit[250 + n] = r.credit[350 + n] = -1;
     AlgoConfig algo = preset_algorithm("grpo");
     algo.advantage.estimator = "group_tokens", algo.advantage.credit_weight = 1;
-    Plan plan = advantages_of(r, algo);
-    EXPECT_NEAR(plan.advantage[0], 1.02, 5e-3);
-    EXPECT_NEAR(plan.advantage[190], .24, 5e-3);
-    EXPECT_NEAR(plan.advantage[200], -.55, 5e-3);
-    EXPECT_NEAR(plan.advantage[399], -1.34, 5e-3);
+    Advantages plan = advantages(r, algo);
+    EXPECT_NEAR(plan.token[0], 1.02, 5e-3);
+    EXPECT_NEAR(plan.token[190], .24, 5e-3);
+    EXPECT_NEAR(plan.token[200], -.55, 5e-3);
+    EXPECT_NEAR(plan.token[399], -1.34, 5e-3);
 }
 
 TEST(Identity, GspoIsGspoTokenWhereAdvantagesAreConstant) {
     Rollouts r = rollouts_of({{1, 0, 0.3}, {2, -1}}, 4);
     Rng rng(9);
     for (double& x : r.logp) x += 0.05 * rng.normal();
-    BatchGrads grads[2];
-    double loss[2];
+    BatchLoss loss[2];
     for (int k = 0; k < 2; ++k) {
         AlgoConfig algo = preset_algorithm(k ? "gspo_token" : "gspo");
         algo.clip_eps_low = algo.clip_eps_high = 0.02;
-        Plan plan = advantages_of(r, algo);
-        select_and_weigh(plan, r, algo, SelectConfig());
-        loss[k] = batch_loss(r, plan, algo, grads[k]).total();
+        Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
+        loss[k] = batch_loss(r, kept, weigh(r, kept, algo, ""), algo);
     }
-    EXPECT_EQ(loss[0], loss[1]);
-    EXPECT_EQ(grads[0].dlogp, grads[1].dlogp);
+    EXPECT_EQ(loss[0].parts.total(), loss[1].parts.total());
+    EXPECT_EQ(loss[0].grads.dlogp, loss[1].grads.dlogp);
 }

@@ -1,6 +1,7 @@
 // The doctor on a healthy batch, and on one sick in each way: every law must be able to break.
 
 #include "rl/advantage.h"
+#include "rl/aggregation.h"
 #include "rl/doctor.h"
 #include "rl/select.h"
 #include "testing.h"
@@ -9,7 +10,8 @@ namespace {
 struct Patient {
     Rollouts r;
     AlgoConfig algo = preset_algorithm("grpo");
-    Plan plan;
+    Selection kept;
+    Weights weights;
     LossParts parts;
     BatchGrads grads;
 
@@ -25,13 +27,15 @@ struct Patient {
         r.logp_old = r.logp;
         update();
     }
-    void update(const SelectConfig& select = SelectConfig()) {
-        compute_advantages(plan, r, algo);
-        select_and_weigh(plan, r, algo, select);
-        parts = batch_loss(r, plan, algo, grads);
+    void update(const SelectConfig& choice = SelectConfig()) {
+        kept = select(r, advantages(r, algo), algo, choice);
+        weights = weigh(r, kept, algo, "");
+        BatchLoss loss = batch_loss(r, kept, weights, algo);
+        parts = loss.parts;
+        grads = loss.grads;
     }
     Health health(const char* law) const {
-        for (const Finding& finding : examine(r, plan, algo, parts, grads, true))
+        for (const Finding& finding : examine(r, kept, weights, algo, parts, grads, true))
             if (std::string(finding.law) == law) return finding.health;
         ADD_FAILURE() << "no law named " << law;
         return Health::note;
@@ -41,8 +45,8 @@ struct Patient {
 
 TEST(Doctor, HealthyBatch) {
     Patient patient;
-    for (const Finding& finding :
-         examine(patient.r, patient.plan, patient.algo, patient.parts, patient.grads, true))
+    for (const Finding& finding : examine(patient.r, patient.kept, patient.weights, patient.algo,
+                                          patient.parts, patient.grads, true))
         EXPECT_TRUE(finding.health == Health::holds || finding.health == Health::note)
             << finding.law << ": " << finding.text;
 }
@@ -50,22 +54,23 @@ TEST(Doctor, HealthyBatch) {
 TEST(Doctor, ZeroLossIsExplained) {
     Patient patient;
     EXPECT_NEAR(patient.parts.policy, 0, 1e-12); // on-policy, advantages sum to 0
-    Finding finding = zero_loss_explained(patient.r, patient.plan, patient.parts, patient.grads);
+    Finding finding =
+        zero_loss_explained(patient.r, patient.kept, patient.weights, patient.parts, patient.grads);
     EXPECT_EQ(finding.text.find("ratio is 1 and advantages sum to 0; the gradient is alive"), 0u)
         << finding.text;
     Patient equal({1, 1, 1, 0, 0, 0});
-    finding = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
+    finding = zero_loss_explained(equal.r, equal.kept, equal.weights, equal.parts, equal.grads);
     EXPECT_NE(finding.text.find("2 prompts with equal rewards"), std::string::npos) << finding.text;
     SelectConfig drop;
     drop.drop_zero = true;
     equal.update(drop);
-    finding = zero_loss_explained(equal.r, equal.plan, equal.parts, equal.grads);
+    finding = zero_loss_explained(equal.r, equal.kept, equal.weights, equal.parts, equal.grads);
     EXPECT_NE(finding.text.find("trains on nothing"), std::string::npos) << finding.text;
 }
 
 TEST(Doctor, AnAdvantageOfAnotherCompletion) {
     Patient patient;
-    patient.plan.row_advantage[0] = patient.plan.row_advantage[1];
+    patient.kept.A.completion[0] = patient.kept.A.completion[1];
     EXPECT_EQ(patient.health("group advantages sum to 0"), Health::broken);
 }
 
@@ -79,22 +84,24 @@ TEST(Doctor, RatioBeforeTheFirstUpdate) {
 
 TEST(Doctor, EosWithoutWeight) {
     Patient patient;
-    for (int i = 0; i < patient.r.rows(); ++i) patient.plan.weight[patient.r.offset[i + 1] - 1] = 0;
+    for (int i = 0; i < patient.r.completions(); ++i)
+        patient.weights.policy[patient.r.offset[i + 1] - 1] = 0;
     EXPECT_EQ(patient.health("EOS has weight"), Health::broken);
 }
 
 TEST(Doctor, TokensOwnedTwiceOrNever) {
     Patient patient;
-    patient.plan.weight[4] = 0;
+    patient.weights.policy[4] = 0;
     EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
     patient = Patient();
-    patient.plan.kept[1] = 0;
+    patient.kept.completion[1] = 0;
     EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
     patient = Patient();
-    for (double& w : patient.plan.weight) w *= 2; // as if each micro-batch had its own denominator
+    for (double& w : patient.weights.policy)
+        w *= 2; // as if each micro-batch had its own denominator
     EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
     patient = Patient();
-    patient.plan.advantage.pop_back();
+    patient.kept.A.token.pop_back();
     EXPECT_EQ(patient.health("every token has one owner"), Health::broken);
 }
 

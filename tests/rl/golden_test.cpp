@@ -43,26 +43,27 @@ TEST(Golden, EveryLossAgreesWithAutogradAndTrl) {
     for (const Json& c : golden["cases"]) {
         SCOPED_TRACE(c["name"].get<std::string>());
         StoredUpdate update = update_of(c["config"]);
-        expect_all_close(update.grads.dlogp, c["dlogp"], "dlogp");
+        expect_all_close(update.loss.grads.dlogp, c["dlogp"], "dlogp");
         if (c.contains("loss")) { // TRL gives the total alone
-            EXPECT_TRUE(close(update.parts.total(), c["loss"].get<double>(), 1e-11));
+            EXPECT_TRUE(close(update.loss.parts.total(), c["loss"].get<double>(), 1e-11));
             continue;
         }
         const Json& parts = c["parts"];
-        EXPECT_TRUE(close(update.parts.policy, parts["policy"].get<double>(), 1e-11));
-        EXPECT_TRUE(close(update.parts.kl, parts["kl"].get<double>(), 1e-11));
-        EXPECT_TRUE(close(update.parts.entropy, parts["entropy"].get<double>(), 1e-11));
-        EXPECT_TRUE(close(update.parts.value, parts["value"].get<double>(), 1e-11));
-        expect_all_close(update.plan.advantage, c["advantage"], "advantage");
+        EXPECT_TRUE(close(update.loss.parts.policy, parts["policy"].get<double>(), 1e-11));
+        EXPECT_TRUE(close(update.loss.parts.kl, parts["kl"].get<double>(), 1e-11));
+        EXPECT_TRUE(close(update.loss.parts.entropy, parts["entropy"].get<double>(), 1e-11));
+        EXPECT_TRUE(close(update.loss.parts.value, parts["value"].get<double>(), 1e-11));
+        expect_all_close(update.kept.A.token, c["advantage"], "advantage");
         std::vector<int> kept;
-        for (size_t i = 0; i < update.plan.kept.size(); ++i)
-            if (update.plan.kept[i]) kept.push_back((int)i);
+        for (size_t i = 0; i < update.kept.completion.size(); ++i)
+            if (update.kept.completion[i]) kept.push_back((int)i);
         EXPECT_EQ(Json(kept), c["kept"]);
         if (c.contains("token_kept")) {
-            EXPECT_EQ(Json(update.plan.token_kept), c["token_kept"]);
+            EXPECT_EQ(Json(update.kept.token), c["token_kept"]);
         }
-        if (c.contains("dentropy")) expect_all_close(update.grads.dentropy, c["dentropy"], "dH");
-        if (c.contains("dvalue")) expect_all_close(update.grads.dvalue, c["dvalue"], "dvalue");
+        if (c.contains("dentropy"))
+            expect_all_close(update.loss.grads.dentropy, c["dentropy"], "dH");
+        if (c.contains("dvalue")) expect_all_close(update.loss.grads.dvalue, c["dvalue"], "dvalue");
     }
 }
 

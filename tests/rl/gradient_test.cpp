@@ -2,6 +2,7 @@
 
 #include "reward/dpo.h"
 #include "rl/advantage.h"
+#include "rl/aggregation.h"
 #include "rl/kl.h"
 #include "rl/loss.h"
 #include "rl/policy_terms.h"
@@ -87,12 +88,11 @@ TEST(Gradient, EveryLossByLogpValueAndEntropy) {
     for (const AlgoConfig& algo : gradient_cases()) {
         SCOPED_TRACE(algo.preset + " " + algo.kl);
         Rollouts r = random_rollouts(17);
-        Plan plan;
-        compute_advantages(plan, r, algo); // of the stored rollouts: constants from here on
-        select_and_weigh(plan, r, algo, SelectConfig());
-        BatchGrads grads, scratch;
-        LossParts parts = batch_loss(r, plan, algo, grads);
-        auto loss = [&] { return batch_loss(r, plan, algo, scratch).total(); };
+        // of the stored rollouts: constants from here on
+        Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
+        Weights weights = weigh(r, kept, algo, "");
+        auto [parts, grads] = batch_loss(r, kept, weights, algo);
+        auto loss = [&] { return batch_loss(r, kept, weights, algo).parts.total(); };
         // h^2 / 6 of the third derivative and the rounding of the loss: a few 1e-10
         EXPECT_TRUE(differences(r.logp, grads.dlogp, loss) <= 1e-8);
         EXPECT_TRUE(differences(r.entropy, grads.dentropy, loss) <= 1e-8);
@@ -192,23 +192,24 @@ TEST(Gradient, CispoAndGspoTokenWithTheirStoppedFactors) {
         Rollouts r = random_rollouts(23);
         AlgoConfig algo = preset_algorithm(name);
         algo.ratio_cap = 1.2, algo.clip_eps_low = 0.1, algo.clip_eps_high = 0.15;
-        Plan plan;
-        compute_advantages(plan, r, algo);
+        Advantages advantage = advantages(r, algo);
         for (int64_t n = 0; n < r.tokens(); ++n)
-            plan.advantage[n] += r.credit[n]; // varies by token
-        select_and_weigh(plan, r, algo, SelectConfig());
-        BatchGrads grads;
-        LossParts parts = batch_loss(r, plan, algo, grads);
+            advantage.token[n] += r.credit[n]; // varies by token
+        Selection kept = select(r, advantage, algo, SelectConfig());
+        Weights weights = weigh(r, kept, algo, "");
+        BatchLoss got = batch_loss(r, kept, weights, algo);
+        LossParts parts = got.parts;
+        BatchGrads grads = got.grads;
         EXPECT_GT(parts.clipped, 0);
         const std::vector<double> frozen = r.logp;
         auto loss = [&] {
             double sum = 0;
-            for (int i = 0; i < r.rows(); ++i) {
+            for (int i = 0; i < r.completions(); ++i) {
                 double mean = 0;
                 for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
                     mean += (frozen[n] - r.logp_old[n]) / (double)r.length(i);
                 for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) {
-                    double A = plan.advantage[n], w = plan.weight[n];
+                    double A = kept.A.token[n], w = weights.policy[n];
                     if (algo.preset == "cispo") {
                         double factor = std::min(std::exp(frozen[n] - r.logp_old[n]), 1.2);
                         sum -= w * factor * A * r.logp[n];
@@ -249,19 +250,21 @@ TEST(Gradient, MicroBatchesGiveTheBatch) {
         Rollouts r = random_rollouts(29);
         AlgoConfig algo = preset_algorithm(name);
         algo.entropy_coef = 0.1;
-        Plan plan;
-        compute_advantages(plan, r, algo);
-        select_and_weigh(plan, r, algo, SelectConfig());
-        BatchGrads grads;
-        LossParts whole = batch_loss(r, plan, algo, grads);
+        Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
+        Weights weights = weigh(r, kept, algo, "");
+        BatchLoss batch = batch_loss(r, kept, weights, algo);
+        LossParts whole = batch.parts;
+        BatchGrads grads = batch.grads;
         for (int parts : {1, 2, 4}) {
             double sum = 0;
             for (int part = 0; part < parts; ++part) {
                 LossParts share;
-                for (int i = part * r.rows() / parts; i < (part + 1) * r.rows() / parts; ++i) {
+                for (int i = part * r.completions() / parts;
+                     i < (part + 1) * r.completions() / parts; ++i) {
                     std::vector<double> dlogp(r.length(i)), dentropy(r.length(i)),
                         dvalue(r.length(i));
-                    share.add(row_loss(token_row(r, plan, i), algo, {dlogp, dentropy, dvalue}));
+                    share.add(completion_loss(token_row(r, kept, weights, i), algo,
+                                              {dlogp, dentropy, dvalue}));
                     for (int64_t t = 0; t < r.length(i); ++t) {
                         EXPECT_EQ(dlogp[t], grads.dlogp[r.offset[i] + t]);
                         EXPECT_EQ(dentropy[t], grads.dentropy[r.offset[i] + t]);

@@ -1,6 +1,7 @@
 #include "rl/metrics.h"
 
 #include "rl/advantage.h"
+#include "rl/aggregation.h"
 #include "rl/select.h"
 #include "testing.h"
 
@@ -11,13 +12,10 @@ TEST(Metrics, OfASelectionByHand) {
     r.logp[0] += std::log(1.5);
     r.logp_ref = r.logp, r.entropy = {1, 3, 5, 5, 5, 5};
     AlgoConfig algo = preset_algorithm("grpo");
-    SelectConfig select;
-    select.drop_zero = true;
-    Plan plan;
-    compute_advantages(plan, r, algo);
-    select_and_weigh(plan, r, algo, select);
-    BatchGrads grads;
-    LossParts parts = batch_loss(r, plan, algo, grads);
+    SelectConfig choice;
+    choice.drop_zero = true;
+    Selection kept = select(r, advantages(r, algo), algo, choice);
+    BatchLoss loss = batch_loss(r, kept, weigh(r, kept, algo, ""), algo);
     double A = 0.5 / (std::sqrt(0.5) + 1e-6);
     std::vector<std::pair<std::string, double>> want = {{"reward_mean", 1.25},
                                                         {"zero_advantage_share", 0.5},
@@ -34,7 +32,7 @@ TEST(Metrics, OfASelectionByHand) {
                                                         {"kl_nats_per_token", 0},
                                                         {"entropy_nats_per_kept_token", 2},
                                                         {"entropy_nats_per_dropped_token", 5}};
-    std::vector<Metric> got = update_metrics(r, plan, parts, grads);
+    std::vector<Metric> got = update_metrics(r, kept, loss.parts, loss.grads);
     for (auto& [name, value] : want) {
         bool found = false;
         for (const Metric& metric : got)

@@ -2,6 +2,7 @@
 // weights, and that selecting everything is the host algorithm, bit for bit.
 
 #include "rl/advantage.h"
+#include "rl/aggregation.h"
 #include "rl/loss.h"
 #include "rl/select.h"
 #include "testing.h"
@@ -58,15 +59,13 @@ Rollouts random_rollouts(uint64_t seed) {
     return rollouts_of(rewards, seed);
 }
 
-Plan plan_of(const Rollouts& r, const AlgoConfig& algo, const SelectConfig& select) {
-    Plan plan;
-    compute_advantages(plan, r, algo);
-    select_and_weigh(plan, r, algo, select);
-    return plan;
+Selection selected(const Rollouts& r, const AlgoConfig& algo, const SelectConfig& choice,
+                   int64_t step = 0) {
+    return select(r, advantages(r, algo), algo, choice, step);
 }
 
-Plan plan_of(const Rollouts& r, const char* preset, const SelectConfig& select) {
-    return plan_of(r, preset_algorithm(preset), select);
+Selection selected(const Rollouts& r, const char* preset, const SelectConfig& choice) {
+    return selected(r, preset_algorithm(preset), choice);
 }
 
 SelectConfig mode(const char* name, double keep) {
@@ -159,136 +158,134 @@ TEST(Select, EverythingKeptIsTheHostAlgorithmBitForBit) {
             algo.kl = "k3", algo.kl_coef = 0.1, algo.entropy_coef = 0.01, algo.max_length_norm = 8;
             SelectConfig everything = mode(name, 6); // G = 6
             everything.keep_samples_intra = {6, 6};
-            Plan host = plan_of(r, algo, SelectConfig()), d3s = plan_of(r, algo, everything);
-            BatchGrads host_grads, d3s_grads;
-            LossParts host_loss = batch_loss(r, host, algo, host_grads);
-            LossParts d3s_loss = batch_loss(r, d3s, algo, d3s_grads);
-            EXPECT_EQ(host_loss.total(), d3s_loss.total()) << preset << " " << name;
-            EXPECT_EQ(host_grads.dlogp, d3s_grads.dlogp);
-            EXPECT_EQ(host_grads.dentropy, d3s_grads.dentropy);
-            EXPECT_EQ(host.weight, d3s.weight);
+            Selection host = selected(r, algo, SelectConfig()), d3s = selected(r, algo, everything);
+            Weights host_weights = weigh(r, host, algo, ""), weights = weigh(r, d3s, algo, "");
+            BatchLoss host_loss = batch_loss(r, host, host_weights, algo);
+            BatchLoss d3s_loss = batch_loss(r, d3s, weights, algo);
+            EXPECT_EQ(host_loss.parts.total(), d3s_loss.parts.total()) << preset << " " << name;
+            EXPECT_EQ(host_loss.grads.dlogp, d3s_loss.grads.dlogp);
+            EXPECT_EQ(host_loss.grads.dentropy, d3s_loss.grads.dentropy);
+            EXPECT_EQ(host_weights.policy, weights.policy);
         }
 }
 
 TEST(Select, IntraAndCross) {
     Rollouts r = random_rollouts(12);
-    Plan intra = plan_of(r, "grpo", mode("intra", 2));
-    for (const std::vector<int>& rows : rows_by_group(r)) {
+    Selection intra = selected(r, "grpo", mode("intra", 2));
+    for (const std::vector<int>& rows : completions_by_group(r)) {
         // Two of a group: its largest and its smallest.
         auto by_reward = [&](int i, int j) { return r.reward[i] < r.reward[j]; };
         auto [low, high] = std::minmax_element(rows.begin(), rows.end(), by_reward);
-        for (int i : rows) EXPECT_EQ(intra.kept[i], i == *low || i == *high);
+        for (int i : rows) EXPECT_EQ(intra.completion[i], i == *low || i == *high);
     }
-    Plan cross = plan_of(r, "grpo", mode("cross", 2.5));
-    EXPECT_EQ(count(cross.kept), 10); // round(2.5 * 4 prompts)
-    for (int i : max_variance_subset(cross.row_advantage, 10)) EXPECT_TRUE(cross.kept[i]);
-    EXPECT_EQ(cross.advantage, intra.advantage) << "selection does not normalise again";
+    Selection cross = selected(r, "grpo", mode("cross", 2.5));
+    EXPECT_EQ(count(cross.completion), 10); // round(2.5 * 4 prompts)
+    for (int i : max_variance_subset(cross.A.completion, 10)) EXPECT_TRUE(cross.completion[i]);
+    EXPECT_EQ(cross.A.token, intra.A.token) << "selection does not normalise again";
 
     SelectConfig both = mode("intra_then_cross", 1.5);
     both.keep_samples_intra = {4, 4};
-    Plan mixed = plan_of(r, "grpo", both), four = plan_of(r, "grpo", mode("intra", 4));
-    EXPECT_EQ(count(mixed.kept), 6);
-    for (int i = 0; i < r.rows(); ++i) EXPECT_LE(mixed.kept[i], four.kept[i]);
+    Selection mixed = selected(r, "grpo", both), four = selected(r, "grpo", mode("intra", 4));
+    EXPECT_EQ(count(mixed.completion), 6);
+    for (int i = 0; i < r.completions(); ++i) EXPECT_LE(mixed.completion[i], four.completion[i]);
 
     Rollouts small = rollouts_of({{1, 0}, {1, 0, 0.5, 0.25, 2}}, 4);
-    Plan plan = plan_of(small, "grpo", mode("intra", 4));
-    EXPECT_TRUE(plan.kept[0] && plan.kept[1]) << "a smaller group stays whole";
-    EXPECT_EQ(count(plan.kept), 6);
-    EXPECT_EQ(count(plan_of(small, "grpo", mode("intra", 1)).kept), 4) << "at least 2 of a group";
+    Selection plan = selected(small, "grpo", mode("intra", 4));
+    EXPECT_TRUE(plan.completion[0] && plan.completion[1]) << "a smaller group stays whole";
+    EXPECT_EQ(count(plan.completion), 6);
+    EXPECT_EQ(count(selected(small, "grpo", mode("intra", 1)).completion), 4)
+        << "at least 2 of a group";
 }
 
 TEST(Select, PodsNormalisesTheKept) {
     Rollouts r = rollouts_of({{0, 1, 2, 10}, {1, 1, 1, 1}}, 3);
-    Plan plan = plan_of(r, "grpo", mode("pods", 2));
-    EXPECT_EQ(std::vector<uint8_t>(plan.kept.begin(), plan.kept.begin() + 4),
+    Selection plan = selected(r, "grpo", mode("pods", 2));
+    EXPECT_EQ(std::vector<uint8_t>(plan.completion.begin(), plan.completion.begin() + 4),
               (std::vector<uint8_t>{1, 0, 0, 1}));
     double std = std::sqrt(50.0); // unbiased, of {0, 10}
-    EXPECT_NEAR(plan.row_advantage[3], 5 / (std + 1e-6), 1e-14);
-    EXPECT_EQ(plan.row_advantage[1], 0);
-    EXPECT_EQ(plan.row_advantage[4], 0) << "equal rewards";
-    EXPECT_EQ(plan.advantage[r.offset[3]], plan.row_advantage[3]);
+    EXPECT_NEAR(plan.A.completion[3], 5 / (std + 1e-6), 1e-14);
+    EXPECT_EQ(plan.A.completion[1], 0);
+    EXPECT_EQ(plan.A.completion[4], 0) << "equal rewards";
+    EXPECT_EQ(plan.A.token[r.offset[3]], plan.A.completion[3]);
 }
 
 TEST(Select, CppoKeepsTheLargestAndRandomIsARandomSubset) {
     Rollouts r = rollouts_of({{0, 1, 2, 10, 1.5}}, 3);
-    EXPECT_EQ(plan_of(r, "grpo", mode("cppo", 2)).kept, (std::vector<uint8_t>{1, 0, 0, 1, 0}));
+    EXPECT_EQ(selected(r, "grpo", mode("cppo", 2)).completion,
+              (std::vector<uint8_t>{1, 0, 0, 1, 0}));
     Rollouts many = random_rollouts(14);
     AlgoConfig algo = preset_algorithm("grpo");
     SelectConfig random = mode("random", 3);
-    Plan a, b;
-    compute_advantages(a, many, algo);
-    b = a;
-    select_and_weigh(a, many, algo, random, 1);
-    for (const std::vector<int>& rows : rows_by_group(many))
-        EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [&](int i) { return a.kept[i]; }), 3);
-    select_and_weigh(b, many, algo, random, 1);
-    EXPECT_EQ(a.kept, b.kept) << "the same step, the same choice";
-    select_and_weigh(b, many, algo, random, 2);
-    EXPECT_NE(a.kept, b.kept);
+    Selection a = selected(many, algo, random, 1);
+    for (const std::vector<int>& rows : completions_by_group(many))
+        EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [&](int i) { return a.completion[i]; }),
+                  3);
+    EXPECT_EQ(a.completion, selected(many, algo, random, 1).completion) << "the same step";
+    EXPECT_NE(a.completion, selected(many, algo, random, 2).completion);
 }
 
 TEST(Select, DropZero) {
     Rollouts r = rollouts_of({{1, 1, 1}, {1, 0, 0.5}, {7}}, 3);
     SelectConfig select;
     select.drop_zero = true;
-    Plan plan = plan_of(r, "grpo", select);
-    EXPECT_EQ(plan.kept, (std::vector<uint8_t>{0, 0, 0, 1, 1, 0, 0})); // 0.5 is the mean: A = 0
-    EXPECT_EQ(plan.equal_groups, 1);
-    EXPECT_EQ(plan.single_groups, 1);
-    EXPECT_EQ(count(plan.token_kept), r.length(3) + r.length(4));
+    Selection plan = selected(r, "grpo", select);
+    EXPECT_EQ(plan.completion,
+              (std::vector<uint8_t>{0, 0, 0, 1, 1, 0, 0})); // 0.5 is the mean: A = 0
+    EXPECT_EQ(plan.A.equal_groups, 1);
+    EXPECT_EQ(plan.A.single_groups, 1);
+    EXPECT_EQ(count(plan.token), r.length(3) + r.length(4));
     // Cross without drop_zero fills up with zeros, with it does not.
     SelectConfig cross = mode("cross", 2);
-    EXPECT_EQ(count(plan_of(r, "grpo", cross).kept), 6);
+    EXPECT_EQ(count(selected(r, "grpo", cross).completion), 6);
     cross.drop_zero = true;
-    EXPECT_EQ(count(plan_of(r, "grpo", cross).kept), 2);
+    EXPECT_EQ(count(selected(r, "grpo", cross).completion), 2);
 }
 
 TEST(Select, TokensByKeyOverTheBatchAndPerResponse) {
     Rollouts r = rollouts_of({{1, 0}, {3, 0, 0.5, 1}}, 9, 6);
     for (double K : {0.05, 0.3, 0.99}) {
         SelectConfig select = tokens(K);
-        Plan plan = plan_of(r, "grpo", select);
-        EXPECT_EQ(count(plan.token_kept), std::max(1.0, std::ceil(K * (double)r.tokens())));
+        Selection plan = selected(r, "grpo", select);
+        EXPECT_EQ(count(plan.token), std::max(1.0, std::ceil(K * (double)r.tokens())));
         double least_kept = 1e9, most_dropped = -1;
         for (int64_t n = 0; n < r.tokens(); ++n) {
-            double key = std::abs(plan.advantage[n]) * r.entropy[n];
-            if (plan.token_kept[n])
+            double key = std::abs(plan.A.token[n]) * r.entropy[n];
+            if (plan.token[n])
                 least_kept = std::min(least_kept, key);
             else
                 most_dropped = std::max(most_dropped, key);
         }
         EXPECT_GE(least_kept, most_dropped);
         select.scope = "response";
-        plan = plan_of(r, "grpo", select);
-        for (int i = 0; i < r.rows(); ++i)
-            EXPECT_EQ(count(row_of(plan.token_kept, r, i)),
+        plan = selected(r, "grpo", select);
+        for (int i = 0; i < r.completions(); ++i)
+            EXPECT_EQ(count(tokens_of(plan.token, r, i)),
                       std::max(1.0, std::ceil(K * (double)r.length(i))));
     }
 }
 
 TEST(Select, KeysOfZeroAreNeverKeptAndTiesGoByRowThenToken) {
     Rollouts r = rollouts_of({{1, 1}, {1, 0}}, 2, 4);
-    Plan plan = plan_of(r, "grpo", tokens(0.999)); // asks for every token
-    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_EQ(plan.token_kept[n], n >= r.offset[2]);
+    Selection plan = selected(r, "grpo", tokens(0.999)); // asks for every token
+    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_EQ(plan.token[n], n >= r.offset[2]);
 
     std::fill(r.entropy.begin(), r.entropy.end(), 0.5);
     SelectConfig select = tokens(0.5);
     select.token_key = "entropy";
-    plan = plan_of(r, "grpo", select);
+    plan = selected(r, "grpo", select);
     int64_t half = (int64_t)std::ceil(0.5 * (double)r.tokens());
-    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_EQ(plan.token_kept[n], n < half);
+    for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_EQ(plan.token[n], n < half);
     select.token_key = "none";
-    EXPECT_EQ(count(plan_of(r, "grpo", select).token_kept), r.tokens());
+    EXPECT_EQ(count(selected(r, "grpo", select).token), r.tokens());
 }
 
 TEST(Select, WeightsOfEveryDenominator) {
     // Three rows of 2, 3 and 5 tokens; kept: rows 0 and 2, of row 0 one token, of row 2 two.
     Rollouts r;
     r.offset = {0, 2, 5, 10}, r.group = {0, 0, 0}, r.groups = 1, r.reward = {1, 2, 3};
-    Plan plan;
-    plan.kept = {1, 0, 1};
-    plan.token_kept = {1, 0, 0, 0, 0, 0, 1, 1, 0, 0};
-    std::vector<int> all = {0, 1, 2};
+    Selection kept;
+    kept.completion = {1, 0, 1};
+    kept.token = {1, 0, 0, 0, 0, 0, 1, 1, 0, 0};
     struct Want {
         const char *aggregation, *denominator;
         double row0, row2, all0, all2; // weight of a kept token, weight_all
@@ -303,42 +300,39 @@ TEST(Select, WeightsOfEveryDenominator) {
                       {"seq_mean_token_sum_norm", "", 1. / 16, 1. / 16, 1. / 16, 1. / 16}}) {
         AlgoConfig algo;
         algo.aggregation = want.aggregation, algo.max_length_norm = 8;
-        SelectConfig select;
-        select.denominator = want.denominator;
-        weigh(plan, r, algo, select, all);
+        Weights w = weigh(r, kept, algo, want.denominator);
         SCOPED_TRACE(std::string(want.aggregation) + " " + want.denominator);
-        EXPECT_EQ(plan.weight,
+        EXPECT_EQ(w.policy,
                   (std::vector<double>{want.row0, 0, 0, 0, 0, 0, want.row2, want.row2, 0, 0}));
-        EXPECT_EQ(plan.weight_all[1], want.all0);
-        EXPECT_EQ(plan.weight_all[3], 0);
-        EXPECT_EQ(plan.weight_all[9], want.all2);
+        EXPECT_EQ(w.all[1], want.all0);
+        EXPECT_EQ(w.all[3], 0);
+        EXPECT_EQ(w.all[9], want.all2);
     }
-    // A kept row without a kept token leaves N of the policy term.
-    plan.token_kept = {1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    // A kept row without a kept token leaves I of the policy term.
+    kept.token = {1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     AlgoConfig algo = preset_algorithm("grpo");
-    weigh(plan, r, algo, SelectConfig(), all);
-    EXPECT_EQ(plan.weight[0], 1);
-    // A minibatch has its own N.
-    plan.token_kept.assign(10, 1);
-    weigh(plan, r, algo, SelectConfig(), std::vector<int>{0});
-    EXPECT_EQ(plan.weight[0], 0.5);
-    EXPECT_EQ(plan.weight[9], 0);
+    EXPECT_EQ(weigh(r, kept, algo, "").policy[0], 1);
+    // A minibatch has its own I.
+    kept.token.assign(10, 1);
+    Weights w = weigh(r, kept, algo, "", std::vector<int>{0});
+    EXPECT_EQ(w.policy[0], 0.5);
+    EXPECT_EQ(w.policy[9], 0);
 }
 
 TEST(Select, GspoRatioIsOfTheWholeCompletion) {
     Rollouts r = rollouts_of({{1, 0}}, 6, 6);
     AlgoConfig algo = preset_algorithm("gspo");
     algo.clip_eps_low = algo.clip_eps_high = 10; // never clips
-    Plan plan = plan_of(r, algo, tokens(0.5));
-    BatchGrads grads;
-    batch_loss(r, plan, algo, grads);
+    Selection plan = selected(r, algo, tokens(0.5));
+    Weights w = weigh(r, plan, algo, "");
+    BatchGrads grads = batch_loss(r, plan, w, algo).grads;
     for (int i = 0; i < 2; ++i) {
         double mean = 0;
         for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
             mean += (r.logp[n] - r.logp_old[n]) / (double)r.length(i);
         for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
             EXPECT_TRUE(
-                close(grads.dlogp[n], -plan.weight[n] * std::exp(mean) * plan.advantage[n], 1e-13));
+                close(grads.dlogp[n], -w.policy[n] * std::exp(mean) * plan.A.token[n], 1e-13));
     }
 }
 
@@ -362,6 +356,19 @@ TEST(Select, Schedule) {
     EXPECT_NEAR(mean_trained_share(.25, 1, .20, 1), .425, 5e-4);
 }
 
+TEST(Select, DropTruncatedAfterTheRanking) {
+    Rollouts r = rollouts_of({{1, 0}, {3, 0}}, 9, 6);
+    SelectConfig all, finished;
+    finished.drop_truncated = true;
+    EXPECT_THROW(selected(r, "grpo", finished), Error) << "the rows do not say";
+    r.finished = {1, 0, 1, 1};
+    Selection plain = selected(r, "grpo", all), dropped = selected(r, "grpo", finished);
+    EXPECT_EQ(dropped.completion, (std::vector<uint8_t>{1, 0, 1, 1}));
+    EXPECT_EQ(dropped.A.token, plain.A.token) << "it counts in the mean of its prompt";
+    for (int64_t n = 0; n < r.tokens(); ++n)
+        EXPECT_EQ(dropped.token[n], n < r.offset[1] || n >= r.offset[2]);
+}
+
 // A cut A >= tau, A <= -tau': once both are above 1 no prompt keeps both signs (spec 1.3).
 TEST(Select, AggressiveCrossSelectionKeepsRareOutcomes) {
     std::vector<std::vector<double>> rewards;
@@ -371,11 +378,11 @@ TEST(Select, AggressiveCrossSelectionKeepsRareOutcomes) {
         rewards.push_back(group);
     }
     Rollouts r = rollouts_of(rewards, 21, 2);
-    Plan plan = plan_of(r, "grpo", mode("cross", 3));
-    EXPECT_EQ(count(plan.kept), 45);
-    for (const std::vector<int>& rows : rows_by_group(r)) {
+    Selection plan = selected(r, "grpo", mode("cross", 3));
+    EXPECT_EQ(count(plan.completion), 45);
+    for (const std::vector<int>& rows : completions_by_group(r)) {
         int right = 0, wrong = 0;
-        for (int i : rows) (r.reward[i] > 0 ? right : wrong) += plan.kept[i];
+        for (int i : rows) (r.reward[i] > 0 ? right : wrong) += plan.completion[i];
         EXPECT_TRUE(right == 0 || wrong == 0);
     }
 }

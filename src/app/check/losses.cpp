@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "reward/dpo.h"
 #include "rl/advantage.h"
+#include "rl/aggregation.h"
 #include "rl/loss.h"
 #include "rl/select.h"
 
@@ -58,12 +59,11 @@ double largest_error(std::vector<double>& x, const std::vector<double>& dx,
 
 void check_loss(GradientTable& table, const std::string& name, const AlgoConfig& algo) {
     Rollouts r = random_rollouts();
-    Plan plan; // of the stored rollouts: constants from here on
-    compute_advantages(plan, r, algo);
-    select_and_weigh(plan, r, algo, SelectConfig());
-    BatchGrads grads, scratch;
-    batch_loss(r, plan, algo, grads);
-    auto loss = [&] { return batch_loss(r, plan, algo, scratch).total(); };
+    // of the stored rollouts: constants from here on
+    const Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
+    const Weights weights = weigh(r, kept, algo, "");
+    const BatchGrads grads = batch_loss(r, kept, weights, algo).grads;
+    auto loss = [&] { return batch_loss(r, kept, weights, algo).parts.total(); };
     double worst = largest_error(r.logp, grads.dlogp, loss);
     if (algo.entropy_coef != 0)
         worst = std::max(worst, largest_error(r.entropy, grads.dentropy, loss));

@@ -19,12 +19,12 @@ std::vector<Layer> scores_of(const StoredUpdate& update) {
     const Rollouts& r = update.stored.batch;
     std::vector<Layer> layers;
     auto scores = [&](int i) { return update.stored.source[i].value("scores", Json::object()); };
-    if (r.rows() == 0) return layers;
+    if (r.completions() == 0) return layers;
     const Json first = scores(0);
     for (const auto& [name, unused] : first.items()) {
         if (name == "rule") continue;
         Layer layer{{name, "", "raw score of the source " + name, 0, true}, {}};
-        for (int i = 0; i < r.rows(); ++i) {
+        for (int i = 0; i < r.completions(); ++i) {
             const Json of_row = scores(i);
             const std::string& where = update.stored.where[i];
             CHECK(of_row.contains(name), "%s: \"scores\" lacks \"%s\"", where.c_str(),
@@ -48,11 +48,10 @@ std::vector<Layer> scores_of(const StoredUpdate& update) {
 
 std::vector<Layer> layers_of(const StoredUpdate& update) {
     const Rollouts& r = update.stored.batch;
-    const Plan& plan = update.plan;
     const size_t N = (size_t)r.tokens();
     std::vector<double> size(N), ratio, k1, k3, kept(N), credit(N);
     bool per_token = false;
-    for (int i = 0; i < r.rows(); ++i) {
+    for (int i = 0; i < r.completions(); ++i) {
         const Json& row = update.stored.source[i];
         bool own = row.contains("credit") && row["credit"].is_array() &&
                    row["credit"].size() == (size_t)r.length(i);
@@ -63,8 +62,8 @@ std::vector<Layer> layers_of(const StoredUpdate& update) {
             credit[r.offset[i] + t] = own ? given[t] : r.reward[i];
     }
     for (size_t n = 0; n < N; ++n) {
-        size[n] = std::abs(update.grads.dlogp[n]);
-        kept[n] = plan.token_kept[n];
+        size[n] = std::abs(update.loss.grads.dlogp[n]);
+        kept[n] = update.kept.token[n];
         if (!r.logp_old.empty()) ratio.push_back(std::exp(r.logp[n] - r.logp_old[n]));
         if (r.logp_ref.empty()) continue;
         double x = r.logp[n] - r.logp_ref[n];
@@ -73,10 +72,10 @@ std::vector<Layer> layers_of(const StoredUpdate& update) {
     return {
         {{"gradient", "per nat",
           "dL/dlogp; below 0: the update makes the token likelier, above 0: rarer", 0, true},
-         update.grads.dlogp},
+         update.loss.grads.dlogp},
         {{"gradient weight", "per nat", "|dL/dlogp|: how much the token has to say", 0, false},
          size},
-        {{"advantage", "", "A: better or worse than expected", 0, true}, plan.advantage},
+        {{"advantage", "", "A: better or worse than expected", 0, true}, update.kept.A.token},
         {{"credit", "",
           per_token ? "what station 3 gave the token"
                     : "what station 3 gave: the completion's reward, on each of its tokens",
@@ -102,8 +101,8 @@ std::string hover_text(const StoredRun& run, const StoredUpdate& update,
     if (!r.logp_old.empty()) text += format("logp_old %.5g\n", r.logp_old[n]);
     if (!r.logp_ref.empty()) text += format("logp_ref %.5g\n", r.logp_ref[n]);
     if (!r.value.empty()) text += format("value %.5g\n", r.value[n]);
-    text += format("w %.5g\n\n", update.plan.weight[n]);
-    return text + token_formula(r, update.plan, run.algo, row, t).text;
+    text += format("w %.5g\n\n", update.weights.policy[n]);
+    return text + token_formula(r, update.kept, update.weights, run.algo, row, t).text;
 }
 
 ExplainCompletion explained(const StoredRun& run, const StoredUpdate& update,
@@ -114,8 +113,8 @@ ExplainCompletion explained(const StoredRun& run, const StoredUpdate& update,
     ExplainCompletion completion;
     completion.sample = json_int_or(row, "sample", i, where);
     completion.reward = r.reward[i];
-    completion.advantage = update.plan.row_advantage[i];
-    completion.kept = update.plan.kept[i];
+    completion.advantage = update.kept.A.completion[i];
+    completion.kept = update.kept.completion[i];
     completion.reason = json_string_or(row, "reason", "", where);
     completion.finish =
         json_string_or(row, "finish", "", where) == "length" ? "cut off at the length limit" : "";
@@ -123,7 +122,7 @@ ExplainCompletion explained(const StoredRun& run, const StoredUpdate& update,
     for (int t = 0; t < (int)ids.size(); ++t) {
         ExplainToken token;
         token.text = run.text({ids[t]});
-        token.kept = update.plan.token_kept[r.offset[i] + t];
+        token.kept = update.kept.token[r.offset[i] + t];
         for (const Layer& layer : layers) token.value.push_back(layer.value[r.offset[i] + t]);
         token.hover = hover_text(run, update, layers, i, t, ids[t]);
         completion.tokens.push_back(std::move(token));
@@ -143,7 +142,7 @@ ExplainPage explain_step(const StoredRun& run, int64_t step, int64_t prompt_id,
     page.summary =
         format("%d completions of %d prompts, %lld tokens; loss %.6g. Rest the pointer on "
                "a token for its numbers.",
-               r.rows(), r.groups, (long long)r.tokens(), update.parts.total() + 0.0);
+               r.completions(), r.groups, (long long)r.tokens(), update.loss.parts.total() + 0.0);
     page.formula = algorithm_formula(run.algo);
     std::vector<Layer> layers;
     std::string missing;
@@ -175,7 +174,7 @@ ExplainPage explain_step(const StoredRun& run, int64_t step, int64_t prompt_id,
             "The run has no checkpoint with a tokenizer: tokens are shown as ids.");
 
     std::vector<int64_t> prompts; // by group
-    for (int i = 0; i < r.rows(); ++i)
+    for (int i = 0; i < r.completions(); ++i)
         if (r.group[i] == (int)prompts.size())
             prompts.push_back(
                 json_int(update.stored.source[i], "prompt_id", update.stored.where[i]));
@@ -188,7 +187,7 @@ ExplainPage explain_step(const StoredRun& run, int64_t step, int64_t prompt_id,
     for (int group = 0; group < r.groups && shown < tokens; ++group) {
         if (prompt_id >= 0 && prompts[group] != prompt_id) continue;
         page.groups.push_back({prompts[group], "", {}});
-        for (int i = 0; i < r.rows(); ++i) {
+        for (int i = 0; i < r.completions(); ++i) {
             if (r.group[i] != group) continue;
             if (page.groups.back().completions.empty() &&
                 update.stored.source[i].contains("prompt_ids"))

@@ -2,7 +2,6 @@
 
 #include "base/file.h"
 #include "model/hf.h"
-#include "rl/advantage.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -55,42 +54,12 @@ StoredUpdate StoredRun::update(int64_t step) const {
           "%s holds no rollouts of step %lld; there are %zu steps from %lld to %lld",
           file("rollouts").c_str(), (long long)step, steps.size(), (long long)steps.front(),
           (long long)steps.back());
-    SelectConfig at_step = select;
-    if (config.contains("train")) {
-        double count = (double)json_int_or(config["train"], "steps", 1, "train");
-        at_step.progress = count > 1 ? (double)(step - 1) / (count - 1) : 0;
-    }
-    StoredUpdate update;
-    update.stored =
-        read_rollouts(file(format("rollouts/%06lld.jsonl", (long long)step)), algo, at_step);
-    const Rollouts& r = update.stored.batch;
-    Plan& plan = update.plan;
-    compute_advantages(plan, r, algo);
-    select_and_weigh(plan, r, algo, at_step, step);
-    for (int i = 0; i < r.rows(); ++i) {
-        const Json& row = update.stored.source[i];
-        const std::string& where = update.stored.where[i];
-        if (!row.contains("token_kept") || !row.contains("advantage")) continue;
-        std::vector<double> A = json_numbers(row, "advantage", where),
-                            kept = json_numbers(row, "token_kept", where);
-        const size_t length = (size_t)r.length(i);
-        CHECK(A.size() == length && kept.size() == length,
-              "%s: \"advantage\" and \"token_kept\" must have one entry for each of the %zu "
-              "completion tokens",
-              where.c_str(), length);
-        double sum = 0;
-        for (size_t t = 0; t < length; ++t) {
-            plan.advantage[r.offset[i] + t] = A[t], sum += A[t];
-            plan.token_kept[r.offset[i] + t] = kept[t] != 0;
-        }
-        plan.row_advantage[i] = length ? sum / (double)length : 0;
-        plan.kept[i] = json_bool_or(row, "kept", true, where);
-    }
-    std::vector<int> rows(r.rows());
-    for (int i = 0; i < r.rows(); ++i) rows[i] = i;
-    weigh(plan, r, algo, at_step, rows);
-    update.parts = batch_loss(r, plan, algo, update.grads);
-    return update;
+    const int64_t count =
+        config.contains("train") ? json_int_or(config["train"], "steps", 1, "train") : 1;
+    const SelectConfig choice = at_step(select, step, count);
+    return loss_of(
+        read_rollouts(file(format("rollouts/%06lld.jsonl", (long long)step)), algo, choice), algo,
+        choice, step, true);
 }
 
 std::vector<Json> read_metrics(const std::string& path) {

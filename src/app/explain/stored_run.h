@@ -16,8 +16,8 @@ struct StoredRun {
     std::string file(const std::string& name) const;
     // Ids where there is no tokenizer: "[12][7]".
     std::string text(const std::vector<int32_t>& ids) const;
-    // The step's stored numbers with their plan (advantage, kept, token_kept) as stored, the weights and
-    // derivatives made again from it. A file without a plan gets the one its configuration makes.
+    // The step's stored numbers with advantages and selection as stored, the weights and derivatives made again from
+    // them. A file without them gets those that its configuration makes.
     StoredUpdate update(int64_t step) const;
 };
 

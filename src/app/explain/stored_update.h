@@ -1,5 +1,5 @@
 #pragma once
-// What `loss` and `diff` share: stored rollouts through advantage, select and update, with no network.
+// What `loss`, `diff`, `report` and `explain` share: stored rollouts through advantage, select and loss, with no network.
 
 #include "base/config.h"
 #include "rl/loss.h"
@@ -19,13 +19,17 @@ struct UpdateConfig {
 
 struct StoredUpdate {
     StoredRollouts stored;
-    Plan plan;
-    LossParts parts;
-    BatchGrads grads;
+    Selection kept;
+    Weights weights; // of one optimiser step on the whole file
+    BatchLoss loss;
 };
 
 // Fills what the preset says and checks the configuration.
 void resolve_update(UpdateConfig& config, const Args& args);
+// Stations 4 to 6 on these numbers. step: of the run, for select's mode random.
+// as_stored: a run's own advantages and selection where the rows hold them, instead of those made anew.
+StoredUpdate loss_of(StoredRollouts stored, const AlgoConfig& algo, const SelectConfig& select,
+                     int64_t step = 0, bool as_stored = false);
 // One optimiser step over the file. An error names row and token where something is not a number.
 StoredUpdate stored_update(const UpdateConfig& config);
 // {"loss", "policy", "kl", "entropy", "value", "rows", "tokens", ...}: rows and tokens are the kept ones.

@@ -57,13 +57,13 @@ std::vector<std::string> algorithm_formula(const AlgoConfig& algo) {
     return lines;
 }
 
-TokenFormula token_formula(const Rollouts& r, const Plan& plan, const AlgoConfig& algo, int row,
-                           int token) {
-    const size_t n = (size_t)(r.offset[row] + token);
-    const TokenRow values = token_row(r, plan, row);
-    const double w = plan.weight[n], logp = r.logp[n];
+TokenFormula token_formula(const Rollouts& r, const Selection& kept, const Weights& weights,
+                           const AlgoConfig& algo, int i, int token) {
+    const size_t n = (size_t)(r.offset[i] + token);
+    const TokenRow values = token_row(r, kept, weights, i);
+    const double w = weights.policy[n], logp = r.logp[n];
     const double old = r.logp_old.empty() ? logp : r.logp_old[n];
-    double A = plan.advantage[n];
+    double A = kept.A.token[n];
     TokenFormula formula;
     std::string& text = formula.text;
     const Form form = form_of(algo);
@@ -108,8 +108,8 @@ TokenFormula token_formula(const Rollouts& r, const Plan& plan, const AlgoConfig
                                       : " * 1") +
                 " = " + g(formula.dlogp) + "\n";
     }
-    const double all = plan.weight_all[n];
-    if (algo.kl != "none" && algo.kl_in == "loss" && plan.kept[row] && all != 0) {
+    const double all = weights.all[n];
+    if (algo.kl != "none" && algo.kl_in == "loss" && kept.completion[i] && all != 0) {
         KlTerm term = kl_term(kl_named(algo.kl), logp, old, r.logp_ref[n]);
         double part = algo.kl_coef * all * term.dlogp;
         text += algo.kl + " = " + g(term.value) + ", beta w' d" + algo.kl +

@@ -1,0 +1,262 @@
+#include "app/rl_log.h"
+
+#include "base/file.h"
+#include "credit/ranking.h"
+#include "rl/aggregation.h"
+#include "rl/doctor.h"
+#include "rl/rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace {
+
+// 64 bits of all parameters: two runs with the same number hold the same weights.
+uint64_t fingerprint(const Trainer& trainer) {
+    uint64_t hash = 0;
+    for (const Param& param : full_weights(trainer).list) {
+        std::vector<uint64_t> words((param.tensor.bytes() + 7) / 8, 0);
+        trainer.model.ops->download(words.data(), param.tensor);
+        for (uint64_t word : words) {
+            hash = (hash ^ word) * 0x9E3779B97F4A7C15ull;
+            hash ^= hash >> 29;
+        }
+    }
+    return hash;
+}
+
+double mean(const std::vector<double>& x) {
+    double sum = 0;
+    for (double value : x) sum += value;
+    return x.empty() ? 0 : sum / (double)x.size();
+}
+
+// Half of a 95 % interval of the mean reward: the prompts are the independent draws, not the completions.
+double mean_error(const Rollouts& r) {
+    std::vector<double> sum(r.groups, 0.0), of_prompt;
+    std::vector<int> count(r.groups, 0);
+    for (int i = 0; i < r.completions(); ++i) {
+        sum[r.group[i]] += r.reward[i];
+        ++count[r.group[i]];
+    }
+    for (int g = 0; g < r.groups; ++g) of_prompt.push_back(sum[g] / count[g]);
+    double square = 0;
+    const double m = mean(of_prompt);
+    for (double x : of_prompt) square += (x - m) * (x - m);
+    return r.groups > 1 ? 1.96 * std::sqrt(square / (r.groups - 1.0) / r.groups) : 0;
+}
+
+// Rewards, lengths, and what the selection left.
+void put_batch(Json& line, const Batch& batch, const Rollouts& r, const Selection& kept) {
+    double length = 0, finished = 0, absolute = 0;
+    int64_t tokens = r.tokens();
+    for (int i = 0; i < r.completions(); ++i) {
+        length += (double)r.length(i);
+        finished += r.finished[i];
+        tokens += (int64_t)batch.texts.prompt[r.group[i]].size();
+    }
+    for (double a : kept.A.token) absolute += std::abs(a);
+    const int64_t completions = std::count(kept.completion.begin(), kept.completion.end(), 1);
+    const int64_t kept_tokens = std::count(kept.token.begin(), kept.token.end(), 1);
+    const double error = mean_error(r);
+    line["tokens"] = tokens;
+    line["reward_mean"] = mean(r.reward);
+    line["reward_mean_low"] = mean(r.reward) - error;
+    line["reward_mean_high"] = mean(r.reward) + error;
+    line["completion_tokens_mean"] = length / r.completions();
+    line["finished_share"] = finished / r.completions();
+    line["advantage_abs_mean"] = absolute / (double)std::max<int64_t>(1, r.tokens());
+    line["kept_rows"] = completions;
+    line["dropped_rows"] = r.completions() - completions;
+    line["kept_tokens"] = kept_tokens;
+    line["dropped_tokens"] = r.tokens() - kept_tokens;
+}
+
+// Distances to the reference policy, nats per token.
+void put_kl(Json& line, const Rollouts& r) {
+    if (r.logp_ref.empty()) return;
+    double kl1 = 0, kl3 = 0;
+    for (size_t n = 0; n < r.logp_ref.size(); ++n) {
+        const double delta = r.logp_ref[n] - r.logp_old[n];
+        kl1 -= delta;
+        kl3 += std::exp(delta) - delta - 1;
+    }
+    line["kl_k1_nats_per_token"] = kl1 / (double)r.tokens();
+    line["kl_k3_nats_per_token"] = kl3 / (double)r.tokens();
+}
+
+// What the sources said of the step's completions, and how well each one's score of a completion ranks the right
+// ones over the wrong ones: a model that is being hacked rises in the first and falls in the second.
+void put_credit(Json& line, const Batch& batch, const StepCredit& credit) {
+    line["checker_mean"] = mean(batch.checker);
+    for (const Channel& channel : credit.channels) {
+        if (channel.name == "rule") continue;
+        std::vector<double> score =
+            pooled_channel(channel, channel.name == "orm" ? "last" : "mean", batch.drawn.offset);
+        line["score_mean_" + channel.name] = mean(score);
+        std::vector<ScoredAnswer> answers;
+        for (size_t i = 0; i < score.size(); ++i)
+            answers.push_back({0, score[i], batch.checker[i] > 0});
+        const double area = area_under_curve(answers);
+        if (std::isfinite(area)) line["auc_" + channel.name] = area;
+    }
+}
+
+// What the doctor has to say of a step: broken laws, and a loss of 0 in words.
+struct Diagnosis {
+    Json broken = Json::array();
+    std::string note;
+};
+
+Diagnosis diagnose(const StepResults& s, const RlConfig& config) {
+    const Rollouts& r = s.numbers;
+    const Weights weights = weigh(r, s.kept, config.algo, config.select.denominator);
+    Diagnosis diagnosis;
+    for (const Finding& finding : examine(r, s.kept, weights, config.algo, s.update.policy.parts,
+                                          s.update.policy.grads, config.train.one_update())) {
+        if (finding.health == Health::broken)
+            diagnosis.broken.push_back(std::string(finding.law) + ": " + finding.text);
+        if (finding.health == Health::note) diagnosis.note = finding.text;
+    }
+    return diagnosis;
+}
+
+Json seconds_of(const StepResults& s) {
+    return {{"prompt", s.batch.sampling.prefill_seconds},
+            {"decode", s.batch.sampling.decode_seconds},
+            {"credit", s.batch.check_seconds + s.credit.seconds},
+            {"reference", s.consulted.seconds},
+            {"train", s.update.seconds}};
+}
+
+void store_rollouts(const Run& run, const StepResults& s, const RlConfig& config) {
+    const Batch& batch = s.batch;
+    const Rollouts& r = s.numbers;
+    const Weights weights = weigh(r, s.kept, config.algo, config.select.denominator);
+    AtomicFile out(run.file(format("rollouts/%06lld.jsonl", (long long)s.step)));
+    for (int i = 0; i < r.completions(); ++i) {
+        Json row = {{"step", s.step},
+                    {"prompt_id", r.group[i]},
+                    {"sample", batch.sample[i]},
+                    {"prompt_ids", batch.texts.prompt[r.group[i]]},
+                    {"completion_ids", batch.texts.completion[i]},
+                    {"text", batch.text[i]},
+                    {"finish", r.finished[i] ? "stop" : "length"},
+                    {"reason", batch.reason[i]},
+                    {"logp_sampled", tokens_of(batch.drawn.logp_old, batch.drawn, i)}};
+        put_rollout(row, r, i);
+        put_selection(row, r, s.kept, weights, i);
+        row["correct"] = batch.checker[i] > 0;
+        for (const Channel& channel : s.credit.channels) // as the sources gave them
+            row["scores"][channel.name] = channel.level == Level::token
+                                              ? json_list(channel.values, r, i)
+                                              : Json(channel.values[i]);
+        out.write(dump_row(row) + "\n");
+    }
+    out.commit();
+}
+
+} // namespace
+
+Json step_line(const StepResults& s) {
+    const UpdateStats& update = s.update.policy;
+    const LossParts& parts = update.parts;
+    Json line = {{"step", s.step},
+                 {"loss", update.step.loss},
+                 {"policy_loss", parts.policy},
+                 {"kl_loss", parts.kl},
+                 {"entropy_loss", parts.entropy},
+                 {"grad_norm", update.step.grad_norm},
+                 {"lr", s.update.lr}};
+    put_batch(line, s.batch, s.numbers, s.kept);
+    line["computed_tokens"] = update.step.computed;
+    line["recorded_tokens"] = update.step.recorded;
+    // Inputs of the trained completions, had each gone through the network with its prompt.
+    line["shared_prompt_tokens_saved"] = update.step.tokens - update.step.computed;
+    line["equal_reward_groups"] = s.kept.A.equal_groups;
+    line["clip_frac"] = parts.tokens ? (double)parts.clipped / (double)parts.tokens : 0.0;
+    line["logp_gap_nats"] = std::max(update.gap, s.consulted.gap);
+    line["optimiser_steps"] = update.steps;
+    if (!s.numbers.entropy.empty()) line["entropy_nats_per_token"] = mean(s.numbers.entropy);
+    put_kl(line, s.numbers);
+    if (s.batch.rounds > 1 || s.batch.dropped_groups) {
+        line["sampling_rounds"] = s.batch.rounds;
+        line["dropped_groups"] = s.batch.dropped_groups;
+    }
+    put_credit(line, s.batch, s.credit);
+    if (s.update.critic) {
+        line["value_loss"] = s.update.critic->parts.value;
+        line["critic_grad_norm"] = s.update.critic->step.grad_norm;
+    }
+    return line;
+}
+
+RlLog::RlLog(Run& run_, const RlConfig& config_)
+    : run(run_), config(config_), progress("rl", "steps", config.train.steps, run.step) {
+    events.open(config.run.dir, run.step);
+    make_directories(run.file("rollouts"));
+    if (run.step > 0) progress.message(format("continuing from %s", run.checkpoint.c_str()));
+}
+
+double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& when) {
+    if (config.train.eval_problems == 0) return 0;
+    const Evaluation result = learner.evaluate();
+    auto put = [&](const std::string& name, const Estimate& estimate) {
+        evaluated[prefix + name] = estimate.value;
+        evaluated[prefix + name + "_low"] = estimate.low;
+        evaluated[prefix + name + "_high"] = estimate.high;
+    };
+    put("pass@1", result.pass);
+    evaluated[prefix + std::string("completion_tokens_mean")] = result.length;
+    if (const int k = config.train.eval_samples; k > 1) put(format("pass@%d", k), result.pass_k);
+    progress.message(format("pass@1 %s %.3f [%.3f, %.3f] on %lld held-out problems", when.c_str(),
+                            result.pass.value, result.pass.low, result.pass.high,
+                            (long long)learner.held_out));
+    return result.pass.value;
+}
+
+void RlLog::write(const StepResults& s, Learner& learner) {
+    const UpdateStats& update = s.update.policy;
+    Json line = step_line(s);
+    if (config.critic.shared) line["value_loss"] = update.parts.value;
+    line.update(evaluated); // before the first step
+    evaluated.clear();
+    const Diagnosis doctor = diagnose(s, config);
+    line["doctor"] = doctor.broken;
+    if (!doctor.note.empty()) line["note"] = doctor.note;
+    line["step_seconds"] = s.seconds;
+    line["seconds"] = seconds_of(s);
+    line["decode_tokens_per_s"] =
+        (double)s.batch.sampling.new_tokens / std::max(1e-9, s.batch.sampling.decode_seconds);
+    line["fingerprint"] = format("%016llx", (unsigned long long)fingerprint(learner.trainer));
+
+    const bool last = s.step == config.train.steps;
+    if (last || (config.train.eval_every > 0 && s.step % config.train.eval_every == 0))
+        pass_after = evaluate(learner, "eval_", format("after step %lld", (long long)s.step));
+    line.update(evaluated);
+    evaluated.clear();
+    if (config.train.store_every > 0 && s.step % config.train.store_every == 0)
+        store_rollouts(run, s, config);
+    run.log(line);
+    events.write(line);
+
+    for (const Json& law : doctor.broken) progress.message("doctor: " + law.get<std::string>());
+    if (update.steps == 0)
+        progress.message(
+            format("step %lld trained on nothing: %s", (long long)s.step,
+                   doctor.note.empty() ? "no completion was kept" : doctor.note.c_str()));
+    auto part = [&](const char* name) { return line["seconds"][name].get<double>(); };
+    progress.update(s.step,
+                    format("reward %.3f  %.2f s (prompt %.2f decode %.2f credit %.2f reference "
+                           "%.2f train %.2f)  %.0f tokens/s",
+                           mean(s.numbers.reward), s.seconds, part("prompt"), part("decode"),
+                           part("credit"), part("reference"), part("train"),
+                           line["tokens"].get<double>() / s.seconds));
+}
+
+void RlLog::end(const Learner& learner) const {
+    if (config.train.eval_problems > 0)
+        std::printf("pass@1 %.3f before, %.3f after\n", learner.pass_before, pass_after);
+    std::printf("the model is %s\n", run.checkpoint.c_str());
+}

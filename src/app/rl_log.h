@@ -1,0 +1,43 @@
+#pragma once
+// What a run of rl says of itself: a line of metrics per step, the doctor's findings, stored rollouts, progress. It
+// reads what the stations returned and changes nothing. The names of the numbers are rl/metric_table.cpp's.
+
+#include "app/rl_learner.h"
+#include "base/log.h"
+#include "report/tensorboard.h"
+
+// What the stations of one step returned.
+struct StepResults {
+    int64_t step;
+    const Batch& batch;
+    const StepCredit& credit;
+    const Consulted& consulted;
+    Rollouts numbers; // as the update saw them
+    const Selection& kept;
+    const Updated& update;
+    double seconds; // of all stations
+};
+
+struct RlLog {
+    // Opens the event file and makes the folder of stored rollouts. All are of a run that has begun.
+    RlLog(Run& run, const RlConfig& config);
+
+    // pass@1 and what goes with it, on standard error and, under this prefix, on the next step's line.
+    // Without held-out problems nothing is done; returns pass@1 or 0.
+    double evaluate(Learner& learner, const char* prefix, const std::string& when);
+    // Evaluates where it is due, writes metrics, events and rollouts/STEP.jsonl.
+    void write(const StepResults& results, Learner& learner);
+    // The last words, on standard output.
+    void end(const Learner& learner) const;
+
+private:
+    Run& run;
+    const RlConfig& config;
+    EventLog events;
+    Progress progress;
+    Json evaluated = Json::object(); // since the last line
+    double pass_after = 0;
+};
+
+// The numbers of a step but those of an evaluation, of the doctor and of the clock.
+Json step_line(const StepResults& results);
