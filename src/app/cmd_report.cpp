@@ -131,7 +131,7 @@ void add_facts(const StoredRun& run, RunRecord& record) {
     fact("steps",
          format("%s of %s", dump_row(metrics.back()["step"]).c_str(), at("/train/steps").c_str()));
     if (run.rl) fact("algorithm", run.algo.preset);
-    if (run.rl && run.select.mode != "all") fact("selection", run.select.mode);
+    if (run.rl && run.select.mode != SelectMode::all) fact("selection", name_of(run.select.mode));
     fact("task", at("/task/name"));
     fact("data", at("/data/train"));
     fact("started from", at("/model/path"));

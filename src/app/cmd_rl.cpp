@@ -1,5 +1,5 @@
-// rlhf rl CONFIG: improve a policy against a reward. One step is the six stations of the design in a line; each takes
-// what the ones before it returned and returns a value:
+// rlhf rl CONFIG: improve a policy against a reward. One step is the six stations of the design in
+// a line; each takes what the ones before it returned and returns a value:
 //
 //     task -> rollout -> credit -> advantage -> select -> update
 

@@ -60,6 +60,10 @@ static int cmd_help(const Args& args) {
         print_usage(stdout);
         return 0;
     }
+    if (args.config_path == "metrics") {
+        std::printf("%s", metric_help().c_str());
+        return 0;
+    }
     const Command* row = find_command(args.config_path);
     if (!row) unknown_command(args.config_path);
     Fields fields;

@@ -54,7 +54,7 @@ static void check_credit(const RlConfig& config, const CreditSources& sources) {
           "credit_weight",
           config.algo.preset.c_str());
     CHECK(
-        sources.to_tokens() || advantage.estimator != "token",
+        sources.to_tokens() || advantage.estimator != Estimator::token,
         "algo.advantage.estimator = token needs a credit source that goes to the tokens: one with "
         "\"to\": \"tokens\" in the list credit");
 }
@@ -163,7 +163,8 @@ void add_completion(Rollouts& drawn, std::vector<std::vector<int32_t>>& ids,
 }
 
 Batch Learner::roll_out(int64_t step) {
-    // With dynamic sampling some of it would be thrown away; with more steps than one it would be used once.
+    // With dynamic sampling some of it would be thrown away; with more steps than one it would be
+    // used once.
     recording = nullptr;
     if (config.train.one_update() && config.train.max_rounds == 1)
         recording = std::make_unique<Recording>(trainer.pass, config.train.tokens_per_micro_batch);
@@ -174,7 +175,8 @@ Batch Learner::roll_out(int64_t step) {
     return batch;
 }
 
-// Completions of as many new prompts as the batch lacks; of dynamic sampling those that teach something stay.
+// Completions of as many new prompts as the batch lacks; of dynamic sampling those that teach
+// something stay.
 void Learner::add_round(Batch& batch, int64_t step) {
     const int G = config.sample.n;
     const int missing = config.train.prompts_per_step - (int)batch.problem.size();
@@ -262,7 +264,7 @@ static std::vector<double> ask(Pass& pass, const std::vector<TrainSequence>& seq
 
 // Where the one update of a batch computes logp anyway, its own serves as logp_old.
 bool Learner::adopts_logp_old() const {
-    return !exact && config.train.one_update() && config.algo.kl_in == "loss";
+    return !exact && config.train.one_update() && config.algo.kl_in == KlIn::loss;
 }
 
 Consulted Learner::consult(const Batch& batch) {

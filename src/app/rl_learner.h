@@ -1,6 +1,6 @@
 #pragma once
-// What a run of rl works with: its networks, its task, and the stations that need one of them. Each station takes const
-// values and returns a value; the line of all six is cmd_rl.cpp.
+// What a run of rl works with: its networks, its task, and the stations that need one of them. Each
+// station takes const values and returns a value; the line of all six is cmd_rl.cpp.
 
 #include "app/credit_sources.h"
 #include "app/rl_config.h"
@@ -31,7 +31,8 @@ struct StepCredit {
     double seconds = 0;
 };
 
-// Between 3 and 4: what networks that do not change in this step say of each token. (N); empty: not needed
+// Between 3 and 4: what networks that do not change in this step say of each token. (N); empty: not
+// needed
 struct Consulted {
     std::vector<double> logp_old, logp_ref, value;
     double gap = 0; // largest |logp_old - logp_sampled|, nats
@@ -63,8 +64,8 @@ struct Learner {
 
     const RlConfig& config;
     ComputeConfig compute;
-    std::unique_ptr<Model> policy, reference,
-        critic; // critic: null without, and where it is shared
+    // critic: null without, and where it is shared
+    std::unique_ptr<Model> policy, reference, critic;
     Trainer trainer;
     std::unique_ptr<Trainer> critic_trainer;
     std::unique_ptr<Pass> reference_pass;

@@ -4,7 +4,7 @@
 #include "credit/ranking.h"
 #include "rl/aggregation.h"
 #include "rl/doctor.h"
-#include "rl/rows.h"
+#include "rl/stored_rollouts.h"
 
 #include <algorithm>
 #include <cmath>
@@ -32,7 +32,8 @@ double mean(const std::vector<double>& x) {
     return x.empty() ? 0 : sum / (double)x.size();
 }
 
-// Half of a 95 % interval of the mean reward: the prompts are the independent draws, not the completions.
+// Half of a 95 % interval of the mean reward: the prompts are the independent draws, not the
+// completions.
 double mean_error(const Rollouts& r) {
     std::vector<double> sum(r.groups, 0.0), of_prompt;
     std::vector<int> count(r.groups, 0);
@@ -86,8 +87,9 @@ void put_kl(Json& line, const Rollouts& r) {
     line["kl_k3_nats_per_token"] = kl3 / (double)r.tokens();
 }
 
-// What the sources said of the step's completions, and how well each one's score of a completion ranks the right
-// ones over the wrong ones: a model that is being hacked rises in the first and falls in the second.
+// What the sources said of the step's completions, and how well each one's score of a completion
+// ranks the right ones over the wrong ones: a model that is being hacked rises in the first and
+// falls in the second.
 void put_credit(Json& line, const Batch& batch, const StepCredit& credit) {
     line["checker_mean"] = mean(batch.checker);
     for (const Channel& channel : credit.channels) {

@@ -1,6 +1,7 @@
 #pragma once
-// What a run of rl says of itself: a line of metrics per step, the doctor's findings, stored rollouts, progress. It
-// reads what the stations returned and changes nothing. The names of the numbers are rl/metric_table.cpp's.
+// What a run of rl says of itself: a line of metrics per step, the doctor's findings, stored
+// rollouts, progress. It reads what the stations returned and changes nothing. The names of the
+// numbers are rl/metric_table.cpp's.
 
 #include "app/rl_learner.h"
 #include "base/log.h"
@@ -19,11 +20,12 @@ struct StepResults {
 };
 
 struct RlLog {
-    // Opens the event file and makes the folder of stored rollouts. All are of a run that has begun.
+    // Opens the event file and makes the folder of stored rollouts. All are of a run that has
+    // begun.
     RlLog(Run& run, const RlConfig& config);
 
-    // pass@1 and what goes with it, on standard error and, under this prefix, on the next step's line.
-    // Without held-out problems nothing is done; returns pass@1 or 0.
+    // pass@1 and what goes with it, on standard error and, under this prefix, on the next step's
+    // line. Without held-out problems nothing is done; returns pass@1 or 0.
     double evaluate(Learner& learner, const char* prefix, const std::string& when);
     // Evaluates where it is due, writes metrics, events and rollouts/STEP.jsonl.
     void write(const StepResults& results, Learner& learner);

@@ -153,7 +153,7 @@ static bool is_section(const Fields& fields, const std::string& path) {
         all.push_back(field.path);
         size_t dot = field.path.rfind('.');
         if (field.path.substr(0, dot == std::string::npos ? 0 : dot) == section)
-            beside += " " + field.path.substr(dot == std::string::npos ? 0 : dot + 1);
+            beside.append(" ").append(field.path, dot == std::string::npos ? 0 : dot + 1);
     }
     if (beside.empty())
         for (const auto& part : fields.sections) beside += " " + part.first;

@@ -28,11 +28,11 @@ static bool all_equal(std::span<const double> x) {
 
 bool has_signal(std::span<const double> rewards) { return !all_equal(rewards); }
 
-std::vector<double> normalise(std::span<const double> x, const std::string& std, double eps) {
+std::vector<double> normalise(std::span<const double> x, Std std, double eps) {
     std::vector<double> out(x.size());
     if (all_equal(x)) return out; // also a set of one
     double centre = mean(x), divisor = 1;
-    if (std != "none") divisor = std::sqrt(variance(x, centre, std == "unbiased")) + eps;
+    if (std != Std::none) divisor = std::sqrt(variance(x, centre, std == Std::unbiased)) + eps;
     for (size_t i = 0; i < x.size(); ++i) out[i] = (x[i] - centre) / divisor;
     return out;
 }
@@ -66,14 +66,13 @@ void whiten(std::span<double> advantage, bool unbiased, double eps) {
 
 // What a KL in the reward takes from token n, before beta.
 static double kl_in_reward(const Rollouts& r, int64_t n, const AlgoConfig& algo) {
-    if (algo.kl == "none" || algo.kl_in != "reward") return 0;
-    double k1 = r.logp_old[n] - r.logp_ref[n];
-    return algo.kl == "abs" ? std::abs(k1) : k1;
+    if (algo.kl == Kl::none || algo.kl_in != KlIn::reward) return 0;
+    return kl_term(algo.kl, r.logp_old[n], r.logp_old[n], r.logp_ref[n]).value;
 }
 
 std::vector<double> shaped_rewards(const Rollouts& r, const AlgoConfig& algo) {
     std::vector<double> reward = r.reward;
-    const bool kl = algo.advantage.estimator == "outcome";
+    const bool kl = algo.advantage.estimator == Estimator::outcome;
     for (int i = 0; i < r.completions(); ++i) {
         if (algo.overlong_length > 0) {
             double over = r.length(i) - (algo.overlong_length - algo.overlong_cache);
@@ -90,13 +89,13 @@ std::vector<double> shaped_rewards(const Rollouts& r, const AlgoConfig& algo) {
 // (R - b) / (sigma + std_eps) over one set of completions.
 static std::vector<double> relative_to_set(std::span<const double> x, const AdvantageConfig& choice,
                                            double ema) {
-    if (choice.baseline != "leave_one_out" && choice.baseline != "ema")
+    if (choice.baseline != Baseline::leave_one_out && choice.baseline != Baseline::ema)
         return normalise(x, choice.std, choice.std_eps);
     double sigma = 1;
-    if (choice.std != "none")
-        sigma = std::sqrt(variance(x, mean(x), choice.std == "unbiased")) + choice.std_eps;
+    if (choice.std != Std::none)
+        sigma = std::sqrt(variance(x, mean(x), choice.std == Std::unbiased)) + choice.std_eps;
     std::vector<double> out(x.begin(), x.end());
-    if (choice.baseline == "leave_one_out")
+    if (choice.baseline == Baseline::leave_one_out)
         out = leave_one_out(x);
     else
         for (double& v : out) v -= ema;
@@ -105,13 +104,16 @@ static std::vector<double> relative_to_set(std::span<const double> x, const Adva
 }
 
 static bool baseline_is_the_prompts(const AdvantageConfig& choice) {
-    return choice.baseline == "group_mean" || choice.baseline == "leave_one_out";
+    return choice.baseline == Baseline::group_mean || choice.baseline == Baseline::leave_one_out;
 }
 
 // Step 2: R' (I).
 static std::vector<double> normalised_rewards(const std::vector<double>& R, const Rollouts& r,
-                                              const AdvantageConfig& choice, double ema) {
-    if (choice.baseline == "none" || choice.estimator == "group_tokens") return R;
+                                              const AlgoConfig& algo, double ema) {
+    const AdvantageConfig& choice = algo.advantage;
+    if (choice.baseline == Baseline::own)
+        return find_algorithm(algo.preset).normalised_rewards(R, r, algo);
+    if (choice.baseline == Baseline::none || choice.estimator == Estimator::group_tokens) return R;
     if (!baseline_is_the_prompts(choice)) return relative_to_set(R, choice, ema);
     std::vector<double> R_prime(R.size());
     for (const std::vector<int>& group : completions_by_group(r)) {
@@ -146,7 +148,8 @@ static PerToken outcome(const Rollouts& r, const std::vector<double>& R_prime) {
     return out;
 }
 
-// CAPO's: token rewards normalised over all tokens of a prompt, so that long completions weigh more.
+// CAPO's: token rewards normalised over all tokens of a prompt, so that long completions weigh
+// more.
 static PerToken group_tokens(const Rollouts& r, const std::vector<double>& R,
                              const AdvantageConfig& choice) {
     PerToken out{std::vector<double>(r.tokens()), {}};
@@ -183,7 +186,7 @@ static PerToken own_credit(const Rollouts& r, const std::vector<double>& R_prime
 // reward_to_go and gae: rewards, and what comes after them.
 static PerToken sums_to_come(const Rollouts& r, const std::vector<double>& R_prime,
                              std::vector<double> rho, const AlgoConfig& algo) {
-    const bool critic = algo.advantage.estimator == "gae";
+    const bool critic = algo.advantage.estimator == Estimator::gae;
     PerToken out{std::vector<double>(r.tokens()), std::vector<double>(critic ? r.tokens() : 0)};
     for (int i = 0; i < r.completions(); ++i) {
         const int64_t first = r.offset[i], last = r.offset[i + 1] - 1;
@@ -201,11 +204,11 @@ static PerToken sums_to_come(const Rollouts& r, const std::vector<double>& R_pri
 // Step 3: A and ret (N).
 static PerToken per_token(const Rollouts& r, const std::vector<double>& R_prime,
                           const AlgoConfig& algo) {
-    const std::string& estimator = algo.advantage.estimator;
-    if (estimator == "outcome") return outcome(r, R_prime);
-    if (estimator == "group_tokens") return group_tokens(r, R_prime, algo.advantage);
+    const Estimator estimator = algo.advantage.estimator;
+    if (estimator == Estimator::outcome) return outcome(r, R_prime);
+    if (estimator == Estimator::group_tokens) return group_tokens(r, R_prime, algo.advantage);
     const std::vector<double> rho = token_rewards(r, algo);
-    if (estimator == "token") return own_credit(r, R_prime, rho, algo.advantage);
+    if (estimator == Estimator::token) return own_credit(r, R_prime, rho, algo.advantage);
     return sums_to_come(r, R_prime, rho, algo);
 }
 
@@ -233,13 +236,14 @@ static std::vector<double> completion_means(const Rollouts& r, const std::vector
 
 Advantages advantages(const Rollouts& r, const AlgoConfig& algo, double ema) {
     const AdvantageConfig& choice = algo.advantage;
-    const std::vector<double> R = shaped_rewards(r, algo);                     // 1
-    const std::vector<double> R_prime = normalised_rewards(R, r, choice, ema); // 2
-    PerToken token = per_token(r, R_prime, algo);                              // 3
+    const std::vector<double> R = shaped_rewards(r, algo);                   // 1
+    const std::vector<double> R_prime = normalised_rewards(R, r, algo, ema); // 2
+    PerToken token = per_token(r, R_prime, algo);                            // 3
     const std::vector<uint8_t> silent = silent_groups(R, r);
-    if (choice.whiten != "none") { // 4
-        whiten(token.A, choice.whiten == "unbiased", choice.whiten_eps);
-        const bool stay_zero = baseline_is_the_prompts(choice) && choice.estimator == "outcome";
+    if (choice.whiten != Std::none) { // 4
+        whiten(token.A, choice.whiten == Std::unbiased, choice.whiten_eps);
+        const bool stay_zero =
+            baseline_is_the_prompts(choice) && choice.estimator == Estimator::outcome;
         for (int i = 0; i < r.completions(); ++i)
             if (stay_zero && silent[r.group[i]])
                 std::fill_n(token.A.begin() + r.offset[i], r.length(i), 0.0);
@@ -274,7 +278,7 @@ Advantages advantages_of_kept(const Rollouts& r, const AlgoConfig& algo,
         std::erase_if(group, [&](int i) { return !kept[i]; });
         std::vector<double> x;
         for (int i : group) x.push_back(R[i]);
-        const std::vector<double> a = normalise(x, "unbiased", 1e-6);
+        const std::vector<double> a = normalise(x, Std::unbiased, 1e-6);
         for (size_t k = 0; k < group.size(); ++k) {
             A.completion[group[k]] = a[k];
             std::fill_n(A.token.begin() + r.offset[group[k]], r.length(group[k]), a[k]);

@@ -48,18 +48,35 @@ static std::vector<double> weights_of(const Rollouts& r, std::span<const int> co
     return w;
 }
 
+Aggregation with_denominator(Aggregation aggregation, Denominator denominator) {
+    if (aggregation == Aggregation::seq_mean_token_sum ||
+        aggregation == Aggregation::seq_mean_token_sum_norm)
+        return aggregation;
+    switch (denominator) {
+    case Denominator::of_aggregation:
+        return aggregation;
+    case Denominator::kept_tokens:
+        return Aggregation::token_mean;
+    case Denominator::all_selected_tokens:
+        return Aggregation::all_tokens;
+    case Denominator::per_sequence:
+        return Aggregation::seq_mean_token_mean;
+    }
+    return aggregation;
+}
+
 Weights weigh(const Rollouts& r, const Selection& kept, const AlgoConfig& algo,
-              const std::string& denominator, std::span<const int> completions) {
+              Denominator denominator, std::span<const int> completions) {
     std::vector<int> trained;
     for (int i : completions)
         if (kept.completion[i]) trained.push_back(i);
-    const Aggregation kind = aggregation_named(algo.aggregation, denominator);
+    const Aggregation kind = with_denominator(algo.aggregation, denominator);
     return {weights_of(r, trained, kept.token, kind, algo.max_length_norm),
             weights_of(r, trained, {}, kind, algo.max_length_norm)};
 }
 
 Weights weigh(const Rollouts& r, const Selection& kept, const AlgoConfig& algo,
-              const std::string& denominator) {
+              Denominator denominator) {
     std::vector<int> all(r.completions());
     std::iota(all.begin(), all.end(), 0);
     return weigh(r, kept, algo, denominator, all);

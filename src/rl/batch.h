@@ -1,13 +1,13 @@
 #pragma once
-// What an algorithm sees: the numbers of one batch of completions, on the host, in double. Ragged: the tokens of
-// all completions stand one after another, no padding. G completions of each of B prompts, I = B G completions i,
-// N tokens n in all; t counts the tokens of one completion.
+// What an algorithm sees: the numbers of one batch of completions, on the host, in double. Ragged:
+// the tokens of all completions stand one after another, no padding. G completions of each of B
+// prompts, I = B G completions i, N tokens n in all; t counts the tokens of one completion.
 //
 //   Rollouts    what rollout, credit and the frozen networks said
 //   Advantages  station 4: A per token
 //   Selection   station 5: who trains, and with which A
 //   Weights     w per token, of one optimiser step
-//   TokenRow    one completion of all of these, with the numbers of the network that is being trained
+//   CompletionView    one completion of all of these, with the numbers of the network in training
 //   LossParts   the loss, by term
 //
 // Each is the return value of one function, and nothing that comes later writes into it.
@@ -58,20 +58,21 @@ struct Selection {
     Advantages A;               // with which they train: station 4's, or anew from the kept (PODS)
 };
 
-// Aggregation weights of one optimiser step, fixed before it is cut into micro-batches (aggregation.h).
+// Aggregation weights of one optimiser step, fixed before it is cut into micro-batches
+// (aggregation.h).
 struct Weights {
     std::vector<double> policy; // (N) w_it of the policy term: 0 on tokens that are not kept
     std::vector<double> all; // (N) w'_it of KL, entropy and value: all tokens of kept completions
 };
 
-// One completion as a loss sees it. The arrays have one entry per token; those that the configuration does not
-// need may be empty.
-struct TokenRow {
+// One completion as a loss sees it. The arrays have one entry per token; those that the
+// configuration does not need may be empty.
+struct CompletionView {
     std::span<const double> logp, logp_old, logp_ref, entropy, value, value_old;
     std::span<const double> advantage, ret, weight, weight_all;
 };
 
-struct RowGrads {
+struct CompletionGrads {
     std::span<double> dlogp, dentropy, dvalue; // accumulated into
 };
 

@@ -17,8 +17,10 @@ Finding group_advantages_sum_to_zero(const Rollouts& r, const Selection& kept,
                                      const AlgoConfig& algo) {
     const char* law = "group advantages sum to 0";
     const AdvantageConfig& advantage = algo.advantage;
-    if ((advantage.baseline != "group_mean" && advantage.baseline != "leave_one_out") ||
-        advantage.estimator != "outcome" || advantage.whiten != "none" || advantage.clip > 0)
+    if ((advantage.baseline != Baseline::group_mean &&
+         advantage.baseline != Baseline::leave_one_out) ||
+        advantage.estimator != Estimator::outcome || advantage.whiten != Std::none ||
+        advantage.clip > 0)
         return {law, Health::not_applicable, "advantages are not relative to the prompt's mean"};
     double worst = 0;
     int worst_group = 0;
@@ -40,7 +42,7 @@ Finding group_advantages_sum_to_zero(const Rollouts& r, const Selection& kept,
 
 Finding first_pass_ratio_is_one(const Rollouts& r, const AlgoConfig& algo) {
     const char* law = "first-pass ratio is 1";
-    if (!find_algorithm(algo.preset).uses_ratio)
+    if (find_algorithm(algo.preset).policy.ratio == Ratio::none)
         return {law, Health::not_applicable, "the algorithm has no ratio"};
     double worst = 0;
     for (int64_t n = 0; n < r.tokens(); ++n) {
@@ -97,8 +99,8 @@ Finding every_token_has_one_owner(const Rollouts& r, const Selection& kept, cons
             sum += weights.policy[n];
             any |= kept.token[n];
         }
-    bool is_mean =
-        algo.aggregation != "seq_mean_token_sum" && algo.aggregation != "seq_mean_token_sum_norm";
+    bool is_mean = algo.aggregation != Aggregation::seq_mean_token_sum &&
+                   algo.aggregation != Aggregation::seq_mean_token_sum_norm;
     // all_selected_tokens leaves out the weight of dropped tokens: at most 1
     if (any && is_mean && !(sum <= 1 + 1e-9))
         return broken(format("the weights of a mean sum to %.12g", sum));

@@ -1,6 +1,6 @@
 #pragma once
-// The numbers that `rl` and `loss` print, each with its unit and what it says: one list, from which `rlhf help metrics`
-// and the report take their words.
+// The numbers that `rl` and `loss` print, each with its unit and what it says: one list, from which
+// `rlhf help metrics` and the report take their words.
 
 #include <span>
 #include <string>
@@ -13,7 +13,8 @@ struct MetricMeaning {
 };
 
 std::span<const MetricMeaning> metric_table();
-// NAME_low and NAME_high, the ends of a 95 % interval, are found under NAME. Null: not in the table.
+// NAME_low and NAME_high, the ends of a 95 % interval, are found under NAME. Null: not in the
+// table.
 const MetricMeaning* find_metric(const std::string& command, const std::string& name);
 // The table, for people.
 std::string metric_help();

@@ -1,6 +1,7 @@
 #pragma once
-// What a step did, in numbers: rewards, selection (what was dropped, and what that did to the advantages),
-// distance to the old and the reference policy. Glossary beside each name in metrics.cpp.
+// What a step did, in numbers: rewards, selection (what was dropped, and what that did to the
+// advantages), distance to the old and the reference policy. Glossary beside each name in
+// metrics.cpp.
 
 #include "rl/loss.h"
 

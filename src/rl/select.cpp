@@ -7,21 +7,29 @@
 #include <cmath>
 #include <numeric>
 
+static const char* const mode_names[] = {"all",  "intra", "cross", "intra_then_cross",
+                                         "pods", "cppo",  "random"};
+static const char* const key_names[] = {"abs_adv_entropy", "entropy", "none"};
+static const char* const scope_names[] = {"batch", "response"};
+static const char* const denominator_names[] = {"", "kept_tokens", "all_selected_tokens",
+                                                "per_sequence"};
+static const char* const schedule_names[] = {"linear", "cosine", "step"};
+
+const char* name_of(SelectMode mode) { return mode_names[(int)mode]; }
+
 void SelectConfig::visit(Fields& v) {
-    v.choice("mode", mode, {"all", "intra", "cross", "intra_then_cross", "pods", "cppo", "random"},
-             "which completions train");
+    v.choice("mode", mode, mode_names, "which completions train");
     v.field("keep_samples", keep_samples, 0, 1e9,
             "[start, end] of N_s: completions kept per prompt (cross: on average)");
     v.field("keep_samples_intra", keep_samples_intra, 0, 1e9,
             "[start, end], intra_then_cross: completions kept per prompt before the cross rule");
     v.field("keep_tokens", keep_tokens, 0, 1,
             "[start, end] of K: share of the kept completions' tokens that trains");
-    v.choice("token_key", token_key, {"abs_adv_entropy", "entropy", "none"},
-             "tokens are kept by |A| * H, by H, or all");
-    v.choice("scope", scope, {"batch", "response"}, "the pool in which tokens are ranked");
-    v.choice("denominator", denominator, {"", "kept_tokens", "all_selected_tokens", "per_sequence"},
+    v.choice("token_key", token_key, key_names, "tokens are kept by |A| * H, by H, or all");
+    v.choice("scope", scope, scope_names, "the pool in which tokens are ranked");
+    v.choice("denominator", denominator, denominator_names,
              "Z of the policy term; empty: follows algo.aggregation");
-    v.choice("schedule", schedule, {"linear", "cosine", "step"}, "from start to end over the run");
+    v.choice("schedule", schedule, schedule_names, "from start to end over the run");
     v.field("drop_zero", drop_zero, "completions with A = 0 on all tokens do not train");
     v.field("drop_truncated", drop_truncated,
             "completions that reached the length limit do not train (DAPO's overlong filtering)");
@@ -37,14 +45,14 @@ static void check_range(const std::vector<double>& range, const char* name, doub
 }
 
 void check_select(const SelectConfig& select) {
-    if (select.mode != "all") {
+    if (select.mode != SelectMode::all) {
         CHECK(!select.keep_samples.empty(),
               "select.mode = %s needs select.keep_samples = [start, end], the number of "
               "completions to keep per prompt",
-              select.mode.c_str());
+              name_of(select.mode));
         check_range(select.keep_samples, "keep_samples", 0);
     }
-    if (select.mode == "intra_then_cross") {
+    if (select.mode == SelectMode::intra_then_cross) {
         CHECK(!select.keep_samples_intra.empty(),
               "select.mode = intra_then_cross needs select.keep_samples_intra = [start, end]");
         check_range(select.keep_samples_intra, "keep_samples_intra", 0);
@@ -53,14 +61,14 @@ void check_select(const SelectConfig& select) {
 }
 
 bool needs_entropy(const SelectConfig& select) {
-    return select.token_key != "none" &&
+    return select.token_key != TokenKey::none &&
            scheduled(select.keep_tokens, select.schedule, select.progress) < 1;
 }
 
-double scheduled(const std::vector<double>& range, const std::string& schedule, double progress) {
+double scheduled(const std::vector<double>& range, Schedule schedule, double progress) {
     double start = range.front(), end = range.back(), p = progress;
-    if (schedule == "cosine") p = 0.5 * (1 - std::cos(M_PI * progress));
-    if (schedule == "step") p = progress < 0.5 ? 0 : 1;
+    if (schedule == Schedule::cosine) p = 0.5 * (1 - std::cos(M_PI * progress));
+    if (schedule == Schedule::step) p = progress < 0.5 ? 0 : 1;
     return start == end ? start : (1 - p) * start + p * end;
 }
 
@@ -127,7 +135,7 @@ static std::vector<int> select_completions(const Rollouts& r, const Advantages& 
                                            int64_t step) {
     std::vector<int> all(r.completions());
     std::iota(all.begin(), all.end(), 0);
-    if (select.mode == "all") return all;
+    if (select.mode == SelectMode::all) return all;
     const double keep = scheduled(select.keep_samples, select.schedule, select.progress);
     // choose(completions of a prompt, how many of them, prompt) for each prompt
     auto per_prompt = [&](double count, auto choose) {
@@ -148,17 +156,17 @@ static std::vector<int> select_completions(const Rollouts& r, const Advantages& 
     auto cross = [&](const std::vector<int>& set) {
         return of_largest_variance(set, A.completion, samples_of(keep * r.groups, (int)set.size()));
     };
-    if (select.mode == "intra") return per_prompt(keep, by_variance(A.completion));
-    if (select.mode == "cross") return cross(all);
-    if (select.mode == "intra_then_cross") {
+    if (select.mode == SelectMode::intra) return per_prompt(keep, by_variance(A.completion));
+    if (select.mode == SelectMode::cross) return cross(all);
+    if (select.mode == SelectMode::intra_then_cross) {
         const double first = scheduled(select.keep_samples_intra, select.schedule, select.progress);
         return cross(per_prompt(first, by_variance(A.completion)));
     }
-    if (select.mode == "pods") {
+    if (select.mode == SelectMode::pods) {
         const std::vector<double> R = shaped_rewards(r, algo);
         return per_prompt(keep, by_variance(R));
     }
-    if (select.mode == "cppo")
+    if (select.mode == SelectMode::cppo)
         return per_prompt(keep, [&](const std::vector<int>& set, int m, int) {
             return of_largest_size(set, A.completion, m);
         });
@@ -170,7 +178,8 @@ static std::vector<int> select_completions(const Rollouts& r, const Advantages& 
     });
 }
 
-// Keeps the n = max(1, ceil(K M)) largest keys of the pool, ties by completion, then token (the pool's order).
+// Keeps the n = max(1, ceil(K M)) largest keys of the pool, ties by completion, then token (the
+// pool's order).
 static void keep_largest(std::vector<uint8_t>& kept, std::vector<int64_t> pool,
                          std::span<const double> key, double K) {
     if (pool.empty()) return;
@@ -187,12 +196,13 @@ static std::vector<uint8_t> select_tokens(const Rollouts& r, const std::vector<u
                                           const SelectConfig& select) {
     std::vector<uint8_t> kept(r.tokens());
     const double K = scheduled(select.keep_tokens, select.schedule, select.progress);
-    const bool choose = select.token_key != "none" && K < 1;
+    const bool choose = select.token_key != TokenKey::none && K < 1;
     CHECK(!choose || !r.entropy.empty() || r.tokens() == 0,
           "select.keep_tokens = %g ranks tokens by entropy, which these rollouts do not have", K);
     std::vector<double> key(choose ? r.tokens() : 0);
     for (size_t n = 0; n < key.size(); ++n)
-        key[n] = select.token_key == "entropy" ? r.entropy[n] : std::abs(A[n]) * r.entropy[n];
+        key[n] =
+            select.token_key == TokenKey::entropy ? r.entropy[n] : std::abs(A[n]) * r.entropy[n];
     std::vector<int64_t> pool;
     for (int i = 0; i < r.completions(); ++i) {
         if (!completion[i]) continue;
@@ -201,7 +211,7 @@ static std::vector<uint8_t> select_tokens(const Rollouts& r, const std::vector<u
                 pool.push_back(n);
             else
                 kept[n] = 1;
-        if (choose && select.scope == "response") {
+        if (choose && select.scope == TokenScope::response) {
             keep_largest(kept, pool, key, K);
             pool.clear();
         }
@@ -216,17 +226,17 @@ static bool all_zero(std::span<const double> x) {
 
 Selection select(const Rollouts& r, const Advantages& A, const AlgoConfig& algo,
                  const SelectConfig& select, int64_t step) {
-    CHECK(select.mode != "pods" || algo.advantage.estimator == "outcome",
+    CHECK(select.mode != SelectMode::pods || algo.advantage.estimator == Estimator::outcome,
           "select.mode = pods normalises rewards per prompt; it needs algo.advantage.estimator = "
           "outcome, found %s",
-          algo.advantage.estimator.c_str());
+          name_of(algo.advantage.estimator));
     CHECK(!select.drop_truncated || !r.finished.empty(),
           "select.drop_truncated = true needs to know which completions reached the length limit; "
           "the rows do not say (\"finish\")");
     Selection kept;
     kept.completion.assign(r.completions(), 0);
     for (int i : select_completions(r, A, algo, select, step)) kept.completion[i] = 1;
-    kept.A = select.mode == "pods" ? advantages_of_kept(r, algo, kept.completion, A) : A;
+    kept.A = select.mode == SelectMode::pods ? advantages_of_kept(r, algo, kept.completion, A) : A;
     for (int i = 0; i < r.completions(); ++i)
         if (select.drop_zero && all_zero(tokens_of(kept.A.token, r, i))) kept.completion[i] = 0;
     kept.token = select_tokens(r, kept.completion, kept.A.token, select);

@@ -1,15 +1,17 @@
 #pragma once
-// PPO's clipped surrogate for one token [Schulman et al. 2017, "Proximal policy optimization algorithms",
-// eq. 7], as a loss to minimise, with two ranges [Yu et al. 2025, DAPO, eq. 10] and the second bound for
-// negative advantages [Ye et al. 2020, "Mastering complex control in MOBA games", eq. 4 (dual clip)]:
+// PPO's clipped surrogate for one token [Schulman et al. 2017, "Proximal policy optimization
+// algorithms", eq. 7], as a loss to minimise, with two ranges [Yu et al. 2025, DAPO, eq. 10] and
+// the second bound for negative advantages [Ye et al. 2020, "Mastering complex control in MOBA
+// games", eq. 4 (dual clip)]:
 //
 //   L = -min(r A, clip(r, 1 - eps_low, 1 + eps_high) A),      r = exp(logp - logp_old)
 //   A < 0 and dual_clip c > 0:   L = min(L, -c A)
 //
 // dr/dlogp = r, so dL/dlogp = -r A, or 0 where a bound has taken over:
 //   A > 0 and r > 1 + eps_high,   A < 0 and r < 1 - eps_low,   A < 0 and r > c.
-// The side is decided by the sign of A and by r, never by comparing the two branches: inside the range
-// they are equal up to rounding. On the boundary itself the gradient is alive, as autograd's clamp has it.
+// The side is decided by the sign of A and by r, never by comparing the two branches: inside the
+// range they are equal up to rounding. On the boundary itself the gradient is alive, as autograd's
+// clamp has it.
 
 struct Surrogate {
     double loss, dlogp;

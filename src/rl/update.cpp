@@ -98,8 +98,8 @@ void sums_to_means(UpdateStats& stats) {
         *mean /= n;
 }
 
-// The optimiser steps of all passes. terms(minibatch, one completion's outputs, its grads, stats) gives the terms of
-// one completion; `objective` says what the network is asked for.
+// The optimiser steps of all passes. terms(minibatch, one completion's outputs, its grads, stats)
+// gives the terms of one completion; `objective` says what the network is asked for.
 template <class F>
 UpdateStats passes(Trainer& trainer, const Given& given, Objective objective, bool all,
                    const F& terms) {
@@ -154,13 +154,13 @@ LossParts policy_terms(const Given& given, const Minibatch& batch, const TokenOu
         if (batch.first_step)
             stats.gap = std::max(stats.gap, std::abs(output.logp[k] - r.logp_old[at + tokens[k]]));
     }
-    TokenRow row = token_row(r, given.kept, batch.weights, i);
-    row.logp = logp;
-    row.entropy = entropy;
-    if (given.settings.adopt_logp_old) row.logp_old = logp;
-    if (algo.value_coef != 0) row.value = output.value; // of every token, then
+    CompletionView o = completion_view(r, given.kept, batch.weights, i);
+    o.logp = logp;
+    o.entropy = entropy;
+    if (given.settings.adopt_logp_old) o.logp_old = logp;
+    if (algo.value_coef != 0) o.value = output.value; // of every token, then
     std::vector<double> dlogp(length), dentropy(entropy.size());
-    const LossParts parts = completion_loss(row, algo, {dlogp, dentropy, grads.dvalue});
+    const LossParts parts = completion_loss(o, algo, {dlogp, dentropy, grads.dvalue});
     for (size_t k = 0; k < tokens.size(); ++k) {
         grads.dlogp[k] = dlogp[tokens[k]];
         if (!entropy.empty()) grads.dentropy[k] = dentropy[tokens[k]];
@@ -177,11 +177,11 @@ LossParts policy_terms(const Given& given, const Minibatch& batch, const TokenOu
 LossParts critic_terms(const Given& given, const Minibatch& batch, const TokenOutputs& output,
                        const TokenGrads& grads, UpdateStats& stats) {
     const int i = batch.completions[output.index];
-    TokenRow row = token_row(given.r, given.kept, batch.weights, i);
-    row.logp = row.logp_old;
-    row.value = output.value;
-    std::vector<double> dlogp(row.logp.size());
-    const LossParts terms = completion_loss(row, given.algo, {dlogp, {}, grads.dvalue});
+    CompletionView o = completion_view(given.r, given.kept, batch.weights, i);
+    o.logp = o.logp_old;
+    o.value = output.value;
+    std::vector<double> dlogp(o.logp.size());
+    const LossParts terms = completion_loss(o, given.algo, {dlogp, {}, grads.dvalue});
     if (batch.first_pass)
         std::copy(grads.dvalue.begin(), grads.dvalue.end(),
                   stats.grads.dvalue.begin() + given.r.offset[i]);
@@ -222,7 +222,7 @@ UpdateStats update_critic(Trainer& critic, const Rollouts& rollouts, const Rollo
                           const Selection& kept, const AlgoConfig& full,
                           const UpdateSettings& settings) {
     AlgoConfig algo = full;
-    algo.kl = "none";
+    algo.kl = Kl::none;
     algo.entropy_coef = 0;
     const Given given{rollouts, texts, kept, algo, settings};
     Objective objective;

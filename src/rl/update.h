@@ -1,10 +1,11 @@
 #pragma once
-// Station "update": optimiser steps of a network on the kept completions of a batch of rollouts. The loss is
-// rl/loss.h's; this file feeds it with the network's numbers and hands its derivatives back.
+// Station "update": optimiser steps of a network on the kept completions of a batch of rollouts.
+// The loss is rl/loss.h's; this file feeds it with the network's numbers and hands its derivatives
+// back.
 //
-// What is not kept costs nothing: completions that are not kept are not fed to the network, nor is anything behind a
-// completion's last trained token; tokens that are not kept have no row in the LM head. The prompt of a group goes
-// through the network once per micro-batch.
+// What is not kept costs nothing: completions that are not kept are not fed to the network, nor is
+// anything behind a completion's last trained token; tokens that are not kept have no row in the LM
+// head. The prompt of a group goes through the network once per micro-batch.
 
 #include "rl/loss.h"
 #include "train/step.h"
@@ -23,10 +24,11 @@ struct UpdateSettings {
     // The policy's network has the value head: its steps train both.
     bool value_with_policy = false;
     double temperature = 1;
-    std::string denominator; // select.denominator, of the weights
+    Denominator denominator = Denominator::of_aggregation; // select.denominator, of the weights
     OptimConfig optim;
     double lr = 0;
-    // Of the batch's rollout with the weights in hand: the first step starts from it (model/recording.h).
+    // Of the batch's rollout with the weights in hand: the first step starts from it
+    // (model/recording.h).
     Recording* recording = nullptr;
 };
 
@@ -36,8 +38,8 @@ struct UpdateStats {
     int steps = 0;   // optimiser steps
     int empty = 0;   // minibatches in which no completion was kept: no step
     double gap = 0;  // largest |logp - logp_old| of the first step, nats
-    // Of the first pass: (N) logp as the network said it, logp_old where a token was not computed; whether the ratio
-    // was taken to it (adopt_logp_old); and the derivatives.
+    // Of the first pass: (N) logp as the network said it, logp_old where a token was not computed;
+    // whether the ratio was taken to it (adopt_logp_old); and the derivatives.
     std::vector<double> logp;
     bool adopted = false;
     BatchGrads grads;
@@ -51,11 +53,12 @@ UpdateStats update_policy(Trainer& policy, const Rollouts& rollouts, const Rollo
                           const Selection& kept, const AlgoConfig& algo,
                           const UpdateSettings& settings);
 
-// The same passes over the batch for a critic: a model with a classification head, read at the position before each
-// token. Its loss is the value term alone.
+// The same passes over the batch for a critic: a model with a classification head, read at the
+// position before each token. Its loss is the value term alone.
 UpdateStats update_critic(Trainer& critic, const Rollouts& rollouts, const RolloutTexts& texts,
                           const Selection& kept, const AlgoConfig& algo,
                           const UpdateSettings& settings);
 
-// The numbers as the loss of the first pass saw them: logp of that pass, and logp_old where it was adopted.
+// The numbers as the loss of the first pass saw them: logp of that pass, and logp_old where it was
+// adopted.
 Rollouts as_trained(Rollouts rollouts, const UpdateStats& update);

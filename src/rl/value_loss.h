@@ -4,8 +4,8 @@
 //   L = 1/2 max((V - ret)^2, (V_clip - ret)^2),   V_clip = V_old + clip(V - V_old, -eps, eps)
 //   dL/dV = V - ret   if |V - V_old| <= eps or (V - ret)^2 >= (V_clip - ret)^2;   else 0
 //
-// The range is tested first: inside it both squares are equal up to rounding, and a comparison of the two
-// would choose at random. eps 0: no clip.
+// The range is tested first: inside it both squares are equal up to rounding, and a comparison of
+// the two would choose at random. eps 0: no clip.
 
 #include <algorithm>
 #include <cmath>

@@ -67,6 +67,11 @@ PRESETS = {
     "gspo": dict(GROUP, lo=3e-4, hi=4e-4, loss="gspo", agg="seq_mean_token_mean"),
     "gspo_token": dict(GROUP, lo=3e-4, hi=4e-4, loss="gspo_token", agg="seq_mean_token_mean"),
     "cispo": dict(GROUP, loss="cispo", cap=5),
+    "sapo": dict(GROUP, loss="sapo", tau=(1.0, 1.05), agg="seq_mean_token_mean"),
+    "vespo": dict(GROUP, loss="vespo", k=(2.0, 3.0), decay=(3.0, 2.0)),
+    "luspo": dict(GROUP, lo=2e-3, hi=2.5e-3, loss="gspo", agg="seq_mean_token_sum"),
+    "bnpo": dict(baseline="beta"),
+    "gmpo": dict(GROUP, loss="gmpo", bound=(0.4, 0.4), agg="seq_mean_token_mean"),
     "reinforce": dict(baseline="batch", loss="score"),
     "rloo": dict(baseline="loo", loss="score", agg="seq_mean_token_sum"),
     "reinforce_pp": dict(baseline=None, est="to_go", whiten="population", kl="k1", kl_coef=0.01, kl_in="reward"),
@@ -150,6 +155,14 @@ def advantages(rows, c):
             for i in g:
                 others = [R[j] for j in g if j != i]
                 A[i] = 0 if silent[i] else R[i] - sum(others) / len(others)
+    elif c["baseline"] == "beta":
+        p = torch.stack([R[g].mean() for g in groups_of(rows)])
+        size = p.mean() * (1 - p.mean()) / p.var() - 1
+        alpha = torch.clamp(1 + size * p.mean() / 3, min=1.0)
+        beta = torch.clamp(1 + size * (1 - p.mean()) / 3, min=1.0)
+        density = torch.distributions.Beta(alpha, beta).log_prob(p).exp()
+        for g, mean, f in zip(groups_of(rows), p, density):
+            A[g] = 0 if silent[g[0]] else (R[g] - mean) * torch.clamp(1 / f, max=1e6)
     elif c["baseline"] == "batch":
         A = R - R.mean()
     ret = None
@@ -292,6 +305,17 @@ def policy_term(c, logp, old, A):
         return -torch.clamp((logp - old).exp(), max=c["cap"]).detach() * A * logp
     if c["loss"] == "surrogate":
         return surrogate((logp - old).exp())
+    if c["loss"] == "sapo":
+        tau = torch.where(A > 0, *(torch.tensor(x) for x in c["tau"]))
+        return -4 / tau * torch.sigmoid(tau * ((logp - old).exp() - 1)) * A
+    if c["loss"] == "vespo":
+        log_w = (logp - old).sum().detach()
+        k, decay = (torch.where(A >= 0, *(torch.tensor(x) for x in c[key])) for key in ("k", "decay"))
+        return -(log_w * k + decay * (1 - log_w.exp())).exp() * A * logp
+    if c["loss"] == "gmpo":
+        low, high = c["bound"]
+        bounded = torch.where(A > 0, torch.clamp(logp - old, max=high), torch.clamp(logp - old, min=-low))
+        return -bounded.mean().exp() * A
     s = (logp - old).mean().exp()
     if c["loss"] == "gspo" and not c.get("masked"):
         A = A.mean()
@@ -351,6 +375,7 @@ def digits(x):
 
 
 def run_trl(rows, A, loss_type, level="token", beta=0.0, bias=False, lo=0.2, hi=0.2, delta=None, norm=16):
+    from trl.experimental.gmpo import GMPOTrainer
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     T = max(len(r["completion_ids"]) for r in rows)
@@ -362,7 +387,10 @@ def run_trl(rows, A, loss_type, level="token", beta=0.0, bias=False, lo=0.2, hi=
     me.epsilon_low, me.epsilon_high = lo, hi
     me.top_entropy_quantile, me.off_policy_mask_threshold = 1.0, None
     me.use_vllm, me._entropy_bonus_enabled, me.aux_loss_enabled = False, False, False
-    me.args = types.SimpleNamespace(use_bias_correction_kl=bias, delta=delta, steps_per_generation=1)
+    me.args = types.SimpleNamespace(use_bias_correction_kl=bias, delta=delta, steps_per_generation=1,
+                                    sapo_temperature_pos=1.0, sapo_temperature_neg=1.05, vespo_k_pos=2.0,
+                                    vespo_lambda_pos=3.0, vespo_k_neg=3.0, vespo_lambda_neg=2.0)
+    me.get_gamma_weights = GRPOTrainer.get_gamma_weights
     me.current_gradient_accumulation_steps = 1
     me.max_completion_length = norm
     me.accelerator.num_processes = 1
@@ -374,7 +402,8 @@ def run_trl(rows, A, loss_type, level="token", beta=0.0, bias=False, lo=0.2, hi=
     inputs = dict(prompt_ids=ids, prompt_mask=ids, completion_ids=ids, completion_mask=mask, advantages=A,
                   old_per_token_logps=pad("logp_old"), ref_per_token_logps=pad("logp_ref"),
                   num_items_in_batch=mask.sum())
-    loss = GRPOTrainer._compute_loss(me, None, inputs)
+    trainer = GMPOTrainer if loss_type == "gmpo" else GRPOTrainer
+    loss = trainer._compute_loss(me, None, inputs)
     (grad,) = torch.autograd.grad(loss, logp)
     return loss.item(), [digits(x) for x in grad[mask.bool()].tolist()]
 
@@ -399,6 +428,13 @@ def trl_cases(rows):
     add("cispo", preset("cispo", ratio_cap=1.2), A, loss_type="cispo", hi=1.2)
     add("gspo", preset("gspo", clip_eps_low=0.03, clip_eps_high=0.04), A, loss_type="grpo", level="sequence",
         lo=0.03, hi=0.04)
+    add("sapo", preset("sapo"), A, loss_type="sapo")
+    add("vespo", preset("vespo"), A, loss_type="vespo")
+    add("luspo", preset("luspo", clip_eps_low=0.03, clip_eps_high=0.04), A, loss_type="luspo", level="sequence",
+        lo=0.03, hi=0.04)
+    normalised = torch.stack([a[0] for a in advantages(rows, dict(BASE, **PRESETS["bnpo"]))[0]])
+    add("bnpo", preset("bnpo"), normalised, loss_type="bnpo")
+    add("gmpo", preset("gmpo", gmpo=dict(eps_low=0.1, eps_high=0.15)), A, loss_type="gmpo", lo=0.1, hi=0.15)
     return cases
 
 

@@ -51,7 +51,7 @@ TEST(Advantage, ByHand) {
 TEST(Advantage, MovingAverageBaseline) {
     Rollouts r = rollouts_of({{1, 0}, {3, 0}}, 1);
     AlgoConfig algo = preset_algorithm("reinforce");
-    algo.advantage.baseline = "ema", algo.advantage.ema = 0.5;
+    algo.advantage.baseline = Baseline::ema, algo.advantage.ema = 0.5;
     EXPECT_EQ(advantages(r, algo).token, (std::vector<double>{.5, -.5, 2.5, -.5}));
     EXPECT_NEAR(advantages(r, algo).ema, 0.9 * 0.5 + 0.1 * 1, 1e-15);
     EXPECT_EQ(advantages(r, algo, 2).token[0], -1)
@@ -103,7 +103,7 @@ TEST(Advantage, RewardToGoCarriesKlAndCredit) {
     Rollouts r = rollouts_of({{1}}, 3);
     r.logp_old = {-1, -1, -1}, r.logp_ref = {-1.5, -1, -0.5}, r.credit = {0, 10, 0};
     AlgoConfig algo = preset_algorithm("reinforce_pp");
-    algo.advantage.whiten = "none", algo.advantage.credit_weight = 0.1, algo.gamma = 0.5;
+    algo.advantage.whiten = Std::none, algo.advantage.credit_weight = 0.1, algo.gamma = 0.5;
     // rho = -0.01 (0.5, 0, -0.5) + 0.1 credit + [last] 1 = -0.005, 1, 1.005
     Advantages plan = advantages(r, algo);
     EXPECT_NEAR(plan.token[2], 1.005, 1e-15);
@@ -146,7 +146,7 @@ TEST(Advantage, KlInTheRewardOfACompletionIsItsSum) {
     Rollouts r = rollouts_of({{1, 0}}, 2);
     r.logp_old = {-1, -1, -1, -1}, r.logp_ref = {-2, -1.5, -1, -1};
     AlgoConfig algo = preset_algorithm("rloo");
-    algo.kl = "k1", algo.kl_in = "reward", algo.kl_coef = 0.1;
+    algo.kl = Kl::k1, algo.kl_in = KlIn::reward, algo.kl_coef = 0.1;
     EXPECT_NEAR(advantages(r, algo).completion[0], 1 - 0.15, 1e-15);
 }
 
@@ -176,9 +176,9 @@ TEST(Identity, OnPolicyEveryGradientIsMinusAdvantageTimesWeight) {
     for (const Algorithm& row : algorithm_table()) {
         AlgoConfig algo = preset_algorithm(row.name);
         algo.max_length_norm = 5;
-        if (algo.kl_in == "loss") algo.kl = "none";
+        if (algo.kl_in == KlIn::loss) algo.kl = Kl::none;
         Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
-        Weights w = weigh(r, kept, algo, "");
+        Weights w = weigh(r, kept, algo, Denominator::of_aggregation);
         BatchLoss loss = batch_loss(r, kept, w, algo);
         EXPECT_EQ(loss.parts.clipped, 0);
         for (int64_t n = 0; n < r.tokens(); ++n)
@@ -215,9 +215,9 @@ TEST(Identity, RlooIsDrGrpoTimesGOverGMinusOne) {
 TEST(Identity, GroupTokensWithoutCreditIsGrpo) {
     Rollouts r = rollouts_of({{1, 0, 0.3, 7}, {2, -1}}, 3);
     AlgoConfig capo = preset_algorithm("grpo");
-    capo.advantage.std = "population";
+    capo.advantage.std = Std::population;
     AlgoConfig grpo = capo;
-    capo.advantage.estimator = "group_tokens";
+    capo.advantage.estimator = Estimator::group_tokens;
     Advantages a = advantages(r, capo), b = advantages(r, grpo);
     for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_NEAR(a.token[n], b.token[n], 1e-14);
 }
@@ -231,7 +231,7 @@ TEST(Identity, CapoVector) {
     for (int n = 180; n < 200; ++n) r.credit[n] = -1;
     for (int n = 0; n < 50; ++n) r.credit[250 + n] = r.credit[350 + n] = -1;
     AlgoConfig algo = preset_algorithm("grpo");
-    algo.advantage.estimator = "group_tokens", algo.advantage.credit_weight = 1;
+    algo.advantage.estimator = Estimator::group_tokens, algo.advantage.credit_weight = 1;
     Advantages plan = advantages(r, algo);
     EXPECT_NEAR(plan.token[0], 1.02, 5e-3);
     EXPECT_NEAR(plan.token[190], .24, 5e-3);
@@ -248,7 +248,7 @@ TEST(Identity, GspoIsGspoTokenWhereAdvantagesAreConstant) {
         AlgoConfig algo = preset_algorithm(k ? "gspo_token" : "gspo");
         algo.clip_eps_low = algo.clip_eps_high = 0.02;
         Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
-        loss[k] = batch_loss(r, kept, weigh(r, kept, algo, ""), algo);
+        loss[k] = batch_loss(r, kept, weigh(r, kept, algo, Denominator::of_aggregation), algo);
     }
     EXPECT_EQ(loss[0].parts.total(), loss[1].parts.total());
     EXPECT_EQ(loss[0].grads.dlogp, loss[1].grads.dlogp);

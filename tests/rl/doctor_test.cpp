@@ -29,7 +29,7 @@ struct Patient {
     }
     void update(const SelectConfig& choice = SelectConfig()) {
         kept = select(r, advantages(r, algo), algo, choice);
-        weights = weigh(r, kept, algo, "");
+        weights = weigh(r, kept, algo, Denominator::of_aggregation);
         BatchLoss loss = batch_loss(r, kept, weights, algo);
         parts = loss.parts;
         grads = loss.grads;

@@ -21,7 +21,7 @@ Rollouts random_rollouts(uint64_t seed) {
     for (int g = 0; g < 5; ++g)
         for (int k = 0; k < 1 + (g + 3) % 4; ++k) {
             r.group.push_back(g);
-            r.reward.push_back(rng.normal());
+            r.reward.push_back(0.5 + 0.5 * std::tanh(rng.normal())); // in (0, 1): bnpo wants it
             r.finished.push_back(1);
             r.offset.push_back(r.offset.back() + 1 + rng.below(7));
         }
@@ -42,21 +42,19 @@ std::vector<AlgoConfig> gradient_cases() {
     std::vector<AlgoConfig> cases;
     auto add = [&](const char* name, auto change) {
         AlgoConfig algo = preset_algorithm(name);
-        if (algo.aggregation == "seq_mean_token_sum_norm") algo.max_length_norm = 9;
+        if (algo.aggregation == Aggregation::seq_mean_token_sum_norm) algo.max_length_norm = 9;
         change(algo);
         cases.push_back(algo);
     };
     for (const Algorithm& row : algorithm_table()) {
-        std::string name = row.name;
-        // cispo and gspo_token stop gradients on purpose; their own test below
-        if (name == "cispo" || name == "gspo_token") continue;
+        if (row.policy.stops_gradient) continue; // on purpose; each has a test of its own
         add(row.name, [](AlgoConfig&) {});
         add(row.name, [](AlgoConfig& algo) {
             algo.entropy_coef = 0.05;
-            if (algo.kl_in == "loss") algo.kl = "k3", algo.kl_coef = 0.2;
+            if (algo.kl_in == KlIn::loss) algo.kl = Kl::k3, algo.kl_coef = 0.2;
         });
     }
-    for (const char* kl : {"k1", "k2", "k3_ratio"})
+    for (Kl kl : {Kl::k1, Kl::k2, Kl::k3_ratio})
         add("dapo", [&](AlgoConfig& algo) { algo.kl = kl, algo.kl_coef = 0.7; });
     add("grpo", [](AlgoConfig& algo) { algo.dual_clip = 1.3; });
     add("gspo", [](AlgoConfig& algo) { algo.clip_eps_low = algo.clip_eps_high = 0.1; });
@@ -86,18 +84,19 @@ double differences(std::vector<double>& x, const std::vector<double>& dx,
 
 TEST(Gradient, EveryLossByLogpValueAndEntropy) {
     for (const AlgoConfig& algo : gradient_cases()) {
-        SCOPED_TRACE(algo.preset + " " + algo.kl);
+        SCOPED_TRACE(algo.preset + " " + name_of(algo.kl));
         Rollouts r = random_rollouts(17);
         // of the stored rollouts: constants from here on
         Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
-        Weights weights = weigh(r, kept, algo, "");
+        Weights weights = weigh(r, kept, algo, Denominator::of_aggregation);
         auto [parts, grads] = batch_loss(r, kept, weights, algo);
         auto loss = [&] { return batch_loss(r, kept, weights, algo).parts.total(); };
         // h^2 / 6 of the third derivative and the rounding of the loss: a few 1e-10
         EXPECT_TRUE(differences(r.logp, grads.dlogp, loss) <= 1e-8);
         EXPECT_TRUE(differences(r.entropy, grads.dentropy, loss) <= 1e-8);
         EXPECT_TRUE(differences(r.value, grads.dvalue, loss) <= 1e-8);
-        if (find_algorithm(algo.preset).uses_ratio) {
+        const PolicyTerm& policy = find_algorithm(algo.preset).policy;
+        if (policy.loss == clipped_tokens.loss || policy.loss == clipped_sequence.loss) {
             EXPECT_GT(parts.clipped, 0) << "the data must reach the clip";
             EXPECT_LT(parts.clipped, parts.tokens) << "and must not always be in it";
         }
@@ -196,7 +195,7 @@ TEST(Gradient, CispoAndGspoTokenWithTheirStoppedFactors) {
         for (int64_t n = 0; n < r.tokens(); ++n)
             advantage.token[n] += r.credit[n]; // varies by token
         Selection kept = select(r, advantage, algo, SelectConfig());
-        Weights weights = weigh(r, kept, algo, "");
+        Weights weights = weigh(r, kept, algo, Denominator::of_aggregation);
         BatchLoss got = batch_loss(r, kept, weights, algo);
         LossParts parts = got.parts;
         BatchGrads grads = got.grads;
@@ -251,7 +250,7 @@ TEST(Gradient, MicroBatchesGiveTheBatch) {
         AlgoConfig algo = preset_algorithm(name);
         algo.entropy_coef = 0.1;
         Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
-        Weights weights = weigh(r, kept, algo, "");
+        Weights weights = weigh(r, kept, algo, Denominator::of_aggregation);
         BatchLoss batch = batch_loss(r, kept, weights, algo);
         LossParts whole = batch.parts;
         BatchGrads grads = batch.grads;
@@ -263,7 +262,7 @@ TEST(Gradient, MicroBatchesGiveTheBatch) {
                      i < (part + 1) * r.completions() / parts; ++i) {
                     std::vector<double> dlogp(r.length(i)), dentropy(r.length(i)),
                         dvalue(r.length(i));
-                    share.add(completion_loss(token_row(r, kept, weights, i), algo,
+                    share.add(completion_loss(completion_view(r, kept, weights, i), algo,
                                               {dlogp, dentropy, dvalue}));
                     for (int64_t t = 0; t < r.length(i); ++t) {
                         EXPECT_EQ(dlogp[t], grads.dlogp[r.offset[i] + t]);

@@ -15,7 +15,7 @@ TEST(Metrics, OfASelectionByHand) {
     SelectConfig choice;
     choice.drop_zero = true;
     Selection kept = select(r, advantages(r, algo), algo, choice);
-    BatchLoss loss = batch_loss(r, kept, weigh(r, kept, algo, ""), algo);
+    BatchLoss loss = batch_loss(r, kept, weigh(r, kept, algo, Denominator::of_aggregation), algo);
     double A = 0.5 / (std::sqrt(0.5) + 1e-6);
     std::vector<std::pair<std::string, double>> want = {{"reward_mean", 1.25},
                                                         {"zero_advantage_share", 0.5},

@@ -68,7 +68,7 @@ Selection selected(const Rollouts& r, const char* preset, const SelectConfig& ch
     return selected(r, preset_algorithm(preset), choice);
 }
 
-SelectConfig mode(const char* name, double keep) {
+SelectConfig mode(SelectMode name, double keep) {
     SelectConfig select;
     select.mode = name;
     select.keep_samples = {keep, keep};
@@ -129,7 +129,7 @@ TEST(MaxVariance, BinaryClosedForm) {
             for (int m = 2; m <= n; ++m) {
                 std::vector<double> reward(n, 0.0);
                 std::fill_n(reward.begin(), right, 1.0);
-                std::vector<double> A = normalise(reward, "population", 0);
+                std::vector<double> A = normalise(reward, Std::population, 0);
                 int low = std::max(0, m - (n - right)), high = std::min(m, right);
                 int k = std::clamp(m / 2, low, high); // m odd: (m-1)/2 and (m+1)/2 are as good
                 double share = (double)k / m, p = (double)right / n;
@@ -153,16 +153,20 @@ TEST(MaxVariance, PermutationInvariant) {
 TEST(Select, EverythingKeptIsTheHostAlgorithmBitForBit) {
     Rollouts r = random_rollouts(11);
     for (const char* preset : {"grpo", "gspo", "gspo_token", "dapo", "dr_grpo", "rloo", "cispo"})
-        for (const char* name : {"intra", "cross", "intra_then_cross", "cppo", "random"}) {
+        for (SelectMode name : {SelectMode::intra, SelectMode::cross, SelectMode::intra_then_cross,
+                                SelectMode::cppo, SelectMode::random}) {
             AlgoConfig algo = preset_algorithm(preset);
-            algo.kl = "k3", algo.kl_coef = 0.1, algo.entropy_coef = 0.01, algo.max_length_norm = 8;
+            algo.kl = Kl::k3, algo.kl_coef = 0.1, algo.entropy_coef = 0.01,
+            algo.max_length_norm = 8;
             SelectConfig everything = mode(name, 6); // G = 6
             everything.keep_samples_intra = {6, 6};
             Selection host = selected(r, algo, SelectConfig()), d3s = selected(r, algo, everything);
-            Weights host_weights = weigh(r, host, algo, ""), weights = weigh(r, d3s, algo, "");
+            Weights host_weights = weigh(r, host, algo, Denominator::of_aggregation),
+                    weights = weigh(r, d3s, algo, Denominator::of_aggregation);
             BatchLoss host_loss = batch_loss(r, host, host_weights, algo);
             BatchLoss d3s_loss = batch_loss(r, d3s, weights, algo);
-            EXPECT_EQ(host_loss.parts.total(), d3s_loss.parts.total()) << preset << " " << name;
+            EXPECT_EQ(host_loss.parts.total(), d3s_loss.parts.total())
+                << preset << " " << name_of(name);
             EXPECT_EQ(host_loss.grads.dlogp, d3s_loss.grads.dlogp);
             EXPECT_EQ(host_loss.grads.dentropy, d3s_loss.grads.dentropy);
             EXPECT_EQ(host_weights.policy, weights.policy);
@@ -171,35 +175,36 @@ TEST(Select, EverythingKeptIsTheHostAlgorithmBitForBit) {
 
 TEST(Select, IntraAndCross) {
     Rollouts r = random_rollouts(12);
-    Selection intra = selected(r, "grpo", mode("intra", 2));
+    Selection intra = selected(r, "grpo", mode(SelectMode::intra, 2));
     for (const std::vector<int>& rows : completions_by_group(r)) {
         // Two of a group: its largest and its smallest.
         auto by_reward = [&](int i, int j) { return r.reward[i] < r.reward[j]; };
         auto [low, high] = std::minmax_element(rows.begin(), rows.end(), by_reward);
         for (int i : rows) EXPECT_EQ(intra.completion[i], i == *low || i == *high);
     }
-    Selection cross = selected(r, "grpo", mode("cross", 2.5));
+    Selection cross = selected(r, "grpo", mode(SelectMode::cross, 2.5));
     EXPECT_EQ(count(cross.completion), 10); // round(2.5 * 4 prompts)
     for (int i : max_variance_subset(cross.A.completion, 10)) EXPECT_TRUE(cross.completion[i]);
     EXPECT_EQ(cross.A.token, intra.A.token) << "selection does not normalise again";
 
-    SelectConfig both = mode("intra_then_cross", 1.5);
+    SelectConfig both = mode(SelectMode::intra_then_cross, 1.5);
     both.keep_samples_intra = {4, 4};
-    Selection mixed = selected(r, "grpo", both), four = selected(r, "grpo", mode("intra", 4));
+    Selection mixed = selected(r, "grpo", both),
+              four = selected(r, "grpo", mode(SelectMode::intra, 4));
     EXPECT_EQ(count(mixed.completion), 6);
     for (int i = 0; i < r.completions(); ++i) EXPECT_LE(mixed.completion[i], four.completion[i]);
 
     Rollouts small = rollouts_of({{1, 0}, {1, 0, 0.5, 0.25, 2}}, 4);
-    Selection plan = selected(small, "grpo", mode("intra", 4));
+    Selection plan = selected(small, "grpo", mode(SelectMode::intra, 4));
     EXPECT_TRUE(plan.completion[0] && plan.completion[1]) << "a smaller group stays whole";
     EXPECT_EQ(count(plan.completion), 6);
-    EXPECT_EQ(count(selected(small, "grpo", mode("intra", 1)).completion), 4)
+    EXPECT_EQ(count(selected(small, "grpo", mode(SelectMode::intra, 1)).completion), 4)
         << "at least 2 of a group";
 }
 
 TEST(Select, PodsNormalisesTheKept) {
     Rollouts r = rollouts_of({{0, 1, 2, 10}, {1, 1, 1, 1}}, 3);
-    Selection plan = selected(r, "grpo", mode("pods", 2));
+    Selection plan = selected(r, "grpo", mode(SelectMode::pods, 2));
     EXPECT_EQ(std::vector<uint8_t>(plan.completion.begin(), plan.completion.begin() + 4),
               (std::vector<uint8_t>{1, 0, 0, 1}));
     double std = std::sqrt(50.0); // unbiased, of {0, 10}
@@ -211,11 +216,11 @@ TEST(Select, PodsNormalisesTheKept) {
 
 TEST(Select, CppoKeepsTheLargestAndRandomIsARandomSubset) {
     Rollouts r = rollouts_of({{0, 1, 2, 10, 1.5}}, 3);
-    EXPECT_EQ(selected(r, "grpo", mode("cppo", 2)).completion,
+    EXPECT_EQ(selected(r, "grpo", mode(SelectMode::cppo, 2)).completion,
               (std::vector<uint8_t>{1, 0, 0, 1, 0}));
     Rollouts many = random_rollouts(14);
     AlgoConfig algo = preset_algorithm("grpo");
-    SelectConfig random = mode("random", 3);
+    SelectConfig random = mode(SelectMode::random, 3);
     Selection a = selected(many, algo, random, 1);
     for (const std::vector<int>& rows : completions_by_group(many))
         EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [&](int i) { return a.completion[i]; }),
@@ -235,7 +240,7 @@ TEST(Select, DropZero) {
     EXPECT_EQ(plan.A.single_groups, 1);
     EXPECT_EQ(count(plan.token), r.length(3) + r.length(4));
     // Cross without drop_zero fills up with zeros, with it does not.
-    SelectConfig cross = mode("cross", 2);
+    SelectConfig cross = mode(SelectMode::cross, 2);
     EXPECT_EQ(count(selected(r, "grpo", cross).completion), 6);
     cross.drop_zero = true;
     EXPECT_EQ(count(selected(r, "grpo", cross).completion), 2);
@@ -256,7 +261,7 @@ TEST(Select, TokensByKeyOverTheBatchAndPerResponse) {
                 most_dropped = std::max(most_dropped, key);
         }
         EXPECT_GE(least_kept, most_dropped);
-        select.scope = "response";
+        select.scope = TokenScope::response;
         plan = selected(r, "grpo", select);
         for (int i = 0; i < r.completions(); ++i)
             EXPECT_EQ(count(tokens_of(plan.token, r, i)),
@@ -271,11 +276,11 @@ TEST(Select, KeysOfZeroAreNeverKeptAndTiesGoByRowThenToken) {
 
     std::fill(r.entropy.begin(), r.entropy.end(), 0.5);
     SelectConfig select = tokens(0.5);
-    select.token_key = "entropy";
+    select.token_key = TokenKey::entropy;
     plan = selected(r, "grpo", select);
     int64_t half = (int64_t)std::ceil(0.5 * (double)r.tokens());
     for (int64_t n = 0; n < r.tokens(); ++n) EXPECT_EQ(plan.token[n], n < half);
-    select.token_key = "none";
+    select.token_key = TokenKey::none;
     EXPECT_EQ(count(selected(r, "grpo", select).token), r.tokens());
 }
 
@@ -287,21 +292,30 @@ TEST(Select, WeightsOfEveryDenominator) {
     kept.completion = {1, 0, 1};
     kept.token = {1, 0, 0, 0, 0, 0, 1, 1, 0, 0};
     struct Want {
-        const char *aggregation, *denominator;
+        Aggregation aggregation;
+        Denominator denominator;
         double row0, row2, all0, all2; // weight of a kept token, weight_all
     };
-    for (Want want : {Want{"token_mean", "", 1. / 3, 1. / 3, 1. / 7, 1. / 7},
-                      {"token_mean", "all_selected_tokens", 1. / 7, 1. / 7, 1. / 7, 1. / 7},
-                      {"token_mean", "per_sequence", 1. / 2, 1. / 4, 1. / 4, 1. / 10},
-                      {"seq_mean_token_mean", "", 1. / 2, 1. / 4, 1. / 4, 1. / 10},
-                      {"seq_mean_token_mean", "kept_tokens", 1. / 3, 1. / 3, 1. / 7, 1. / 7},
-                      {"seq_mean_token_sum", "", 1. / 2, 1. / 2, 1. / 2, 1. / 2},
-                      {"seq_mean_token_sum", "kept_tokens", 1. / 2, 1. / 2, 1. / 2, 1. / 2},
-                      {"seq_mean_token_sum_norm", "", 1. / 16, 1. / 16, 1. / 16, 1. / 16}}) {
+    for (Want want :
+         {Want{Aggregation::token_mean, Denominator::of_aggregation, 1. / 3, 1. / 3, 1. / 7,
+               1. / 7},
+          {Aggregation::token_mean, Denominator::all_selected_tokens, 1. / 7, 1. / 7, 1. / 7,
+           1. / 7},
+          {Aggregation::token_mean, Denominator::per_sequence, 1. / 2, 1. / 4, 1. / 4, 1. / 10},
+          {Aggregation::seq_mean_token_mean, Denominator::of_aggregation, 1. / 2, 1. / 4, 1. / 4,
+           1. / 10},
+          {Aggregation::seq_mean_token_mean, Denominator::kept_tokens, 1. / 3, 1. / 3, 1. / 7,
+           1. / 7},
+          {Aggregation::seq_mean_token_sum, Denominator::of_aggregation, 1. / 2, 1. / 2, 1. / 2,
+           1. / 2},
+          {Aggregation::seq_mean_token_sum, Denominator::kept_tokens, 1. / 2, 1. / 2, 1. / 2,
+           1. / 2},
+          {Aggregation::seq_mean_token_sum_norm, Denominator::of_aggregation, 1. / 16, 1. / 16,
+           1. / 16, 1. / 16}}) {
         AlgoConfig algo;
         algo.aggregation = want.aggregation, algo.max_length_norm = 8;
         Weights w = weigh(r, kept, algo, want.denominator);
-        SCOPED_TRACE(std::string(want.aggregation) + " " + want.denominator);
+        SCOPED_TRACE(name_of(want.aggregation));
         EXPECT_EQ(w.policy,
                   (std::vector<double>{want.row0, 0, 0, 0, 0, 0, want.row2, want.row2, 0, 0}));
         EXPECT_EQ(w.all[1], want.all0);
@@ -311,10 +325,10 @@ TEST(Select, WeightsOfEveryDenominator) {
     // A kept row without a kept token leaves I of the policy term.
     kept.token = {1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     AlgoConfig algo = preset_algorithm("grpo");
-    EXPECT_EQ(weigh(r, kept, algo, "").policy[0], 1);
+    EXPECT_EQ(weigh(r, kept, algo, Denominator::of_aggregation).policy[0], 1);
     // A minibatch has its own I.
     kept.token.assign(10, 1);
-    Weights w = weigh(r, kept, algo, "", std::vector<int>{0});
+    Weights w = weigh(r, kept, algo, Denominator::of_aggregation, std::vector<int>{0});
     EXPECT_EQ(w.policy[0], 0.5);
     EXPECT_EQ(w.policy[9], 0);
 }
@@ -324,7 +338,7 @@ TEST(Select, GspoRatioIsOfTheWholeCompletion) {
     AlgoConfig algo = preset_algorithm("gspo");
     algo.clip_eps_low = algo.clip_eps_high = 10; // never clips
     Selection plan = selected(r, algo, tokens(0.5));
-    Weights w = weigh(r, plan, algo, "");
+    Weights w = weigh(r, plan, algo, Denominator::of_aggregation);
     BatchGrads grads = batch_loss(r, plan, w, algo).grads;
     for (int i = 0; i < 2; ++i) {
         double mean = 0;
@@ -338,16 +352,16 @@ TEST(Select, GspoRatioIsOfTheWholeCompletion) {
 
 TEST(Select, Schedule) {
     std::vector<double> range = {4, 12};
-    for (const char* shape : {"linear", "cosine", "step"}) {
+    for (Schedule shape : {Schedule::linear, Schedule::cosine, Schedule::step}) {
         EXPECT_EQ(scheduled(range, shape, 0), 4);
         EXPECT_NEAR(scheduled(range, shape, 1), 12, 1e-12);
     }
-    EXPECT_EQ(scheduled(range, "linear", 0.25), 6);
-    EXPECT_NEAR(scheduled(range, "cosine", 0.5), 8, 1e-12);
-    EXPECT_NEAR(scheduled(range, "cosine", 0.25), 4 + 8 * (1 - std::sqrt(0.5)) / 2, 1e-12);
-    EXPECT_EQ(scheduled(range, "step", 0.49), 4);
-    EXPECT_EQ(scheduled(range, "step", 0.5), 12);
-    EXPECT_EQ(scheduled({7}, "linear", 0.3), 7);
+    EXPECT_EQ(scheduled(range, Schedule::linear, 0.25), 6);
+    EXPECT_NEAR(scheduled(range, Schedule::cosine, 0.5), 8, 1e-12);
+    EXPECT_NEAR(scheduled(range, Schedule::cosine, 0.25), 4 + 8 * (1 - std::sqrt(0.5)) / 2, 1e-12);
+    EXPECT_EQ(scheduled(range, Schedule::step, 0.49), 4);
+    EXPECT_EQ(scheduled(range, Schedule::step, 0.5), 12);
+    EXPECT_EQ(scheduled({7}, Schedule::linear, 0.3), 7);
     // The table of the spec, 1.7.
     EXPECT_NEAR(mean_trained_share(.25, .75, .10, .50), .1667, 5e-5);
     EXPECT_NEAR(mean_trained_share(.50, 1, .10, .30), .158, 5e-4);
@@ -378,7 +392,7 @@ TEST(Select, AggressiveCrossSelectionKeepsRareOutcomes) {
         rewards.push_back(group);
     }
     Rollouts r = rollouts_of(rewards, 21, 2);
-    Selection plan = selected(r, "grpo", mode("cross", 3));
+    Selection plan = selected(r, "grpo", mode(SelectMode::cross, 3));
     EXPECT_EQ(count(plan.completion), 45);
     for (const std::vector<int>& rows : completions_by_group(r)) {
         int right = 0, wrong = 0;

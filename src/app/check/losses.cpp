@@ -1,4 +1,4 @@
-// Every loss of src/rl against central differences by each logp, value and entropy, on random rollouts: five
+// Every loss of src/rl, and DPO, against central differences by each logp, value and entropy, on random rollouts: five
 // prompts of one to four completions, the policy 0.3 nats away from logp_old, so that clips are reached.
 
 #include "app/check/check.h"
@@ -23,7 +23,7 @@ Rollouts random_rollouts() {
     for (int g = 0; g < r.groups; ++g)
         for (int k = 0; k < 1 + (g + 3) % 4; ++k) {
             r.group.push_back(g);
-            r.reward.push_back(rng.normal());
+            r.reward.push_back(0.5 + 0.5 * std::tanh(rng.normal())); // in (0, 1): bnpo wants it
             r.finished.push_back(1);
             r.offset.push_back(r.offset.back() + 1 + rng.below(7));
         }
@@ -61,7 +61,7 @@ void check_loss(GradientTable& table, const std::string& name, const AlgoConfig&
     Rollouts r = random_rollouts();
     // of the stored rollouts: constants from here on
     const Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
-    const Weights weights = weigh(r, kept, algo, "");
+    const Weights weights = weigh(r, kept, algo, Denominator::of_aggregation);
     const BatchGrads grads = batch_loss(r, kept, weights, algo).grads;
     auto loss = [&] { return batch_loss(r, kept, weights, algo).parts.total(); };
     double worst = largest_error(r.logp, grads.dlogp, loss);
@@ -92,21 +92,21 @@ void check_dpo(GradientTable& table) {
 void check_losses(GradientTable& table) {
     for (const Algorithm& row : algorithm_table()) {
         AlgoConfig algo = preset_algorithm(row.name);
-        if (algo.aggregation == "seq_mean_token_sum_norm") algo.max_length_norm = 9;
+        if (algo.aggregation == Aggregation::seq_mean_token_sum_norm) algo.max_length_norm = 9;
         algo.entropy_coef = 0.05;
-        const std::string name = row.name;
         // Their derivative is by definition not that of the printed loss: a factor's gradient is stopped.
-        if (name == "cispo" || name == "gspo_token") {
-            std::printf("%-44s %9s  see tests/rl/gradient_test.cpp\n",
-                        ("loss, " + name + " (stops a gradient)").c_str(), "");
+        if (row.policy.stops_gradient) {
+            std::printf("%-44s %9s  see tests/rl/%s_test.cpp\n",
+                        format("loss, %s (stops a gradient)", row.name).c_str(), "", row.name);
             continue;
         }
-        check_loss(table, name, algo);
+        check_loss(table, row.name, algo);
     }
-    for (const char* kl : {"k1", "k2", "k3", "k3_ratio"}) {
+    for (Kl kl : {Kl::k1, Kl::k2, Kl::k3, Kl::k3_ratio}) {
         AlgoConfig algo = preset_algorithm("dapo");
-        algo.kl = kl, algo.kl_coef = 0.7;
-        check_loss(table, format("dapo with KL %s", kl), algo);
+        algo.kl = kl;
+        algo.kl_coef = 0.7;
+        check_loss(table, format("dapo with KL %s", name_of(kl)), algo);
     }
     check_dpo(table);
 }

@@ -16,8 +16,9 @@ struct StoredRun {
     std::string file(const std::string& name) const;
     // Ids where there is no tokenizer: "[12][7]".
     std::string text(const std::vector<int32_t>& ids) const;
-    // The step's stored numbers with advantages and selection as stored, the weights and derivatives made again from
-    // them. A file without them gets those that its configuration makes.
+    // The step's stored numbers with advantages and selection as stored, the weights and
+    // derivatives made again from them. A file without them gets those that its configuration
+    // makes.
     StoredUpdate update(int64_t step) const;
 };
 

@@ -1,9 +1,10 @@
 #pragma once
-// What `loss`, `diff`, `report` and `explain` share: stored rollouts through advantage, select and loss, with no network.
+// What `loss`, `diff`, `report` and `explain` share: stored rollouts through advantage, select and
+// loss, with no network.
 
 #include "base/config.h"
 #include "rl/loss.h"
-#include "rl/rows.h"
+#include "rl/stored_rollouts.h"
 
 struct UpdateConfig {
     AlgoConfig algo = preset_algorithm("grpo"); // what `help` shows
@@ -26,11 +27,12 @@ struct StoredUpdate {
 
 // Fills what the preset says and checks the configuration.
 void resolve_update(UpdateConfig& config, const Args& args);
-// Stations 4 to 6 on these numbers. step: of the run, for select's mode random.
-// as_stored: a run's own advantages and selection where the rows hold them, instead of those made anew.
+// Stations 4 to 6 on these numbers. step: of the run, for select's mode random. as_stored: a run's
+// own advantages and selection where the rows hold them, instead of those made anew.
 StoredUpdate loss_of(StoredRollouts stored, const AlgoConfig& algo, const SelectConfig& select,
                      int64_t step = 0, bool as_stored = false);
 // One optimiser step over the file. An error names row and token where something is not a number.
 StoredUpdate stored_update(const UpdateConfig& config);
-// {"loss", "policy", "kl", "entropy", "value", "rows", "tokens", ...}: rows and tokens are the kept ones.
+// {"loss", "policy", "kl", "entropy", "value", "rows", "tokens", ...}: rows and tokens are the kept
+// ones.
 Json update_summary(const StoredUpdate& update);

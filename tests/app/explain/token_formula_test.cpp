@@ -7,11 +7,12 @@
 
 TEST(TokenFormula, GivesTheGradientOfEveryAlgorithm) {
     for (const Algorithm& row : algorithm_table())
-        for (const char* kl : {"", "k1", "k3", "k3_ratio"}) {
+        for (Kl kl : {Kl::none, Kl::k1, Kl::k3, Kl::k3_ratio}) {
             UpdateConfig config;
             config.rollouts = "tests/golden/rl/rows.jsonl";
             config.algo = preset_algorithm(row.name);
-            if (*kl) config.algo.kl = kl, config.algo.kl_in = "loss", config.algo.kl_coef = 0.1;
+            if (kl != Kl::none) config.algo.kl = kl, config.algo.kl_in = KlIn::loss;
+            if (kl != Kl::none) config.algo.kl_coef = 0.1;
             if (config.algo.max_length_norm == 0) config.algo.max_length_norm = 8;
             StoredUpdate update = stored_update(config);
             const Rollouts& r = update.stored.batch;
@@ -21,7 +22,8 @@ TEST(TokenFormula, GivesTheGradientOfEveryAlgorithm) {
                         token_formula(r, update.kept, update.weights, config.algo, i, t);
                     double want = update.loss.grads.dlogp[r.offset[i] + t];
                     ASSERT_TRUE(close(formula.dlogp, want, 1e-12))
-                        << row.name << " " << kl << ": " << formula.text << "\nwanted " << want;
+                        << row.name << " " << name_of(kl) << ": " << formula.text << "\nwanted "
+                        << want;
                 }
             EXPECT_FALSE(algorithm_formula(config.algo).empty());
         }

@@ -1,4 +1,6 @@
-#include "rl/rows.h"
+#include "rl/stored_rollouts.h"
+
+#include "rl/algorithms.h"
 
 #include <map>
 
@@ -68,13 +70,13 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
     if (!know_finish) r.finished.clear();
 
     const std::string preset = "algo.preset = " + algo.preset;
-    if (find_algorithm(algo.preset).uses_ratio)
+    if (find_algorithm(algo.preset).policy.ratio != Ratio::none)
         logp_old.require(preset + " takes the ratio to it");
-    else if (algo.kl == "k3_ratio" || (algo.kl != "none" && algo.kl_in == "reward"))
-        logp_old.require("algo.kl = " + algo.kl + " needs it");
+    else if (algo.kl == Kl::k3_ratio || (algo.kl != Kl::none && algo.kl_in == KlIn::reward))
+        logp_old.require(std::string("algo.kl = ") + name_of(algo.kl) + " needs it");
     logp.require("so is \"logp_old\"; a row must have one of the two");
     if (needs_reference(algo))
-        logp_ref.require("algo.kl = " + algo.kl +
+        logp_ref.require(std::string("algo.kl = ") + name_of(algo.kl) +
                          " needs the reference's log-probabilities; store them or set "
                          "algo.kl=none");
     if (needs_value(algo)) value_old.require(preset + " needs the critic's values");

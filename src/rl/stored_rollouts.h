@@ -1,6 +1,6 @@
 #pragma once
-// Stored rollouts: one JSON object per completion, as a run writes them (rollouts/000010.jsonl) and the
-// commands loss, diff and explain read them.
+// Stored rollouts: one JSON object per completion, as a run writes them (rollouts/000010.jsonl) and
+// the commands loss, diff and explain read them.
 
 #include "rl/select.h"
 
@@ -10,17 +10,18 @@ struct StoredRollouts {
     std::vector<std::string> where; // (I) "file:line"
 };
 
-// Reads and checks: every array has one entry per completion token, and what the configuration needs is
-// there. A missing logp means logp_old, a missing value_old means value. Errors name file, line and key.
+// Reads and checks: every array has one entry per completion token, and what the configuration
+// needs is there. A missing logp means logp_old, a missing value_old means value. Errors name file,
+// line and key.
 StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
                              const SelectConfig& select);
 
-// The selection that a run stored beside the numbers (advantage, kept, token_kept), on completions that have one; on
-// the others it is `made`.
+// The selection that a run stored beside the numbers (advantage, kept, token_kept), on completions
+// that have one; on the others it is `made`.
 Selection stored_selection(const StoredRollouts& stored, Selection made);
 
-// Writes completion i's numbers into a row: logp_old, reward, ... as far as the batch has them, and advantage, kept,
-// token_kept, weight.
+// Writes completion i's numbers into a row: logp_old, reward, ... as far as the batch has them, and
+// advantage, kept, token_kept, weight.
 void put_rollout(Json& row, const Rollouts& rollouts, int i);
 void put_selection(Json& row, const Rollouts& rollouts, const Selection& kept,
                    const Weights& weights, int i);

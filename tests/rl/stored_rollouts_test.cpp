@@ -110,8 +110,8 @@ TEST(AlgorithmConfig, PresetFillsAndGivenFieldsWin) {
     resolve_algorithm(config.algo, args);
     EXPECT_EQ(config.algo.clip_eps_low, 0.1);
     EXPECT_EQ(config.algo.clip_eps_high, 0.28);
-    EXPECT_EQ(config.algo.aggregation, "token_mean");
-    EXPECT_EQ(config.algo.advantage.std, "unbiased");
+    EXPECT_EQ(config.algo.aggregation, Aggregation::token_mean);
+    EXPECT_EQ(config.algo.advantage.std, Std::unbiased);
     EXPECT_EQ(config.algo.advantage.std_eps, 0.5);
 }
 
@@ -124,6 +124,7 @@ TEST(AlgorithmConfig, WhatCannotBeIsSaid) {
     EXPECT_NAMES(error_of({good}, {"algo.kl=k3"}), "algo.kl_coef");
     EXPECT_EQ(error_of({good}, {"algo.kl=none", "algo.kl_coef=0.1"}), "") << "said on purpose";
     EXPECT_NAMES(error_of({good}, {"algo.dual_clip=0.5"}), "algo.dual_clip");
+    EXPECT_NAMES(error_of({good}, {"algo.advantage.baseline=own"}), "grpo", "bnpo");
     EXPECT_NAMES(error_of({good}, {"algo.value_coef=1"}), "gae");
     EXPECT_NAMES(error_of({good}, {"algo.advantage.credit_weight=1"}), "credit_weight");
     EXPECT_NAMES(error_of({good}, {"select.mode=intra"}), "keep_samples");
