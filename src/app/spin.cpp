@@ -17,6 +17,6 @@ void bound_spinning(char** argv) {
     std::string path = own_path();
     if (path.empty()) return;
     ::setenv("GOMP_SPINCOUNT", "1000", 1); // libgomp: rounds of the loop, some ten microseconds
-    ::setenv("KMP_BLOCKTIME", "0", 1);     // libomp: milliseconds
+    ::setenv("KMP_BLOCKTIME", "0", 1);     // libomp: milliseconds; 1 is too long already
     ::execv(path.c_str(), argv);
 }
