@@ -1,14 +1,16 @@
 #pragma once
-// Final answers: finding one in a text, and comparing it with the gold answer by exact arithmetic. What an
-// answer says is read by task/formula.h.
+// Final answers: finding one in a text, and comparing it with the gold answer by exact arithmetic.
+// What an answer says is read by task/formula.h.
 //
-// Finding. The last mark of the text counts, "#### x" (to the end of the line) or "\boxed{x}" (braces
-// may nest). x is read as a formula; behind ####, where it is a sentence instead ("7 (that is 3 + 4)"), its
-// first number counts. Without a mark, the last number of the whole text: a "-" between two numbers or behind
-// a word is no sign; digits behind a letter (x2, H2O) and behind "^" are no numbers.
+// Finding. The last mark of the text counts, "#### x" (to the end of the line) or "\boxed{x}"
+// (braces may nest). x is read as a formula; behind ####, where it is a sentence instead ("7 (that
+// is 3 + 4)"), its first number counts. Without a mark, the last number of the whole text: a "-"
+// between two numbers or behind a word is no sign; digits behind a letter (x2, H2O) and behind "^"
+// are no numbers.
 //
-// Comparing. By value: 0.5 = 1/2 = 50 % = .50 = 5e-1. Values are quotients of integers of any length, so
-// nothing is rounded. What is no number is compared part by part, or as a text in one spelling.
+// Comparing. By value: 0.5 = 1/2 = 50 % = .50 = 5e-1. Values are quotients of integers of any
+// length, so nothing is rounded. What is no number is compared part by part, or as a text in one
+// spelling.
 
 #include "task/formula.h"
 

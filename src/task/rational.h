@@ -1,5 +1,6 @@
 #pragma once
-// Exact numbers of any length, for the comparison of answers: quotients of whole numbers in decimal digits.
+// Exact numbers of any length, for the comparison of answers: quotients of whole numbers in decimal
+// digits.
 
 #include <optional>
 #include <string>

@@ -1,4 +1,5 @@
-// What equals what: each row is an answer, the gold answer, and whether a careful reader would accept it.
+// What equals what: each row is an answer, the gold answer, and whether a careful reader would
+// accept it.
 
 #include "task/answer.h"
 
