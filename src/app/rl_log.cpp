@@ -1,6 +1,7 @@
 #include "app/rl_log.h"
 
 #include "base/file.h"
+#include "base/statistics.h"
 #include "credit/ranking.h"
 #include "rl/aggregation.h"
 #include "rl/doctor.h"
@@ -26,12 +27,6 @@ uint64_t fingerprint(const Trainer& trainer) {
     return hash;
 }
 
-double mean(const std::vector<double>& x) {
-    double sum = 0;
-    for (double value : x) sum += value;
-    return x.empty() ? 0 : sum / (double)x.size();
-}
-
 // Half of a 95 % interval of the mean reward: the prompts are the independent draws, not the
 // completions.
 double mean_error(const Rollouts& r) {
@@ -42,10 +37,7 @@ double mean_error(const Rollouts& r) {
         ++count[r.group[i]];
     }
     for (int g = 0; g < r.groups; ++g) of_prompt.push_back(sum[g] / count[g]);
-    double square = 0;
-    const double m = mean(of_prompt);
-    for (double x : of_prompt) square += (x - m) * (x - m);
-    return r.groups > 1 ? 1.96 * std::sqrt(square / (r.groups - 1.0) / r.groups) : 0;
+    return 1.96 * std::sqrt(variance(of_prompt, mean(of_prompt), true) / r.groups);
 }
 
 // Rewards, lengths, and what the selection left.

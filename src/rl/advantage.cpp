@@ -1,5 +1,7 @@
 #include "rl/advantage.h"
 
+#include "base/statistics.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -7,19 +9,6 @@ std::vector<std::vector<int>> completions_by_group(const Rollouts& rollouts) {
     std::vector<std::vector<int>> groups(rollouts.groups);
     for (int i = 0; i < rollouts.completions(); ++i) groups[rollouts.group[i]].push_back(i);
     return groups;
-}
-
-static double mean(std::span<const double> x) {
-    double sum = 0;
-    for (double v : x) sum += v;
-    return x.empty() ? 0 : sum / x.size();
-}
-
-static double variance(std::span<const double> x, double centre, bool unbiased) {
-    double sum = 0;
-    for (double v : x) sum += (v - centre) * (v - centre);
-    double n = (double)x.size() - unbiased;
-    return n > 0 ? sum / n : 0;
 }
 
 static bool all_equal(std::span<const double> x) {

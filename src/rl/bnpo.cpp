@@ -15,6 +15,7 @@
 // Departures from the authors' code: a prompt with one completion has A = 0 (there: A = R / f(0));
 // where all prompts have the same p there is no distribution, and f = 1. 1/f is at most 1e6, as
 // there.
+#include "base/statistics.h"
 #include "rl/advantage.h"
 #include "rl/policy_terms.h"
 
@@ -35,30 +36,27 @@ static std::vector<double> normalised_rewards(const std::vector<double>& reward,
     const double low = algo.value_of(reward_min), high = algo.value_of(reward_max);
     CHECK(low < high, "algo.bnpo.reward_min = %g must be below algo.bnpo.reward_max = %g", low,
           high);
-    std::vector<double> R;
-    for (double x : reward) R.push_back((x - low) / (high - low));
-    const std::vector<std::vector<int>> groups = completions_by_group(r);
-    std::vector<double> p(r.groups);
-    double m = 0, v = 0;
-    for (int q = 0; q < r.groups; ++q) {
-        for (int i : groups[q]) p[q] += R[i] / (double)groups[q].size();
-        CHECK(p[q] >= 0 && p[q] <= 1,
+    std::vector<std::vector<double>> R(r.groups); // of each prompt, from 0 to 1
+    for (int i = 0; i < r.completions(); ++i)
+        R[r.group[i]].push_back((reward[i] - low) / (high - low));
+    std::vector<double> p;
+    for (const std::vector<double>& of_prompt : R) {
+        p.push_back(mean(of_prompt));
+        CHECK(p.back() >= 0 && p.back() <= 1,
               "algo.preset = bnpo: the mean reward of a prompt is %g of the range %g .. %g; set "
               "algo.bnpo.reward_min and algo.bnpo.reward_max to the least and the largest reward",
-              p[q], low, high);
-        m += p[q] / r.groups;
+              p.back(), low, high);
     }
-    for (double x : p) v += r.groups > 1 ? (x - m) * (x - m) / (r.groups - 1.0) : 0;
+    const double m = mean(p), v = variance(p, m, true);
     const double size = v > 0 ? m * (1 - m) / v - 1 : 0; // a + b
     const double alpha = std::max(1.0, 1 + size * m / 3);
     const double beta = std::max(1.0, 1 + size * (1 - m) / 3);
-    std::vector<double> A(R.size());
-    for (int q = 0; q < r.groups; ++q) {
-        std::vector<double> x;
-        for (int i : groups[q]) x.push_back(R[i]);
-        if (!has_signal(x)) continue; // exactly 0
+    std::vector<double> A(reward.size());
+    for (int i = 0; i < r.completions(); ++i) {
+        const int q = r.group[i];
+        if (!has_signal(R[q])) continue; // exactly 0
         const double scale = std::min(1 / beta_density(p[q], alpha, beta), 1e6);
-        for (int i : groups[q]) A[i] = (R[i] - p[q]) * scale;
+        A[i] = ((reward[i] - low) / (high - low) - p[q]) * scale;
     }
     return A;
 }
