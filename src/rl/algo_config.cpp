@@ -73,7 +73,7 @@ static std::vector<std::string> preset_names() {
 
 void AlgoConfig::visit(Fields& v) {
     static const std::string preset_help = [] {
-        std::string text = "fills the fields that are not given";
+        std::string text = "the algorithm: its loss, and the fields that are not given";
         for (const Algorithm& row : algorithm_table())
             text += format("\n      %-24s%s", row.name, row.summary);
         return text;

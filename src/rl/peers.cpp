@@ -1,18 +1,18 @@
 // What other trainers mean when they say "GRPO", as presets: the same stored rollouts give the
 // numbers that the peer's code would give. Read in their source (mid-2026). All use R - group mean.
 //
-//   preset              divisor           eps    loss average           clip  KL
-//   trl                 unbiased std      1e-4   tokens of the batch    0.2   off            ("dapo")
-//   trl_dr_grpo         unbiased std      1e-4   I * L_max              0.2   off            keeps the std
-//   verl                unbiased std      1e-6   tokens of the batch    0.2   off
-//   openrlhf            unbiased std      1e-9   tokens of the batch    0.2   k1 0.01, in the reward of each
-//                                                                             token, after the division
-//   openrlhf_dr_grpo    none              -      tokens of the batch    0.2   as openrlhf; keeps the token mean
-//   grpo_zero           population std    1e-4   tokens of the batch    none  none           no ratio
-//   tiny_grpo           unbiased std      1e-8   per sequence           0.2   k3 0.01, loss
-//   simple_grpo         unbiased std      1e-4   per sequence           0.2   k3 0.04, loss
-//   nano_aha_moment     population std    1e-4   tokens of the batch    none  k3 0.001, loss no ratio
-//   nanochat            none              -      tokens of the prompt   none  none           no ratio
+//   preset           divisor           eps    loss average         clip  KL
+//   trl              unbiased std      1e-4   tokens of the batch  0.2   off          ("dapo")
+//   trl_dr_grpo      unbiased std      1e-4   I * L_max            0.2   off          keeps the std
+//   verl             unbiased std      1e-6   tokens of the batch  0.2   off
+//   openrlhf         unbiased std      1e-9   tokens of the batch  0.2   k1 0.01, in each token's reward,
+//                                                                      after the division
+//   openrlhf_dr_grpo none              -      tokens of the batch  0.2   as openrlhf; token mean kept
+//   grpo_zero        population std    1e-4   tokens of the batch  none  none         no ratio
+//   tiny_grpo        unbiased std      1e-8   per sequence         0.2   k3 0.01, loss
+//   simple_grpo      unbiased std      1e-4   per sequence         0.2   k3 0.04, loss
+//   nano_aha_moment  population std    1e-4   tokens of the batch  none  k3 0.001, loss no ratio
+//   nanochat         none              -      tokens of the prompt none  none         no ratio
 //
 // Departures from the peers: their accidents are not reproduced. A prompt with one completion or
 // equal rewards has A = 0 (verl takes A = R for a group of one); EOS has a gradient (not in

@@ -1,5 +1,5 @@
 #pragma once
-// What policy terms are made of, and the two that several algorithms share. The file of each
+// What policy terms are made of, and those that several algorithms share. The file of each
 // algorithm has its formula.
 //
 // A term is a function of the token; the loop over weighted tokens stands here once:
