@@ -139,7 +139,7 @@ static int reward(RewardConfig& config, const Args&) {
     config.visit(fields);
     const ComputeConfig compute = apply_compute(config.compute);
     Run run(config.run, fields, config.train.steps);
-    if (tell_if_finished(run, config.train.steps)) return 0;
+    if (tell_if_finished(run, config.train)) return 0;
     if (reward_kind(config.reward.kind).ratio && config.reward.reference.empty())
         run.reads("model.path", config.model.path); // the reference
     const std::string directory =
@@ -191,7 +191,9 @@ static int reward(RewardConfig& config, const Args&) {
                 head_scores(trainer.pass, trained_head(config.reward), held_out.sequences, budget);
             TrainLoop::Held held;
             const char* prefix = before ? "eval_before_" : "eval_";
-            put(held.members, prefix, reward_figures(config.reward, held_out, outputs));
+            const RewardFigures figures = reward_figures(config.reward, held_out, outputs);
+            put(held.members, prefix, figures);
+            held.loss = figures.loss;
             held.words = words_of(held.members, prefix);
             return held;
         };

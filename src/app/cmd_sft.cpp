@@ -130,9 +130,8 @@ static int sft(SftConfig& config, const Args&) {
     ComputeConfig compute = apply_compute(config.compute);
     const Ranks ranks(compute);
     const bool speaks = ranks.collectives.rank == 0;
-    const int64_t steps = config.train.steps;
-    Run run(config.run, fields, steps);
-    if (tell_if_finished(run, steps)) return 0;
+    Run run(config.run, fields, config.train.steps);
+    if (tell_if_finished(run, config.train)) return 0;
     CHECK(!compute.ranks || !config.model.path.empty(),
           "model.path is missing: several processes need a model that is there");
     std::string directory = start_directory(config, run);
@@ -167,7 +166,8 @@ static int sft(SftConfig& config, const Args&) {
             double loss = mean_loss(trainer, held_out);
             const char* name =
                 before ? "eval_loss_before_nats_per_token" : "eval_loss_nats_per_token";
-            return TrainLoop::Held{{{name, loss}}, format("eval loss %.4f nats per token", loss)};
+            return TrainLoop::Held{
+                {{name, loss}}, format("eval loss %.4f nats per token", loss), loss};
         };
     loop.go();
     if (!speaks) return 0;

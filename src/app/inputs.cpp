@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "model/hf.h"
 
+#include <cmath>
+
 void RowsSettings::visit(Fields& v) {
     v.field("path", path, "JSON Lines file of rows");
     v.choice("template", template_name, {"none", "chat"},
@@ -60,21 +62,53 @@ void TinySettings::visit(Fields& v) {
     v.field("heads", heads, 1, 1000, "H");
     v.field("feed_forward", feed_forward, 1, 1e6, "F");
     v.field("context", context, 8, 1e6, "longest sequence, tokens");
+    v.field("rope_theta", rope_theta, 1, 1e9,
+            "theta: head channel 2i turns by theta^(-2i/D) radians a token; small for short texts");
+    v.field("look_back", look_back, 0, 100,
+            "logit by which head h begins to prefer the token h+1 back; needs the biases of qwen2");
+    v.choice(
+        "family", family, {"llama", "qwen2", "qwen3"},
+        "architecture; qwen2: biases on queries, keys and values, qwen3: their heads are normed");
+}
+
+// Biases with which head h of every layer begins by looking h+1 tokens back, whatever the tokens are. Rope
+// turns channel pair i of a head by p theta_i at position p, so that with key bias c (1, 0) and query bias
+// c (cos, -sin)((h+1) theta_i) the logit of the token d back is c^2 / sqrt(D) sum_i cos((d-h-1) theta_i);
+// its peak is `logit`.
+static void look_back(const Params& params, const ModelConfig& config, double logit) {
+    const int H = config.H, D = config.D, pairs = D / 2;
+    const float c = (float)std::sqrt(logit * std::sqrt((double)D) / pairs);
+    for (const LayerParams& layer : params.layer) {
+        float* query = layer.qkv_bias.as<float>();
+        float* key = query + (int64_t)H * D;
+        for (int h = 0; h < H; ++h)
+            for (int i = 0; i < pairs; ++i) {
+                const double angle = (h + 1) * std::pow(config.rope_theta, -2.0 * i / D);
+                query[h * D + i] = c * (float)std::cos(angle);
+                query[h * D + pairs + i] = -c * (float)std::sin(angle);
+                key[h * D + i] = c;
+            }
+    }
 }
 
 void write_tiny_model(const TinySettings& settings, uint64_t seed, const std::string& directory) {
     CHECK(settings.width % (2 * settings.heads) == 0,
           "tiny.width=%d is not a multiple of 2 x tiny.heads = %d", settings.width,
           2 * settings.heads);
+    CHECK(settings.look_back == 0 || settings.family == "qwen2",
+          "tiny.look_back=%g is made of biases: set tiny.family=qwen2", settings.look_back);
     ModelConfig config;
     config.L = settings.layers, config.C = settings.width, config.F = settings.feed_forward;
     config.H = config.K = settings.heads, config.D = config.C / config.H;
     config.V = arithmetic::vocabulary;
-    config.rope_theta = 1000; // the texts are short
+    config.rope_theta = settings.rope_theta;
+    config.family = settings.family;
+    config.qkv_bias = settings.family == "qwen2", config.head_norm = settings.family == "qwen3";
     config.max_positions = settings.context;
     config.bos = arithmetic::bos, config.pad = arithmetic::pad, config.eos = {arithmetic::eos};
     auto model = make_model(config, {}, false);
     init_params(model->params, config, *model->ops, seed);
+    if (settings.look_back > 0) look_back(model->params, config, settings.look_back);
     AtomicDirectory output(directory);
     write_model(*model, output.temporary, "f32");
     write_file(join_path(output.temporary, "tokenizer.json"), arithmetic::tokenizer_json());

@@ -16,15 +16,28 @@ std::string fingerprint_of(const std::vector<TrainSequence>& sequences) {
     return format("%016llx", (unsigned long long)hash);
 }
 
-bool tell_if_finished(const Run& run, int64_t steps) {
+bool tell_if_finished(const Run& run, const TrainSettings& train) {
     if (!run.finished()) return false;
-    std::printf("finished: %s has %lld of %lld steps; the model is %s\n", run.settings.dir.c_str(),
-                (long long)run.step, (long long)steps, run.checkpoint.c_str());
+    check_goal(run, train);
+    std::printf("finished: %s has %lld of %lld steps%s; the model is %s\n",
+                run.settings.dir.c_str(), (long long)run.step, (long long)train.steps,
+                run.ended_early() ? " and the loss it was to reach" : "", run.checkpoint.c_str());
     return true;
+}
+
+void check_goal(const Run& run, const TrainSettings& train) {
+    CHECK(train.goal_loss == 0 || run.ended_early(),
+          "not learnt: after %lld steps the held-out loss of %s is still above train.goal_loss=%g. "
+          "The model is %s; another run.seed, more train.steps or another optim.lr may help",
+          (long long)run.step, run.settings.dir.c_str(), train.goal_loss, run.checkpoint.c_str());
 }
 
 void TrainLoop::go() {
     const int64_t steps = train.steps;
+    CHECK(train.goal_loss == 0 || (evaluate && train.eval_every > 0),
+          "train.goal_loss=%g is a bound on the held-out loss: set train.eval_every, and data.eval "
+          "where the rows come from a file",
+          train.goal_loss);
     Json state = {{"data", fingerprint}};
     if (run.step > 0) {
         Json saved = run.resumed_state();
@@ -49,7 +62,7 @@ void TrainLoop::go() {
         if (progress) progress->message(text);
     };
     if (run.step > 0) tell(format("continuing from %s", run.checkpoint.c_str()));
-    for (int64_t step = run.step + 1; step <= steps; ++step) {
+    for (int64_t step = run.step + 1; !run.finished(); ++step) {
         Json line = {{"step", step}};
         if (step == 1 && evaluate) {
             Held held = evaluate(true);
@@ -79,6 +92,7 @@ void TrainLoop::go() {
             after = held.members;
             line.update(held.members);
             tell(format("after step %lld: ", (long long)step) + held.words);
+            if (train.goal_loss > 0 && held.loss <= train.goal_loss) run.end();
         }
         if (speaks) {
             run.log(line);
@@ -90,4 +104,5 @@ void TrainLoop::go() {
                                           (double)stats.tokens / seconds));
     }
     if (state.contains("before")) before = state["before"];
+    check_goal(run, train);
 }

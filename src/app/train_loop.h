@@ -20,6 +20,7 @@ struct TrainLoop {
     struct Held {
         Json members;
         std::string words;
+        double loss; // what train.goal_loss is a bound of
     };
     std::function<Held(bool before)> evaluate = {};
 
@@ -31,5 +32,7 @@ struct TrainLoop {
 
 // 64 bits of all sequences, as text.
 std::string fingerprint_of(const std::vector<TrainSequence>& sequences);
-// A run that has all its steps says so; the caller then exits with status 0.
-bool tell_if_finished(const Run& run, int64_t steps);
+// A run that has all its steps, or what it was for, says so; the caller then exits with status 0.
+bool tell_if_finished(const Run& run, const TrainSettings& train);
+// Fails if a run that is at its end was to reach train.goal_loss and did not.
+void check_goal(const Run& run, const TrainSettings& train);

@@ -109,6 +109,9 @@ void Run::find_checkpoint(const Fields& config) {
     if (complete.empty()) return;
     step = complete.back().first;
     checkpoint = complete.back().second;
+    Json state;
+    read_state(checkpoint, state);
+    ended = state.value("ended", false);
 }
 
 void Run::reads(const std::string& key, const std::string& path) {
@@ -148,7 +151,7 @@ void Run::begin() {
 void Run::log(const Json& line) { metrics.write(dump_row(line)); }
 
 bool Run::save_due(int64_t done) const {
-    return done == steps || (settings.save_every > 0 && done % settings.save_every == 0);
+    return done == steps || ended || (settings.save_every > 0 && done % settings.save_every == 0);
 }
 
 void Run::save(int64_t done, const Json& state,
@@ -163,6 +166,7 @@ void Run::save(int64_t done, const Json& state,
     for (const std::string& name : files)
         sums[name] = file_hash(join_path(directory.temporary, name));
     Json all = {{"step", done}, {"state", state}, {"inputs", inputs}, {"files", sums}};
+    if (ended) all["ended"] = true;
     write_file(join_path(directory.temporary, state_name), all.dump(2) + "\n");
     directory.commit();
     step = done;

@@ -24,7 +24,10 @@ struct Run {
     Run(const Run&) = delete;
     ~Run();
 
-    bool finished() const { return step >= steps; }
+    bool finished() const { return step >= steps || ended; }
+    // The step that is saved next is the last one, whatever train.steps says: the run has what it was for.
+    void end() { ended = true; }
+    bool ended_early() const { return ended; }
     // Names a file or a model that the run reads besides those that Fields::input declares. An error if it is
     // not what the run began with (train/inputs.h).
     void reads(const std::string& key, const std::string& path);
@@ -50,6 +53,7 @@ struct Run {
 private:
     void find_checkpoint(const Fields& config);
     int64_t steps;
+    bool ended = false;
     std::string config_text;
     std::map<std::string, std::string> inputs; // key: hash of what is read
     MetricsLog metrics;

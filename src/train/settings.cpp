@@ -49,6 +49,10 @@ void TrainSettings::visit(Fields& v) {
             "tokens in memory at once; changes speed and memory, not the result");
     v.field("eval_every", eval_every, 0, 1e9,
             "steps between losses on data.eval; 0: before the first and after the last only");
+    v.field(
+        "goal_loss", goal_loss, 0, 1e9,
+        "held-out loss that has to be reached: the run ends with the evaluation that finds it, and "
+        "fails if none of its steps does; the schedule goes by steps all the same. 0: none");
 }
 
 void OptimSettings::visit(Fields& v) {

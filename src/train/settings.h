@@ -37,6 +37,7 @@ struct DataSettings { // data.*: of the commands that train on rows
 struct TrainSettings { // train.*: of the commands that train on rows
     int64_t steps = 100;
     int rows_per_step = 16, tokens_per_micro_batch = 2048, eval_every = 0;
+    double goal_loss = 0;
     void visit(Fields& v);
 };
 

@@ -7,8 +7,9 @@ namespace {
 struct Start : testing::Test {
     Scratch scratch;
     void SetUp() override {
-        ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + scratch("start"),
-                        "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
+        ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "train.goal_loss=0",
+                        "run.dir=" + scratch("start"), "tiny.layers=1", "tiny.width=16",
+                        "train.rows_per_step=2", "train.steps=1"})
                       .status,
                   0);
     }

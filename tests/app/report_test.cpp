@@ -87,6 +87,7 @@ TEST(ReportCommand, SftRunWithItsEventFile) {
                                       "configs/sft_arithmetic.json",
                                       "run.dir=" + scratch("run"),
                                       "tiny.layers=1",
+                                      "train.goal_loss=0",
                                       "tiny.width=16",
                                       "train.rows_per_step=2",
                                       "run.save_every=2",

@@ -8,8 +8,8 @@
 // A policy to start from, in `directory`: one layer, one step of training.
 static void make_start(const std::string& directory) {
     Outcome sft =
-        rlhf({"sft", "configs/sft_arithmetic.json", "run.dir=" + directory, "tiny.layers=1",
-              "tiny.width=16", "train.rows_per_step=2", "train.steps=1"});
+        rlhf({"sft", "configs/sft_arithmetic.json", "train.goal_loss=0", "run.dir=" + directory,
+              "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"});
     ASSERT_EQ(sft.status, 0) << sft.err;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 #include "command.h"
+#include "model/hf.h"
 
 using Words = std::vector<std::string>;
 
@@ -130,6 +131,80 @@ TEST(Sft, ResumeAfterKillGivesTheSameBytes) {
         }
     }
     EXPECT_GE(killed, 1); // the others were faster than the signal
+}
+
+// By the biases alone, rotated as rope rotates them, the token h+1 back has the largest logit of head h, and
+// it is tiny.look_back.
+TEST(Sft, TheFreshModelLooksBack) {
+    Scratch at;
+    ASSERT_EQ(rlhf(quick(at("run"), {"train.steps=1", "tiny.family=qwen2", "tiny.width=32",
+                                     "tiny.rope_theta=10", "tiny.look_back=5"}))
+                  .status,
+              0);
+    auto model = load_model(at("run/initial"), {}, false);
+    const int H = 2, D = 16;
+    ASSERT_EQ(model->config.D, D);
+    auto rotated = [&](const float* head, int position) {
+        std::vector<double> out(D);
+        for (int i = 0; i < D / 2; ++i) {
+            const double angle = position * std::pow(10.0, -2.0 * i / D);
+            out[i] = head[i] * std::cos(angle) - head[i + D / 2] * std::sin(angle);
+            out[i + D / 2] = head[i + D / 2] * std::cos(angle) + head[i] * std::sin(angle);
+        }
+        return out;
+    };
+    const float* bias = model->params.layer[0].qkv_bias.as<float>();
+    for (int h = 0; h < H; ++h) {
+        const std::vector<double> query = rotated(bias + h * D, 30);
+        for (int back = 0; back <= 30; ++back) {
+            const std::vector<double> key = rotated(bias + (H + h) * D, 30 - back);
+            double logit = 0;
+            for (int i = 0; i < D; ++i) logit += query[i] * key[i] / std::sqrt((double)D);
+            if (back == h + 1)
+                EXPECT_NEAR(logit, 5, 1e-5);
+            else
+                EXPECT_LT(logit, 4.8) << "head " << h << ", " << back << " back";
+        }
+    }
+    expect_refusal(rlhf(quick(at("none"), {"tiny.look_back=5"})), {"tiny.family=qwen2"});
+}
+
+// A run with a goal is the run without one, cut off: same steps, same bytes, after a resume, too.
+TEST(Sft, EndsWithTheHeldOutLossItIsToReach) {
+    Scratch at;
+    const Words more = {"train.eval_every=3", "run.keep=9", "run.resume=true"};
+    auto with_goal = [&](const std::string& run, double loss) {
+        Words words = quick(at(run), more);
+        words.push_back(format("train.goal_loss=%.17g", loss));
+        return words;
+    };
+    ASSERT_EQ(rlhf(quick(at("whole"), more)).status, 0);
+    std::vector<double> held_out;
+    for (const Json& line : rows_of(at("whole/metrics.jsonl")))
+        if (line.contains("eval_loss_nats_per_token"))
+            held_out.push_back(line["eval_loss_nats_per_token"]);
+    ASSERT_EQ(held_out.size(), 4u);
+    ASSERT_LT(held_out[1], held_out[0]);
+
+    Outcome outcome = rlhf(with_goal("cut", held_out[1]));
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(list_directory(at("cut/checkpoints")), (Words{"000003", "000006"}));
+    EXPECT_EQ(weights(at("cut"), "000006"), weights(at("whole"), "000006"));
+    Outcome again = rlhf(with_goal("cut", held_out[1]));
+    EXPECT_EQ(again.status, 0);
+    EXPECT_TRUE(contains(again.out, "has 6 of 12 steps and the loss it was to reach")) << again.out;
+
+    remove_tree(at("cut/checkpoints/000006"));
+    ASSERT_EQ(rlhf(with_goal("cut", held_out[1])).status, 0);
+    EXPECT_EQ(weights(at("cut"), "000006"), weights(at("whole"), "000006"));
+    EXPECT_EQ(rows_of(at("cut/metrics.jsonl")).size(), 6u);
+
+    // out of reach: all steps, the model stays, and it is an error, as often as one asks
+    for (int time = 0; time < 2; ++time)
+        expect_refusal(rlhf(with_goal("never", 1e-3)),
+                       {"not learnt", "after 12 steps", "train.goal_loss=0.001"});
+    EXPECT_EQ(weights(at("never"), "000012"), weights(at("whole"), "000012"));
+    expect_refusal(rlhf(quick(at("none"), {"train.goal_loss=1"})), {"train.eval_every"});
 }
 
 TEST(Sft, AFinishedRunSaysSo) {
