@@ -63,21 +63,24 @@ deps:
 	@[ -z "$(CUDA)" ] || [ -n "$(HAS_NVCC)" ] || tests/cuda_on_cpu/install_cuda.sh
 
 # Supervised training, demonstrations with faults, GRPO that mends them; then pairs, a Q-RM and an ORM from
-# them, and REINFORCE with either.
+# them, and REINFORCE with either. What does not come out is said by the command that finds it, which ends it.
 demo: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf
 	@rm -rf checkpoints/demo && mkdir -p checkpoints/demo
 	$(BUILD)/rlhf sft configs/sft_arithmetic.json run.dir=checkpoints/demo/sft
 	$(BUILD)/rlhf generate model.path=checkpoints/demo/sft prompt="+52-64>71" sample.temperature=0
-	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/sft
+	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/sft at_least=0.95
 	$(BUILD)/rlhf sft configs/sft_arithmetic_faulty.json model.path=checkpoints/demo/sft run.dir=checkpoints/demo/faulty
+	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/faulty at_least=0.25 at_most=0.5
 	$(BUILD)/rlhf rl configs/grpo_arithmetic.json model.path=checkpoints/demo/faulty run.dir=checkpoints/demo/grpo
+	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/grpo at_least=0.65
 	$(BUILD)/rlhf report checkpoints/demo/grpo
 	$(BUILD)/rlhf reproduce configs/demo_qrm.json
 	$(BUILD)/rlhf explain checkpoints/demo/qrm/seed-0/qrm
 	$(BUILD)/rlhf report checkpoints/demo/qrm/seed-0/reinforce_qrm
+	@echo "demo: learnt. The sums, then GRPO and REINFORCE with a Q-RM out of faulty answers: all as it should be"
 
-# The learning tables of the README, about five minutes. Needs what make demo leaves.
+# The learning tables of configs/README.md: five first trainings, and every algorithm from each.
 learning: $(BUILD)/rlhf
 	@RLHF=$(BUILD)/rlhf tests/learning.sh
 

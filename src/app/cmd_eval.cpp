@@ -19,6 +19,7 @@ struct EvalConfig {
     ChatConfig chat;
     SampleConfig sample;
     int problems = 0;
+    double at_least = 0, at_most = 1;
     std::string out, format = "text";
 
     void visit(Fields& v) {
@@ -30,6 +31,8 @@ struct EvalConfig {
         v.object("sample", sample, "how tokens are drawn");
         v.field("problems", problems, 0, 1e9,
                 "P: problems of the task that are asked; 0: all (500 of the endless arithmetic)");
+        v.field("at_least", at_least, 0, 1, "bound on pass@1; below it eval fails");
+        v.field("at_most", at_most, 0, 1, "bound on pass@1; above it eval fails");
         v.field("out", out, "file of rows with every completion; -: standard output");
         v.choice("format", format, {"text", "json"}, "of the result");
     }
@@ -161,6 +164,11 @@ static int cmd_eval(EvalConfig& config, const Args&) {
         std::fprintf(to, "%s\n", result.dump().c_str());
     else
         print_result(to, result);
+    const double pass = result["pass@1"]["value"];
+    CHECK(pass >= config.at_least, "pass@1 of %s is %.4f, and has to be at least %g",
+          model->source.c_str(), pass, config.at_least);
+    CHECK(pass <= config.at_most, "pass@1 of %s is %.4f, and has to be at most %g",
+          model->source.c_str(), pass, config.at_most);
     return 0;
 }
 

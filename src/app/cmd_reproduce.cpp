@@ -29,8 +29,10 @@ struct ReproduceConfig {
         v.field("jobs", jobs, 1, 1024, "processes at once");
         v.json("stages", stages,
                "what arms start from: a list of {\"name\", \"run\": [words], \"shared\": false, "
-               "\"figures\": [paths]}");
-        v.json("arms", arms, "what is compared: a list of {\"name\", \"run\": [words of rl]}");
+               "\"figures\": [paths], \"bounds\": {path: [low, high]}}");
+        v.json("arms", arms,
+               "what is compared: a list of {\"name\", \"run\": [words of rl], "
+               "\"bounds\": {\"start\" or \"end\": [low, high]}}");
         v.json("compare", compare, "pairs [A, B] of arms: differences seed by seed");
         v.json("pictures", pictures, "lists of arms, a picture each; empty: one of all");
         v.field("metric", metric, "of metrics.jsonl, what the arms are compared by");
@@ -229,6 +231,14 @@ static void keep_needed(std::vector<JobConfig>& stages, const std::vector<JobCon
     std::erase_if(stages, [&](const JobConfig&) { return !kept[i++]; });
 }
 
+// What a figure has to do with its bounds, in words; "" where it keeps them. NaN keeps none.
+static std::string outside(const std::string& directory, const JobConfig::Bound& bound,
+                           double value) {
+    if (value >= bound.low && value <= bound.high) return "";
+    return format("%s: %s is %.4f, and has to be from %g to %g", directory.c_str(),
+                  bound.figure.c_str(), value, bound.low, bound.high);
+}
+
 static int reproduce(ReproduceConfig& config, const Args&) {
     CHECK(!config.out.empty(), "out is missing: the directory of the comparison");
     std::vector<JobConfig> stages = read_jobs(config.stages, "stages");
@@ -242,10 +252,22 @@ static int reproduce(ReproduceConfig& config, const Args&) {
             return std::find(config.only.begin(), config.only.end(), arm.name) == config.only.end();
         });
     if (!config.only.empty()) keep_needed(stages, arms);
+    for (const JobConfig& arm : arms)
+        for (const JobConfig::Bound& bound : arm.bounds)
+            CHECK(bound.figure == "start" || bound.figure == "end",
+                  "arm %s: bounds are of \"start\" or \"end\", found \"%s\"", arm.name.c_str(),
+                  bound.figure.c_str());
     std::vector<JobConfig> all = stages;
     all.insert(all.end(), arms.begin(), arms.end());
     const std::vector<Job> jobs = plan_jobs(all, config.seeds, config.out);
-    run_jobs(jobs, config.jobs);
+    // a stage that is not what the arms suppose ends it before they run
+    run_jobs(jobs, config.jobs, [&](const Job& job) {
+        std::string fault;
+        for (const JobConfig::Bound& bound : job.config->bounds)
+            if (fault.empty() && job.config - all.data() < (ptrdiff_t)stages.size())
+                fault = outside(job.directory, bound, figure_in_log(job.log(), bound.figure));
+        return fault;
+    });
 
     std::vector<Arm> results;
     for (const JobConfig& arm : arms) {
@@ -269,6 +291,17 @@ static int reproduce(ReproduceConfig& config, const Args&) {
     write_file(join_path(config.out, "results.html"),
                html_page(config.title, "", chart_patterns() + body));
     std::printf("%s%s\n", text.c_str(), join_path(config.out, "results.html").c_str());
+    std::string faults; // of the arms, once everything is on paper
+    for (size_t i = 0; i < arms.size(); ++i)
+        for (const JobConfig::Bound& bound : arms[i].bounds)
+            for (size_t seed = 0; seed < results[i].runs.size(); ++seed) {
+                const Curve& curve = results[i].curves[seed];
+                const std::string fault =
+                    outside(results[i].runs[seed], bound,
+                            bound.figure == "start" ? curve.value.front() : curve.end());
+                if (!fault.empty()) faults += (faults.empty() ? "" : "\n") + fault;
+            }
+    CHECK(faults.empty(), "%s", faults.c_str());
     return 0;
 }
 

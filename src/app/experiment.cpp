@@ -11,6 +11,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static std::vector<JobConfig::Bound> read_bounds(const Json& given, const std::string& where) {
+    std::vector<JobConfig::Bound> bounds;
+    CHECK(given.is_object(), "%s: \"bounds\" must be {figure: [low, high]}, found %s",
+          where.c_str(), dump_row(given).c_str());
+    for (const auto& [figure, range] : given.items()) {
+        CHECK(range.is_array() && range.size() == 2 && range[0].is_number() && range[1].is_number(),
+              "%s: the bounds of \"%s\" must be [low, high], found %s", where.c_str(),
+              figure.c_str(), dump_row(range).c_str());
+        bounds.push_back({figure, range[0].get<double>(), range[1].get<double>()});
+    }
+    return bounds;
+}
+
 std::vector<JobConfig> read_jobs(const Json& list, const char* key) {
     CHECK(list.is_array(), "%s must be a list of {\"name\", \"run\": [words]}", key);
     std::vector<JobConfig> jobs;
@@ -19,8 +32,9 @@ std::vector<JobConfig> read_jobs(const Json& list, const char* key) {
         JobConfig job;
         CHECK(list[i].is_object(), "%s must be an object", where.c_str());
         for (const auto& [name, value] : list[i].items())
-            CHECK(name == "name" || name == "run" || name == "shared" || name == "figures",
-                  "%s: unknown key \"%s\"; an entry has name, run, shared and figures",
+            CHECK(name == "name" || name == "run" || name == "shared" || name == "figures" ||
+                      name == "bounds",
+                  "%s: unknown key \"%s\"; an entry has name, run, shared, figures and bounds",
                   where.c_str(), name.c_str());
         auto words = [&](const char* name) {
             std::vector<std::string> out;
@@ -38,6 +52,7 @@ std::vector<JobConfig> read_jobs(const Json& list, const char* key) {
         const Json shared = list[i].value("shared", Json(false));
         CHECK(shared.is_boolean(), "%s: \"shared\" must be true or false", where.c_str());
         job.shared = shared.get<bool>();
+        job.bounds = read_bounds(list[i].value("bounds", Json::object()), where);
         CHECK(!job.name.empty() && job.name.find('/') == std::string::npos && job.name != "self" &&
                   job.name != "seed",
               "%s: \"name\" must be a name for its directory, found \"%s\"", where.c_str(),
@@ -144,7 +159,8 @@ static pid_t start(const Job& job) {
     ::_exit(127);
 }
 
-void run_jobs(const std::vector<Job>& jobs, int at_once) {
+void run_jobs(const std::vector<Job>& jobs, int at_once,
+              const std::function<std::string(const Job&)>& wrong) {
     enum { waiting, running, done };
     std::vector<int> state;
     for (const Job& job : jobs) state.push_back(is_done(job) ? done : waiting);
@@ -168,7 +184,12 @@ void run_jobs(const std::vector<Job>& jobs, int at_once) {
         if (at == alive.end()) continue;
         const Job& job = jobs[at->second];
         const std::string name = job.directory;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        const bool ended_well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        const std::string fault = ended_well ? wrong(job) : "";
+        if (!fault.empty()) {
+            if (failure.empty())
+                failure = format("%s; %s has the rest", fault.c_str(), job.log().c_str());
+        } else if (ended_well) {
             write_file(job.done(), command_line(job));
             state[at->second] = done;
             progress.update(++finished, name);

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,11 @@ struct JobConfig { // an entry of the lists stages and arms
     bool shared = false;          // once for all seeds
     std::vector<std::string>
         figures; // of the JSON object that the command prints last, for the table
+    struct Bound {
+        std::string figure; // of a stage, as in figures; of an arm, "start" or "end" of the metric
+        double low, high;
+    };
+    std::vector<Bound> bounds; // "bounds": {figure: [low, high]}: what has to come out
 };
 
 struct Job {
@@ -36,6 +42,8 @@ struct Job {
 std::vector<JobConfig> read_jobs(const Json& list, const char* key);
 std::vector<Job> plan_jobs(const std::vector<JobConfig>& configs, int64_t seeds,
                            const std::string& out);
-// Runs what is not done, at most `at_once` processes together. A job that fails ends the comparison once the
-// others in flight are through; the error names its log. What is done stays done.
-void run_jobs(const std::vector<Job>& jobs, int at_once);
+// Runs what is not done, at most `at_once` processes together. A job that fails, or of which `wrong` says
+// something, ends the comparison once the others in flight are through; the error names its log. What is done
+// stays done.
+void run_jobs(const std::vector<Job>& jobs, int at_once,
+              const std::function<std::string(const Job&)>& wrong);

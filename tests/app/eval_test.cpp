@@ -66,6 +66,25 @@ TEST(Eval, ResultAgreesWithTheRowsAndTheRowsWithTheRule) {
     EXPECT_EQ(rlhf(words).out, outcome.out);
 }
 
+TEST(Eval, FailsOutsideOfItsBounds) {
+    Scratch at;
+    std::string model = train(at, 40);
+    Outcome free = rlhf(with({"eval", model, "format=json"}, ask));
+    const double pass = parse_json(free.out, "standard output")["pass@1"]["value"];
+    ASSERT_GT(pass, 0.1);
+    ASSERT_LT(pass, 0.9);
+    auto bounded = [&](const char* key, double bound) {
+        return rlhf(with({"eval", model, "format=json", format("%s=%.17g", key, bound)}, ask));
+    };
+    for (const char* key : {"at_least", "at_most"}) EXPECT_EQ(bounded(key, pass).status, 0) << key;
+    Outcome low = bounded("at_least", pass + 0.01), high = bounded("at_most", pass - 0.01);
+    EXPECT_EQ(low.status, 1);
+    EXPECT_EQ(low.out, free.out); // what was found is told all the same
+    EXPECT_TRUE(contains(low.err, format("is %.4f, and has to be at least", pass))) << low.err;
+    EXPECT_EQ(high.status, 1);
+    EXPECT_TRUE(contains(high.err, format("is %.4f, and has to be at most", pass))) << high.err;
+}
+
 TEST(Eval, RowsOnStandardOutputStandAlone) {
     Scratch at;
     std::string model = train(at, 1);

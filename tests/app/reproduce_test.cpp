@@ -11,7 +11,7 @@ std::string config_text(const std::string& steps) {
       "compare": [["rule", "sft_logp"]],
       "stages": [
         {"name": "start", "shared": true, "run": ["sft", "configs/sft_arithmetic.json", "run.dir={self}",
-          "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1"]},
+          "tiny.layers=1", "tiny.width=16", "train.rows_per_step=2", "train.steps=1", "train.goal_loss=0"]},
         {"name": "asked", "figures": ["pass@1.value"], "run": ["eval", "configs/eval_arithmetic.json",
           "model.path={start}", "problems=3", "sample.seed={seed}", "format=json"]}],
       "arms": [
@@ -80,6 +80,32 @@ TEST(Reproduce, OnlySomeArmsWithTheStagesTheyNeed) {
     write_file(scratch("config.json"), config.dump());
     expect_refusal(rlhf({"reproduce", scratch("config.json"), "out=" + scratch("all")}),
                    {"/broken.log"});
+}
+
+// A start that is not what the comparison supposes ends it before the arms; an arm that misses its bounds fails
+// it when the tables are written.
+TEST(Reproduce, BoundsAreKeptOrItFails) {
+    Scratch scratch;
+    Json config = parse_json(config_text("1"), "the test");
+    const std::vector<std::string> run = {"reproduce", scratch("config.json"),
+                                          "out=" + scratch("all"), "seeds=1"};
+    auto outcome_of = [&](const Json& of_stage, const Json& of_arm) {
+        config["stages"][1]["bounds"] = of_stage, config["arms"][0]["bounds"] = of_arm;
+        write_file(scratch("config.json"), config.dump());
+        return rlhf(run);
+    };
+    const Json none = Json::object();
+    expect_refusal(outcome_of({{"pass@1.value", {0.9, 1}}}, none),
+                   {"seed-0/asked: pass@1.value is 0.0000, and has to be from 0.9 to 1"});
+    EXPECT_FALSE(file_exists(scratch("all") + "/seed-0/asked.done"));
+    expect_refusal(outcome_of({{"no figure", {0, 1}}}, none), {"no figure is nan"});
+    expect_refusal(outcome_of({{"pass@1.value", {0, 0.5}}}, {{"end", {0.9, 1}}}),
+                   {"seed-0/rule: end is 0.0000, and has to be from 0.9 to 1"});
+    EXPECT_TRUE(file_exists(scratch("all") + "/results.md"));
+    EXPECT_EQ(outcome_of({{"pass@1.value", {0, 0.5}}}, {{"start", {0, 0}}, {"end", {0, 1}}}).status,
+              0);
+    for (const Json& bad : {Json{{"middle", {0, 1}}}, Json{{"end", {0}}}, Json{{"end", 1}}})
+        EXPECT_EQ(outcome_of(none, bad).status, 1) << bad.dump();
 }
 
 TEST(Reproduce, AFailedJobNamesItsLog) {
