@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <algorithm>
+#include <cstdio>
 
 // ---- the template and its variables --------------------------------------------------------------------
 
@@ -149,7 +150,17 @@ JinjaOutput ChatTemplate::text(const Conversation& conversation, bool add_genera
     variables["tools"] = conversation.tools;
     variables["documents"] = nullptr;
     variables["add_generation_prompt"] = add_generation_prompt;
-    return chosen(conversation).render(variables, now);
+    const JinjaTemplate& jinja = chosen(conversation);
+    if (!now && jinja.reads_clock && !first_read) {
+        std::time_t seconds = std::time(nullptr);
+        first_read.emplace();
+        localtime_r(&seconds, &*first_read);
+        char day[32];
+        std::strftime(day, sizeof day, "%Y-%m-%d", &*first_read);
+        std::fprintf(stderr,
+                     "the chat template reads the clock; chat.date=%s keeps today's tokens\n", day);
+    }
+    return jinja.render(variables, now ? now : first_read);
 }
 
 // ---- what is trained -----------------------------------------------------------------------------------

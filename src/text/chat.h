@@ -54,6 +54,7 @@ struct ChatTemplate {
 
 private:
     mutable std::map<std::string, JinjaTemplate> parsed;
+    mutable std::optional<std::tm> first_read; // of the local clock: one time for all rows
     const JinjaTemplate& chosen(const Conversation& conversation) const;
     struct Marker;
 };

@@ -260,8 +260,10 @@ struct RowReader {
               options.max_length);
         bool from_template = !row.mask.empty();
         row.mask.resize(length, 1);
+        // A template's mask may begin at 0, which has nothing before it: `first` is 1 then.
+        bool keeps_all = from_template && !has(json, "first");
         for (int t = 0; t < length; ++t)
-            if (t < row.first || (row.is_prompt && !from_template)) row.mask[t] = 0;
+            if ((t < row.first && !keeps_all) || (row.is_prompt && !from_template)) row.mask[t] = 0;
         CHECK(row.no_mask.empty() || options.allow_no_mask || need == RowNeed::prompt ||
                   has(json, "first"),
               "%s: which tokens are trained is unknown: %s%s", where.c_str(), row.no_mask.c_str(),

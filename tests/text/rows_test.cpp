@@ -210,6 +210,14 @@ TEST_F(Rows, AnUnknownMaskIsAnErrorThatNamesTheTurn) {
     EXPECT_NE(read(json + "]}").no_mask, "");
 }
 
+TEST_F(Rows, AConversationThatTheAssistantBeginsIsMarkedFromItsFirstToken) {
+    std::string json = "{\"messages\": [{\"role\": \"assistant\", \"content\": \"Hi\"}]";
+    Row row = read(json + "}", RowNeed::completion);
+    EXPECT_EQ(row.mask[0], 1);
+    EXPECT_EQ(row.first, 1); // which nothing stands before
+    EXPECT_EQ(read(json + ", \"first\": 2}").mask[1], 0);
+}
+
 TEST_F(Rows, TemplatesErrorsNameTheRowAndTheTemplatesLine) {
     auto chat = std::make_shared<ChatTemplate>();
     chat->sources["default"] = {"\n{{ raise_exception('roles must alternate') }}", "x.jinja"};

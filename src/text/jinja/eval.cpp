@@ -415,7 +415,6 @@ Flow loop_over(Run& run, Scope& scope, const Node& node, const Value& iterable, 
             while (all(item)) {
                 run.charge(1);
                 Inner inner(run, scope, *condition);
-                (*inner).set("loop", Value::undefined("'loop' is undefined"));
                 assign(run, *inner, target, item);
                 if (run.test_truth(evaluate(run, *inner, *condition))) return true;
             }

@@ -234,9 +234,9 @@ std::string percent_format(Run& run, const std::string& format, const Value& arg
         }
         run.check_size(out.size());
     }
-    bool all_used = !is_tuple
-                        ? used > 0 || named || arguments.is(Kind::dict) || arguments.is(Kind::list)
-                        : used == arguments.list().size();
+    bool all_used = !is_tuple ? used > 0 || named || arguments.is(Kind::dict) ||
+                                    arguments.is(Kind::list) || arguments.is_undefined()
+                              : used == arguments.list().size();
     if (!all_used && !named) run.fail("not all arguments converted during string formatting");
     return out;
 }
