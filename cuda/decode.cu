@@ -81,6 +81,21 @@ __device__ __forceinline__ Merged merge_warps(const float (&m)[4][16], const flo
     return all;
 }
 
+// Channel d of a row and head: the result, or its split's part of it.
+__device__ __forceinline__ void store_part(bf16* y, const Parts& parts, const Merged& part,
+                                           int64_t row_head, int split, int d, int width) {
+    if (parts.splits == 1) {
+        y[row_head * width + d] = from_float<bf16>(part.y / part.l);
+        return;
+    }
+    const int64_t at = row_head * parts.splits + split;
+    parts.y[at * width + d] = part.y / part.l;
+    if (d == 0) {
+        parts.stats[at * 2] = part.m;
+        parts.stats[at * 2 + 1] = part.l;
+    }
+}
+
 // Block: the query heads of one key/value head (16 at most at once) of one
 // sequence, over the pages of one split. A warp takes 16 keys of every page.
 // grid: (B, K * chunks of 16 heads, splits)
@@ -140,7 +155,8 @@ __global__ void __launch_bounds__(tile_threads)
         add_product<D>(sum, p, value_tiles + mine);
     });
 
-    float* sums = reinterpret_cast<float*>(key_tiles); // the tiles' memory: (4, 16, D) floats
+    // The tiles' memory is free: (4, 16, D) floats.
+    float* sums = reinterpret_cast<float*>(key_tiles);
     UNROLL for (int r = 0; r < 2; ++r) {
         const int row = lane / 4 + 8 * r;
         const float all = quad_sum(l[r]);
@@ -151,21 +167,9 @@ __global__ void __launch_bounds__(tile_threads)
         });
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < count * width; i += tile_threads) {
-        const int row = i / width, d = i % width;
-        const Merged part = merge_warps<D>(warp_m, warp_l, sums, row, d);
-        const int64_t row_head = (int64_t)b * H + h + row;
-        if (parts.splits == 1) {
-            y[row_head * width + d] = from_float<bf16>(part.y / part.l);
-        } else {
-            const int64_t at = row_head * parts.splits + split;
-            parts.y[at * width + d] = part.y / part.l;
-            if (d == 0) {
-                parts.stats[at * 2] = part.m;
-                parts.stats[at * 2 + 1] = part.l;
-            }
-        }
-    }
+    for (int i = threadIdx.x; i < count * width; i += tile_threads)
+        store_part(y, parts, merge_warps<D>(warp_m, warp_l, sums, i / width, i % width),
+                   (int64_t)b * H + h + i / width, split, i % width, width);
 }
 
 // y of a row and head from its parts, in order: a warp each.

@@ -14,7 +14,7 @@ struct GradientTable {
     int rows = 0, failed = 0;
     void row(const std::string& name, double error);
 };
-// Every loss of src/rl by logp, value and entropy, without a network.
+// Every loss of src/rl, and DPO, by logp, value and entropy, without a network.
 void check_losses(GradientTable& table);
 // Every kind of reward model through a whole tiny network, by every parameter.
 void check_rewards(GradientTable& table);
