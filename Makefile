@@ -71,7 +71,7 @@ demo: deps
 	$(BUILD)/rlhf generate model.path=checkpoints/demo/sft prompt="+52-64>71" sample.temperature=0
 	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/sft at_least=0.95
 	$(BUILD)/rlhf sft configs/sft_arithmetic_faulty.json model.path=checkpoints/demo/sft run.dir=checkpoints/demo/faulty
-	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/faulty at_least=0.25 at_most=0.5
+	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/faulty at_least=0.2 at_most=0.55
 	$(BUILD)/rlhf rl configs/grpo_arithmetic.json model.path=checkpoints/demo/faulty run.dir=checkpoints/demo/grpo
 	$(BUILD)/rlhf eval configs/eval_arithmetic.json model.path=checkpoints/demo/grpo at_least=0.65
 	$(BUILD)/rlhf report checkpoints/demo/grpo

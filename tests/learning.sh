@@ -27,7 +27,7 @@ for ((seed = 0; seed < seeds; ++seed)); do
     run "$at.log" sft configs/sft_arithmetic.json run.dir="$at-sft" run.seed=$seed task.seed=$seed
     run "$at.log" eval configs/eval_arithmetic.json model.path="$at-sft" at_least=0.95
     run "$at.log" sft configs/sft_arithmetic_faulty.json model.path="$at-sft" run.dir="$at" run.seed=$seed task.seed=$seed
-    run "$at.log" eval configs/eval_arithmetic.json model.path="$at" at_least=0.25 at_most=0.5
+    run "$at.log" eval configs/eval_arithmetic.json model.path="$at" at_least=0.2 at_most=0.55
     touch "$at.done"
 done
 
