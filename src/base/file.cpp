@@ -1,5 +1,7 @@
 #include "base/file.h"
 
+#include "base/foreign.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -23,6 +25,9 @@ std::string read_file(const std::string& path) {
     bool bad = std::ferror(file);
     std::fclose(file);
     CHECK(!bad, "cannot read %s: %s", path.c_str(), std::strerror(errno));
+    // A pointer is valid text for many a reader: a template would speak it.
+    CHECK(text.rfind("version https://git-lfs", 0) != 0, "%s %s", path.c_str(),
+          foreign_content(text).c_str());
     return text;
 }
 
@@ -103,21 +108,66 @@ static std::string parent_of(const std::string& path) {
     return parent.empty() ? "." : parent;
 }
 
+// Where `path` leads: the path itself, or what its links name, which need not be there yet.
+static std::string behind_links(const std::string& path) {
+    fs::path at = path;
+    std::error_code error;
+    for (int links = 0; fs::is_symlink(fs::symlink_status(at, error)); ++links) {
+        CHECK(links < 40, "cannot write %s: its links lead in a circle", path.c_str());
+        at = at.parent_path() / fs::read_symlink(at, error);
+        CHECK(!error, "cannot write %s: %s", path.c_str(), error.message().c_str());
+    }
+    return at.string();
+}
+
+// The open descriptor that a path like /dev/stdout or /dev/fd/3 names, or -1.
+static int named_descriptor(const std::string& path) {
+    static const char* const streams[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    for (int fd = 0; fd < 3; ++fd)
+        if (path == streams[fd]) return fd;
+    for (const char* prefix : {"/dev/fd/", "/proc/self/fd/"}) {
+        if (path.rfind(prefix, 0) != 0) continue;
+        std::string number = path.substr(std::strlen(prefix));
+        if (!number.empty() && number.size() < 6 &&
+            number.find_first_not_of("0123456789") == std::string::npos)
+            return std::stoi(number);
+    }
+    return -1;
+}
+
 AtomicFile::AtomicFile(const std::string& path_) : path(path_) {
     if (path == "-") {
         file = stdout;
         return;
     }
     CHECK(!is_directory(path), "cannot write %s: it is a directory", path.c_str());
-    temporary = path + ".tmp" + std::to_string(::getpid());
-    file = std::fopen(temporary.c_str(), "wb");
+    struct stat info;
+    const bool there = ::stat(path.c_str(), &info) == 0;
+    if (int fd = named_descriptor(path); fd >= 0) {
+        int copy = ::dup(fd);
+        file = copy < 0 ? nullptr : ::fdopen(copy, "wb");
+    } else if (there && !S_ISREG(info.st_mode)) {
+        file = std::fopen(path.c_str(), "wb");
+    } else {
+        path = behind_links(path);
+        CHECK(!there || ::access(path.c_str(), W_OK) == 0, "cannot write %s: %s", path.c_str(),
+              std::strerror(errno));
+        temporary = path + ".tmp" + std::to_string(::getpid());
+        file = std::fopen(temporary.c_str(), "wb");
+        if (file && there) {
+            // As the file that it takes the place of; who may not give a file away keeps it.
+            bool given = ::fchown(::fileno(file), info.st_uid, info.st_gid) == 0;
+            CHECK(::fchmod(::fileno(file), info.st_mode & (given ? 07777 : 0777)) == 0,
+                  "cannot write %s: %s", path.c_str(), std::strerror(errno));
+        }
+    }
     CHECK(file, "cannot write %s: %s", path.c_str(), std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
     if (!file || file == stdout) return;
     std::fclose(file);
-    ::unlink(temporary.c_str());
+    if (!temporary.empty()) ::unlink(temporary.c_str());
 }
 
 void AtomicFile::write(const void* bytes, size_t count) {
@@ -128,6 +178,11 @@ void AtomicFile::write(const void* bytes, size_t count) {
 void AtomicFile::commit() {
     CHECK(std::fflush(file) == 0, "cannot write %s: %s", path.c_str(), std::strerror(errno));
     if (file == stdout) return;
+    if (temporary.empty()) {
+        CHECK(std::fclose(std::exchange(file, nullptr)) == 0, "cannot write %s: %s", path.c_str(),
+              std::strerror(errno));
+        return;
+    }
     CHECK(::fsync(::fileno(file)) == 0, "cannot write %s: %s", path.c_str(), std::strerror(errno));
     bool closed = std::fclose(std::exchange(file, nullptr)) == 0;
     bool renamed = closed && ::rename(temporary.c_str(), path.c_str()) == 0;
@@ -145,10 +200,15 @@ void write_file(const std::string& path, const std::string& text) {
 
 AtomicDirectory::AtomicDirectory(const std::string& path_) : path(path_) {
     while (path.size() > 1 && path.back() == '/') path.pop_back();
+    path = behind_links(path);
     temporary = path + ".tmp";
     make_directories(parent_of(path));
     remove_tree(temporary); // left by a run that was killed
     make_directories(temporary);
+    struct stat info;
+    if (::stat(path.c_str(), &info) == 0)
+        CHECK(::chmod(temporary.c_str(), info.st_mode & 07777) == 0, "cannot write %s: %s",
+              temporary.c_str(), std::strerror(errno));
 }
 
 AtomicDirectory::~AtomicDirectory() {

@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include "base/file.h"
+#include "base/foreign.h"
 
 #include <cmath>
 #include <fstream>
@@ -29,6 +30,8 @@ template <class J> static J parse(const std::string& text, const std::string& wh
     try {
         return J::parse(text);
     } catch (const Json::exception& error) {
+        if (std::string foreign = foreign_content(text); !foreign.empty())
+            fail("%s %s", where.c_str(), foreign.c_str());
         std::string what = error.what();
         size_t at = what.find("] ");
         fail("%s is not valid JSON: %s", where.c_str(),
@@ -46,9 +49,29 @@ nlohmann::json parse_large_json(const std::string& text, const std::string& wher
 
 Json read_json(const std::string& path) { return parse_json(read_file(path), path); }
 
+// What is no file of rows, said of the whole file: its first line alone would be a puzzle.
+static void check_is_rows(const std::string& text, const std::string& path) {
+    if (std::string foreign = foreign_content(text); !foreign.empty())
+        fail("%s %s", path.c_str(), foreign.c_str());
+    const size_t bom = text.rfind("\xEF\xBB\xBF", 0) == 0 ? 3 : 0;
+    const size_t begin = text.find_first_not_of(" \t\r\n", bom);
+    if (begin == std::string::npos) return;
+    CHECK(text[begin] != '[',
+          "%s holds a JSON list; one JSON object per line is wanted (jq -c '.[]' writes a list's "
+          "members so)",
+          path.c_str());
+    const std::string line = text.substr(begin, text.find('\n', begin) - begin);
+    const char last = line[line.find_last_not_of(" \t\r")];
+    CHECK(!(text[begin] == '{' && std::string("{[,:").find(last) != std::string::npos),
+          "%s holds objects that go over several lines; one JSON object per line is wanted "
+          "(jq -c . writes them so)",
+          path.c_str());
+}
+
 void for_each_row(const std::string& path,
                   const std::function<void(const Json&, const std::string&)>& visit) {
     std::string text = read_file(path);
+    check_is_rows(text, path);
     bool any = false;
     size_t begin = 0;
     for (int line = 1; begin < text.size(); ++line) {

@@ -1,5 +1,6 @@
 #include "format/gguf.h"
 
+#include "base/foreign.h"
 #include "base/half.h"
 
 #include <algorithm>
@@ -148,7 +149,10 @@ static GgufTensor read_tensor_info(Cursor& in, uint64_t& offset) {
 }
 
 GgufContents parse_gguf(const uint8_t* data, size_t size, const std::string& where) {
-    CHECK(size >= 24 && std::memcmp(data, "GGUF", 4) == 0,
+    const bool named = size >= 4 && std::memcmp(data, "GGUF", 4) == 0;
+    const std::string foreign = foreign_content({(const char*)data, std::min<size_t>(size, 512)});
+    CHECK(named || foreign.empty(), "%s %s", where.c_str(), foreign.c_str());
+    CHECK(named && size >= 24,
           "%s is not a GGUF file (it does not begin with GGUF) or is truncated", where.c_str());
     Cursor in{data, size, 4, where};
     uint32_t version = in.word<uint32_t>("the version");
@@ -206,6 +210,53 @@ GgufContents parse_gguf(const uint8_t* data, size_t size, const std::string& whe
               "file is corrupt",
               where.c_str(), (unsigned long long)ranges[i].first);
     return contents;
+}
+
+// ---- split files --------------------------------------------------------------------------------
+
+static int64_t split_count(const GgufContents& part, const std::string& path) {
+    return json_int_or(part.metadata, "split.count", 1, path);
+}
+
+GgufFile::GgufFile(const std::string& path) {
+    parts.emplace_back(path);
+    contents = parse_gguf(parts[0].data, parts[0].size, path);
+    const int64_t count = split_count(contents, path);
+    if (count <= 1) return;
+    const int64_t own = json_int(contents.metadata, "split.no", path) + 1; // parts count from 0
+    const std::string end = format("-%05lld-of-%05lld.gguf", (long long)own, (long long)count);
+    CHECK(path.size() > end.size() && path.ends_with(end),
+          "%s is part %lld of a model that is split into %lld (split.count); its name must end in "
+          "%s, "
+          "so that the other parts can be found",
+          path.c_str(), (long long)own, (long long)count, end.c_str());
+    const std::string name = path.substr(0, path.size() - end.size());
+    GgufContents all;
+    parts.clear();
+    for (int64_t i = 0; i < count; ++i) {
+        const std::string file =
+            format("%s-%05lld-of-%05lld.gguf", name.c_str(), (long long)i + 1, (long long)count);
+        CHECK(file_exists(file),
+              "%s is one part of a model that is split into %lld (split.count); %s is "
+              "missing",
+              path.c_str(), (long long)count, file.c_str());
+        parts.emplace_back(file);
+        GgufContents part = parse_gguf(parts.back().data, parts.back().size, file);
+        CHECK(split_count(part, file) == count &&
+                  json_int_or(part.metadata, "split.no", -1, file) == i,
+              "%s is no part %lld of %lld (split.no, split.count)", file.c_str(), (long long)i + 1,
+              (long long)count);
+        if (i == 0) all.metadata = std::move(part.metadata);
+        for (auto& [tensor, place] : part.tensors)
+            CHECK(all.tensors.emplace(tensor, place).second,
+                  "%s: tensor %.80s stands in another part, too", file.c_str(), tensor.c_str());
+    }
+    const int64_t tensors =
+        json_int_or(all.metadata, "split.tensors.count", (int64_t)all.tensors.size(), path);
+    CHECK(tensors == (int64_t)all.tensors.size(),
+          "%s: the parts hold %zu tensors, split.tensors.count says %lld", path.c_str(),
+          all.tensors.size(), (long long)tensors);
+    contents = std::move(all);
 }
 
 // ---- the values ---------------------------------------------------------------------------------

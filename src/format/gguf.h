@@ -24,6 +24,15 @@ struct GgufContents {
 // type that cannot be read are listed without data, so that only their use is an error.
 GgufContents parse_gguf(const uint8_t* data, size_t size, const std::string& where);
 
+// A GGUF file, or all parts of a split one when `path` is any of them (NAME-00001-of-00003.gguf, ..):
+// metadata of the first part, tensors of all. A part that is missing or belongs to another model is an
+// error.
+struct GgufFile {
+    explicit GgufFile(const std::string& path);
+    std::vector<MappedFile> parts;
+    GgufContents contents;
+};
+
 const char* gguf_type_name(uint32_t type); // "Q4_1"; "?" for a number without a name
 // Whether the values can be read: the type is one of those above.
 inline bool gguf_readable(const GgufTensor& tensor) { return tensor.data != nullptr; }

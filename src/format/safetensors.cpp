@@ -1,5 +1,6 @@
 #include "format/safetensors.h"
 
+#include "base/foreign.h"
 #include "base/half.h"
 #include "base/json.h"
 
@@ -51,6 +52,9 @@ static bool read_list(const nlohmann::json& json, const char* key, std::vector<i
 
 std::vector<StoredTensor> parse_safetensors(const uint8_t* data, size_t size,
                                             const std::string& where) {
+    const std::string foreign = foreign_content({(const char*)data, std::min<size_t>(size, 512)});
+    CHECK(foreign.empty() || foreign.rfind("holds weights", 0) == 0, "%s %s", where.c_str(),
+          foreign.c_str());
     CHECK(size >= 8, "%s: %zu bytes are too few for a safetensors file; it is truncated",
           where.c_str(), size);
     uint64_t length = 0;
@@ -126,19 +130,18 @@ bool has_safetensors(const std::string& directory) {
     return file_exists(single_path(directory)) || file_exists(index_path(directory));
 }
 
+void SafetensorsDirectory::add(const std::string& path) {
+    files.emplace_back(path);
+    for (StoredTensor& tensor : parse_safetensors(files.back().data, files.back().size, path)) {
+        auto [place, inserted] = tensors.emplace(tensor.name, tensor);
+        CHECK(inserted, "tensor %.80s stands both in %s and in %s", tensor.name.c_str(),
+              place->second.file.c_str(), path.c_str());
+    }
+}
+
 SafetensorsDirectory::SafetensorsDirectory(const std::string& directory) {
-    auto open = [&](const std::string& path) {
-        files.emplace_back(path);
-        std::vector<StoredTensor> list =
-            parse_safetensors(files.back().data, files.back().size, path);
-        for (StoredTensor& tensor : list) {
-            auto [place, inserted] = tensors.emplace(tensor.name, tensor);
-            CHECK(inserted, "tensor %.80s stands both in %s and in %s", tensor.name.c_str(),
-                  place->second.file.c_str(), path.c_str());
-        }
-    };
     if (file_exists(single_path(directory))) {
-        open(single_path(directory));
+        add(single_path(directory));
         return;
     }
     std::string index = index_path(directory);
@@ -161,7 +164,7 @@ SafetensorsDirectory::SafetensorsDirectory(const std::string& directory) {
         names.insert(file.get<std::string>());
         file_of[tensor] = join_path(directory, file.get<std::string>());
     }
-    for (const std::string& name : names) open(join_path(directory, name));
+    for (const std::string& name : names) add(join_path(directory, name));
     for (auto& [tensor, file] : file_of) {
         auto found = tensors.find(tensor);
         CHECK(found != tensors.end() && found->second.file == file,
@@ -274,6 +277,10 @@ static void write_shard(const std::string& path, const std::vector<TensorSource>
         }
     }
     file.commit();
+}
+
+void write_safetensors_file(const std::string& path, const std::vector<TensorSource>& tensors) {
+    write_shard(path, tensors, 0, tensors.size());
 }
 
 void write_safetensors(const std::string& directory, const std::vector<TensorSource>& unsorted,

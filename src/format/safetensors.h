@@ -28,6 +28,7 @@ std::vector<StoredTensor> parse_safetensors(const uint8_t* data, size_t size,
 // model.safetensors, or the shards that model.safetensors.index.json names.
 struct SafetensorsDirectory {
     explicit SafetensorsDirectory(const std::string& directory);
+    void add(const std::string& path); // one more file
     std::vector<MappedFile> files;
     std::map<std::string, StoredTensor> tensors; // by name
 };
@@ -50,3 +51,5 @@ struct TensorSource {
 // finite, in f32 or after rounding, is an error that names the tensor.
 void write_safetensors(const std::string& directory, const std::vector<TensorSource>& tensors,
                        int64_t shard_bytes = 5'000'000'000);
+// All of them as one file.
+void write_safetensors_file(const std::string& path, const std::vector<TensorSource>& tensors);
