@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "text/unicode.h"
 
+#include <cctype>
 #include <cstring>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -26,23 +27,80 @@ static const char space_members[] =
     "\\x{09}-\\x{0D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}"
     "\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
 
-// Members of a class for what stands behind the backslash at pattern[at], where Oniguruma means more
-// than PCRE2 does; "" where they agree. `at` moves to the end of it.
-static std::string members_of(const std::string& pattern, size_t& at) {
-    char letter = pattern[at];
-    if (letter == 's' || letter == 'S') return space_members;
-    if (letter == 'w' || letter == 'W') // word characters of Unicode TR 18, Latin-1's numbers, too
-        return "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{"
-               "24E9}"
-               "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}" +
-               new_characters('L') + new_characters('M') + new_characters('N');
-    if (letter != 'p' && letter != 'P') return "";
-    for (const char* category : {"L", "N", "M"})
-        if (pattern.compare(at + 1, 3, std::string("{") + category + "}") == 0) {
-            at += 3;
-            return std::string("\\p{") + category + "}" + new_characters(*category);
-        }
+// The name in the braces behind \p at pattern[at], as Oniguruma reads it: of any case, without blanks, _
+// and -. `at` moves to the closing brace; a ^ in front turns `negated`.
+static std::string property_name(const std::string& pattern, size_t& at, bool& negated) {
+    std::string name;
+    const size_t end = pattern.find('}', at);
+    if (pattern[at + 1] != '{' || end == std::string::npos) return "";
+    for (size_t i = at + 2; i < end; ++i) {
+        const char c = pattern[i];
+        if (c == '^' && i == at + 2)
+            negated = !negated;
+        else if (!std::strchr(" _-", c))
+            name += (char)std::tolower(c);
+    }
+    at = end;
+    return name;
+}
+
+static std::string property_members(const std::string& name) {
+    static const char categories[] =
+        " l lu ll lt lm lo m mn mc me n nd nl no p pc pd ps pe pi pf po "
+        "s sm sc sk so z zs zl zp c cc cf cn co ";
+    if (std::strstr(categories, (" " + name + " ").c_str()) == nullptr) return script_members(name);
+    std::string category = name;
+    category[0] = (char)std::toupper(category[0]);
+    return category_members(category);
+}
+
+// Members of a class for what stands behind the backslash at pattern[at], where Oniguruma means something
+// else than PCRE2 does; "" where they agree. `at` moves to the end of it.
+static std::string members_of(const std::string& pattern, size_t& at, bool in_class, bool& negated,
+                              const std::string& where) {
+    const size_t begin = at;
+    switch (pattern[at]) {
+    case 's':
+    case 'S':
+        return space_members;
+    case 'd':
+    case 'D':
+        return category_members("Nd");
+    case 'v':
+        return "\\x{B}";
+    case 'w':
+    case 'W': // word characters of Unicode TR 18; outside of a class Latin-1's numbers, too
+        return category_members("L") + category_members("M") + category_members("Nd") +
+               category_members("Nl") + category_members("Pc") +
+               "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{"
+               "1F189}" +
+               (in_class ? "" : "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}");
+    case 'p':
+    case 'P': {
+        const std::string members = property_members(property_name(pattern, at, negated));
+        CHECK(!members.empty(), "%s: the property %s in the regular expression %s is not supported",
+              where.c_str(), pattern.substr(begin - 1, at + 2 - begin).c_str(), pattern.c_str());
+        return members;
+    }
+    }
     return "";
+}
+
+// What the two languages read in different ways beside classes of characters.
+static void check_syntax(const std::string& pattern, size_t at, const std::string& where) {
+    auto refuse = [&](const char* what) {
+        fail("%s: %s in the regular expression %s is not supported", where.c_str(), what,
+             pattern.c_str());
+    };
+    if (pattern.compare(at, 2, "}+") == 0) refuse("{..}+, which repeats a repetition,");
+    if (pattern.compare(at, 2, "}?") == 0) {
+        const size_t open = pattern.rfind('{', at);
+        if (open != std::string::npos && pattern.find(',', open) > at)
+            refuse("{n}?, which makes a repetition optional,");
+    }
+    if (pattern.compare(at, 2, "(?") == 0)
+        for (size_t i = at + 2; i < pattern.size() && std::strchr("imx-", pattern[i]); ++i)
+            if (pattern[i] == 'm') refuse("(?m, where the dot matches line ends,");
 }
 
 static std::string to_pcre2(const std::string& pattern, const std::string& where) {
@@ -54,6 +112,7 @@ static std::string to_pcre2(const std::string& pattern, const std::string& where
             CHECK(!(in_class && (c == '[' || pattern.compare(i, 2, "&&") == 0)),
                   "%s: the regular expression %s has a set inside a set, which is not supported",
                   where.c_str(), pattern.c_str());
+            if (!in_class) check_syntax(pattern, i, where);
             if (c == '[') {
                 in_class = true;
                 if (pattern.compare(i, 2, "[^") == 0) out += pattern[i++];
@@ -63,12 +122,14 @@ static std::string to_pcre2(const std::string& pattern, const std::string& where
             continue;
         }
         char letter = pattern[++i];
-        bool negated = letter == 'S' || letter == 'W' || letter == 'P';
-        std::string members = members_of(pattern, i);
-        CHECK(!std::strchr("hHbB", letter) && !(in_class && (letter == 'W' || letter == 'P')),
+        bool negated = std::strchr("SDWP", letter);
+        std::string members = members_of(pattern, i, in_class, negated, where);
+        CHECK(!std::strchr("hHbBQEN", letter) && !(in_class && negated && letter != 'S'),
               "%s: \\%c in the regular expression %s is not supported here", where.c_str(), letter,
               pattern.c_str());
-        if (members.empty())
+        if (letter == 'u')
+            out += "\\x{" + pattern.substr(i + 1, 4) + "}", i += 4;
+        else if (members.empty())
             out += {c, letter};
         else if (!in_class)
             out += (negated ? "[^" : "[") + members + "]";

@@ -333,17 +333,19 @@ int end_of_sequence(const std::string& directory, const Tokenizer& tokenizer) {
 
 std::vector<int32_t> stop_ids(const std::string& directory, const Tokenizer& tokenizer) {
     std::vector<int32_t> ids;
+    auto add = [&](int32_t id) {
+        if (id >= 0 && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+    };
     for (const char* name : {"generation_config.json", "config.json"}) {
         std::string path = join_path(directory, name);
-        if (!ids.empty() || !file_exists(path)) continue;
+        if (!file_exists(path)) continue;
         Json config = read_json(path);
         if (!has(config, "eos_token_id")) continue;
         if (config["eos_token_id"].is_array())
-            ids = json_ids(config, "eos_token_id", path);
+            for (int32_t id : json_ids(config, "eos_token_id", path)) add(id);
         else
-            ids = {(int32_t)json_int(config, "eos_token_id", path)};
+            add((int32_t)json_int(config, "eos_token_id", path));
     }
-    int end = end_of_sequence(directory, tokenizer);
-    if (end >= 0 && std::find(ids.begin(), ids.end(), end) == ids.end()) ids.push_back(end);
+    add(end_of_sequence(directory, tokenizer));
     return ids;
 }

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "text/unicode.h"
 
 #include <algorithm>
@@ -9,11 +10,33 @@
 Tokenizer::Tokenizer(std::unique_ptr<TokenizerParts> parts_) : parts(std::move(parts_)) {}
 Tokenizer::~Tokenizer() = default;
 
+// tokenizer_config.json. Older directories keep the names of special tokens in special_tokens_map.json,
+// and the table of added tokens in added_tokens.json.
+static Json tokenizer_config(const std::string& directory) {
+    auto object = [&](const char* name) {
+        const std::string path = join_path(directory, name);
+        Json json = file_exists(path) ? read_json(path) : Json::object();
+        CHECK(json.is_object(), "%s must be a JSON object, found %s", path.c_str(),
+              json.type_name());
+        return json;
+    };
+    Json config = object("tokenizer_config.json");
+    if (config.contains("added_tokens_decoder")) return config;
+    const Json named = object("special_tokens_map.json"), added = object("added_tokens.json");
+    for (auto& [key, value] : named.items()) config[key] = value;
+    Json& table = config["added_tokens_decoder"] = Json::object();
+    for (auto& [token, id] : added.items()) table[dump_row(id)] = {{"content", token}};
+    return config;
+}
+
 std::unique_ptr<Tokenizer> Tokenizer::load(const std::string& directory) {
     std::string path = join_path(directory, "tokenizer.json");
     CHECK(file_exists(path), "%s has no tokenizer.json; a Hugging Face model directory holds one",
           directory.c_str());
-    return parse(read_file(path), path);
+    auto parts = read_tokenizer(read_file(path), path);
+    add_configured_tokens(*parts, tokenizer_config(directory),
+                          join_path(directory, "tokenizer_config.json"));
+    return std::make_unique<Tokenizer>(std::move(parts));
 }
 
 std::unique_ptr<Tokenizer> Tokenizer::parse(const std::string& tokenizer_json,
@@ -152,7 +175,11 @@ struct Encoder {
         const SplitStage& stage = parts.stages.back();
         std::string prefixed;
         size_t added = stage.add_prefix_space && text[0] != ' ';
-        if (added) text = prefixed = " " + std::string(text);
+        if (added) {
+            prefixed = " ";
+            prefixed += text;
+            text = prefixed;
+        }
         next_pieces.clear();
         if (stage.regex.empty())
             next_pieces.push_back({0, text.size()});

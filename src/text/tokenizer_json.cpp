@@ -7,6 +7,7 @@
 #include "text/unicode.h"
 
 #include <algorithm>
+#include <map>
 
 static const char known_parts[] =
     "This program reads byte-level BPE: normalizer NFC; pre-tokenizers Split, Digits, ByteLevel; "
@@ -192,44 +193,88 @@ static void read_model(nlohmann::json& model, const std::string& where, Tokenize
           where.c_str(), known_parts);
 }
 
+static AddedToken read_added_token(const Json& item, const std::string& where) {
+    AddedToken token;
+    token.content = json_string(item, "content", where);
+    token.special = json_bool_or(item, "special", false, where);
+    token.normalized = json_bool_or(item, "normalized", !token.special, where);
+    token.left_strip = json_bool_or(item, "lstrip", false, where);
+    token.right_strip = json_bool_or(item, "rstrip", false, where);
+    token.single_word = json_bool_or(item, "single_word", false, where);
+    return token;
+}
+
 // A token that the vocabulary has keeps its id there. Others are numbered behind all ids, as
 // `tokenizers` does it, whatever id the file gives; files that it wrote agree.
+static void add_token(AddedToken token, TokenizerParts& parts) {
+    if (token.content.empty()) return;
+    const int32_t size = (int32_t)parts.bpe.vocabulary.size();
+    auto known = parts.added_ids.find(token.content);
+    auto in_vocabulary = parts.bpe.vocabulary.find(token.content);
+    if (known != parts.added_ids.end())
+        token.id = known->second;
+    else if (in_vocabulary != parts.bpe.vocabulary.end())
+        token.id = in_vocabulary->second;
+    else
+        token.id = parts.last_added >= size ? parts.last_added + 1 : size;
+    parts.last_added = std::max(parts.last_added, token.id);
+    parts.added_ids[token.content] = token.id;
+    parts.token_by_id[token.id] = token.content;
+    if (token.special) parts.special_by_id[token.id] = true;
+    parts.vocabulary = std::max(parts.vocabulary, token.id + 1);
+    int index = (int)parts.added.size();
+    if (!token.normalized)
+        parts.plain_finder.add(token.content, index);
+    else
+        parts.normalized_finder.add(parts.nfc ? normalize_nfc(token.content).text : token.content,
+                                    index);
+    parts.added.push_back(token);
+}
+
 static void read_added_tokens(const Json& list, const std::string& where, TokenizerParts& parts) {
     if (list.is_null()) return;
     CHECK(list.is_array(), "%s: \"added_tokens\" must be a list", where.c_str());
-    int32_t most_added = -1;
-    int32_t size = (int32_t)parts.bpe.vocabulary.size();
-    for (const Json& item : list) {
-        AddedToken token;
-        token.content = json_string(item, "content", where);
-        token.special = json_bool_or(item, "special", false, where);
-        token.normalized = json_bool_or(item, "normalized", !token.special, where);
-        token.left_strip = json_bool_or(item, "lstrip", false, where);
-        token.right_strip = json_bool_or(item, "rstrip", false, where);
-        token.single_word = json_bool_or(item, "single_word", false, where);
-        if (token.content.empty()) continue;
+    for (const Json& item : list) add_token(read_added_token(item, where), parts);
+}
+
+// Tokens that stand beside tokenizer.json only: as transformers, which adds first the table
+// "added_tokens_decoder" in the order of its ids, then the tokens that are named by their roles. A token
+// of tokenizer.json stays as it is there, unless it becomes special.
+void add_configured_tokens(TokenizerParts& parts, const Json& config, const std::string& where) {
+    auto add = [&](const AddedToken& token) {
         auto known = parts.added_ids.find(token.content);
-        auto in_vocabulary = parts.bpe.vocabulary.find(token.content);
-        if (known != parts.added_ids.end())
-            token.id = known->second;
-        else if (in_vocabulary != parts.bpe.vocabulary.end())
-            token.id = in_vocabulary->second;
+        const bool changes = known == parts.added_ids.end() ||
+                             (token.special && !parts.special_by_id.count(known->second));
+        if (changes) add_token(token, parts);
+    };
+    auto add_named = [&](const Json& value) { // "<s>", or {"content": "<s>", ..}
+        if (!value.is_string() && !value.is_object()) return;
+        AddedToken token;
+        token.normalized = false;
+        if (value.is_string())
+            token.content = value.get<std::string>();
         else
-            token.id = most_added >= size ? most_added + 1 : size;
-        most_added = std::max(most_added, token.id);
-        parts.added_ids[token.content] = token.id;
-        parts.token_by_id[token.id] = token.content;
-        parts.vocabulary = std::max(parts.vocabulary, token.id + 1);
-        int index = (int)parts.added.size();
-        if (!token.normalized)
-            parts.plain_finder.add(token.content, index);
-        else
-            parts.normalized_finder.add(
-                parts.nfc ? normalize_nfc(token.content).text : token.content, index);
-        parts.added.push_back(token);
+            token = read_added_token(value, where);
+        token.special = true;
+        add(token);
+    };
+    std::map<int64_t, AddedToken> decoder;
+    const Json& table = child(config, "added_tokens_decoder");
+    CHECK(table.is_null() || table.is_object(), "%s: \"added_tokens_decoder\" must be an object",
+          where.c_str());
+    for (auto& [id, item] : table.items()) {
+        const bool number = !id.empty() && id.size() < 10 &&
+                            id.find_first_not_of("0123456789") == std::string::npos;
+        CHECK(number, "%s: \"added_tokens_decoder\" has the key \"%.40s\", which is no id",
+              where.c_str(), id.c_str());
+        decoder[std::stoll(id)] = read_added_token(item, where);
     }
-    for (const AddedToken& token : parts.added)
-        if (token.special) parts.special_by_id[token.id] = true;
+    for (auto& [id, token] : decoder) add(token);
+    for (const char* role : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
+                             "cls_token", "mask_token"})
+        add_named(child(config, role));
+    for (const char* list : {"additional_special_tokens", "extra_special_tokens"})
+        for (const Json& value : child(config, list)) add_named(value);
 }
 
 static void read_template(const Json& post, const std::string& where, TokenizerParts& parts) {

@@ -6,6 +6,7 @@
 #include "text/tokenizer.h"
 
 #include <mutex>
+#include <nlohmann/json_fwd.hpp>
 
 struct AddedToken {
     std::string content;
@@ -46,7 +47,11 @@ struct TokenizerParts {
     std::unordered_map<std::string, int32_t> added_ids; // of added tokens by content
     std::unordered_map<int32_t, bool> special_by_id;    // only ids of special tokens
     int vocabulary = 0;                                 // largest id + 1
+    int32_t last_added = -1;                            // largest id of an added token
 };
 
 std::unique_ptr<TokenizerParts> read_tokenizer(const std::string& tokenizer_json,
                                                const std::string& where);
+// Adds what tokenizer_config.json names and tokenizer.json lacks.
+void add_configured_tokens(TokenizerParts& parts, const nlohmann::ordered_json& config,
+                           const std::string& where);

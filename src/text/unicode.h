@@ -23,8 +23,10 @@ bool is_white_space(int32_t code_point); // property White_Space
 bool is_number(int32_t code_point);      // general category N
 bool is_word(int32_t code_point); // a character of words: Alphabetic, M, Nd, Pc, Join_Control
 
-// Characters of category L, N or M that a PCRE2 of Unicode 14 does not know yet, as members of a class.
-std::string new_characters(char category);
+// What is in a general category ("L", "Lu") or in a script ("han"; those that tokenizers split by) by
+// Unicode 16, as members of a class of PCRE2, which knows Unicode 14 at least. "": no such script.
+std::string category_members(const std::string& category);
+std::string script_members(const std::string& name);
 
 // Normalization form C of well-formed text.
 struct Normalized {

@@ -3,9 +3,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 
 #include <functional>
 #include <gtest/gtest.h>
+#include <map>
 
 static const std::string golden = "tests/golden/tokenizers/";
 
@@ -162,4 +164,80 @@ TEST(Tokenizer, UnsupportedPartsAreRefusedByName) {
     names(error_of([] { Tokenizer::parse("{\"model\": {", "t.json"); }), "not valid JSON");
     names(error_of([] { Tokenizer::parse("[]", "t.json"); }), "object");
     EXPECT_NE(error_of([] { Tokenizer::load("tests"); }).find("tokenizer.json"), std::string::npos);
+}
+
+namespace {
+// A directory with a byte-level tokenizer of single characters and `added`, and these other files.
+struct TokenizerDirectory {
+    std::string path = testing::TempDir() + "tokenizer_test_configured";
+    TokenizerDirectory(const Json& added, const std::map<std::string, Json>& files) {
+        remove_tree(path);
+        make_directories(path);
+        Json vocabulary = Json::object();
+        std::string letter;
+        for (int b = 0; b < 256; ++b) {
+            letter.clear();
+            append_utf8(letter, byte_alphabet()[b]);
+            vocabulary[letter] = b;
+        }
+        vocabulary["<in>"] = 256;
+        Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}};
+        Json json = {
+            {"added_tokens", added},
+            {"pre_tokenizer", byte_level},
+            {"decoder", byte_level},
+            {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}}};
+        write_file(path + "/tokenizer.json", json.dump());
+        for (auto& [name, text] : files) write_file(path + "/" + name, text.dump());
+    }
+    ~TokenizerDirectory() { remove_tree(path); }
+};
+
+Json added_token(const char* content, bool special) {
+    return {{"content", content}, {"special", special},   {"normalized", false},
+            {"lstrip", false},    {"single_word", false}, {"rstrip", false}};
+}
+} // namespace
+
+// The ids are those of transformers 5.24 on the same files (tests/reference/configured_tokens.py).
+TEST(Tokenizer, TokensThatOnlyTheConfigurationNamesAreTokens) {
+    Json end = added_token("<end>", true);
+    end["id"] = 257;
+    const Json added = Json::array({end});
+    using Ids = std::vector<int32_t>;
+    auto ids = [&](const std::map<std::string, Json>& files, const char* text) {
+        TokenizerDirectory directory(added, files);
+        return Tokenizer::load(directory.path)->encode(text, true);
+    };
+    const Json decoder = {{"258", added_token("<tool>", false)},
+                          {"257", added_token("<end>", true)}};
+    const std::string name = "tokenizer_config.json";
+    EXPECT_EQ(ids({}, "a<tool>b").size(), 8u);
+    EXPECT_EQ(ids({{name, {{"added_tokens_decoder", decoder}}}}, "a<tool>b<end>"),
+              (Ids{'a', 258, 'b', 257}));
+    // named by a role: behind the table, in the order of the roles
+    EXPECT_EQ(ids({{name,
+                    {{"added_tokens_decoder", decoder},
+                     {"pad_token", "<pad>"},
+                     {"eos_token", {{"content", "<eos>"}, {"normalized", false}}},
+                     {"additional_special_tokens", Json::array({"<x>", "<end>"})}}}},
+                  "<x><pad><eos><end>"),
+              (Ids{261, 260, 259, 257}));
+    // one of the vocabulary becomes a token that text is cut at
+    EXPECT_EQ(ids({}, "<in>").size(), 4u);
+    EXPECT_EQ(ids({{name, {{"eos_token", "<in>"}}}}, "<in>"), Ids{256});
+    // older files, where there is no table
+    EXPECT_EQ(ids({{"added_tokens.json", {{"<tool>", 258}}},
+                   {"special_tokens_map.json", {{"pad_token", "<pad>"}}}},
+                  "<pad><tool>"),
+              (Ids{259, 258}));
+    TokenizerDirectory directory(added, {{name, {{"added_tokens_decoder", decoder}}}});
+    auto tokenizer = Tokenizer::load(directory.path);
+    EXPECT_EQ(tokenizer->vocabulary(), 259);
+    EXPECT_EQ(tokenizer->decode({258, 257}, true), "<tool>"); // the one that is not special
+    EXPECT_NE(error_of([&] {
+                  TokenizerDirectory bad(added, {{name, {{"added_tokens_decoder", {{"x", end}}}}}});
+                  Tokenizer::load(bad.path);
+              }).find("no id"),
+              std::string::npos);
 }
