@@ -60,7 +60,8 @@ deps:
 	[ -z "$$missing" ] && exit 0; \
 	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
 	$$sudo apt-get update -q && $$sudo apt-get install -y -q $$missing
-	@[ -z "$(CUDA)" ] || [ -n "$(HAS_NVCC)" ] || tests/cuda_on_cpu/install_cuda.sh
+	@[ -z "$(CUDA)" ] || { [ -n "$(HAS_NVCC)" ] && [ -z "$(NVCC_IS_OLD)" ]; } || \
+		NVCC_FOUND="$(NVCC_VERSION)" tests/cuda_on_cpu/install_cuda.sh
 
 # Supervised training, demonstrations with faults, GRPO that mends them; then pairs, a Q-RM and an ORM from
 # them, and REINFORCE with either. What does not come out is said by the command that finds it, which ends it.

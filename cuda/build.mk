@@ -20,10 +20,20 @@ CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(HAS_NVCC)))
 CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
 CUDA_LIBS += $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
 $(MPI_OBJECT): FLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
+# C++20 needs nvcc 12.0, code for a B200 (sm_100) 12.8.
+NVCC_NEEDED := 12.8
+NVCC_VERSION := $(if $(HAS_NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'))
+NVCC_IS_OLD := $(if $(HAS_NVCC),$(shell printf '%s\n' $(NVCC_NEEDED) "$(NVCC_VERSION)" | sort -VC || echo yes))
+nvcc-version:
+	@[ -n "$(HAS_NVCC)" ] || { echo "CUDA=1 needs nvcc $(NVCC_NEEDED) or later, and $(NVCC) is not in PATH;" \
+		"make deps CUDA=1 installs it or says what to install" >&2; exit 1; }
+	@[ -z "$(NVCC_IS_OLD)" ] || { echo "$(HAS_NVCC) is nvcc $(NVCC_VERSION); $(NVCC_NEEDED) or later is needed (C++20," \
+		"code for sm_100): put a newer one first in PATH, or name it by NVCC=" >&2; exit 1; }
+.PHONY: nvcc-version
 NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
 	-gencode arch=compute_100,code=[sm_100,compute_100] --Werror all-warnings \
 	-Xptxas -v,-warn-spills,-warn-lmem-usage,-Werror -Xcompiler -Wall -Isrc
-$(DEVICE)/%.o: %.cu
+$(DEVICE)/%.o: %.cu | nvcc-version
 	@mkdir -p $(@D) $(@:.o=.kept)
 	$(NVCC) $(NVCC_FLAGS) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
 		{ grep -v "^ptxas info\|bytes stack frame" $(@:.o=.log); rm -f $@; exit 1; }

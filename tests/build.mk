@@ -12,7 +12,7 @@ $(BUILD)/unit_tests: $(OBJECTS) $(TEST_OBJECTS)
 # does other things, too, threads that spin make tiny tests slow.
 TEST_ENV := OMP_WAIT_POLICY=passive
 TEST_PROGRAMS := $(BUILD)/rlhf $(BUILD)/unit_tests $(BUILD)/rlhf_standin $(BUILD)/cuda_tests
-DEVICE_PROGRAMS := $(if $(HAS_NVCC),$(DEVICE)/rlhf $(DEVICE)/gpu_tests)
+DEVICE_PROGRAMS := $(if $(HAS_NVCC),$(if $(NVCC_IS_OLD),,$(DEVICE)/rlhf $(DEVICE)/gpu_tests))
 
 layers:
 	@tests/layers.sh
