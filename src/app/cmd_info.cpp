@@ -129,7 +129,9 @@ static int info(InfoConfig& config, const Args&) {
                   {"head_width", m.D},  {"feed_forward", m.F},
                   {"vocabulary", m.V},  {"tied_embeddings", m.tied_embeddings}};
     Json rope = {{"theta", m.rope_theta}};
-    if (m.rope_scaling.factor != 1) rope["llama3_factor"] = m.rope_scaling.factor;
+    if (m.rope_scaling.factor != 1)
+        rope[m.rope_scaling.original_max_position ? "llama3_factor" : "linear_factor"] =
+            m.rope_scaling.factor;
     Json json = {{"directory", directory},
                  {"family", m.family},
                  {"head", head_name(m)},

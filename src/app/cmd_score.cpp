@@ -138,6 +138,12 @@ static int score(ScoreConfig& config, const Args&) {
     const ComputeConfig compute = apply_compute(config.compute);
     auto reward = load_reward_model(config.model.path, config.reference, compute, forward_tokens);
     const std::string& directory = reward->model->source;
+    if (reward->head == ScoreHead::log_prob)
+        std::fprintf(
+            stderr,
+            "%s is a language model, no reward model: its scores are the log-probabilities of "
+            "the tokens\n",
+            directory.c_str());
     Inputs inputs = open_inputs(directory, reward->model->config, config.data.template_name,
                                 config.data.add_eos, config.chat);
     std::unique_ptr<Task> task;

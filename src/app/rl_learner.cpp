@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "model/hf.h"
+#include "model/trainer_path.h"
 #include "rl/advantage.h"
 
 #include <algorithm>
@@ -42,7 +43,7 @@ static std::string policy_directory(const RlConfig& config, const Run& run) {
 }
 
 static std::string critic_directory(const RlConfig& config, const Run& run) {
-    if (run.step > 0) return join_path(run.checkpoint, "critic");
+    if (run.step > 0) return stored_trainer_path(run.checkpoint, "critic");
     return model_directory(config.critic.path.empty() ? config.model.path : config.critic.path);
 }
 
@@ -120,10 +121,10 @@ Learner::Learner(const RlConfig& config_, const Run& run)
     ema = json_number(state, "ema", run.checkpoint);
     pass_before = json_number_or(state, "eval_before", 0, run.checkpoint);
     const bool rounded = state_has_weights(trainer, config.run.save_dtype);
-    load_trainer(trainer, rounded, join_path(run.checkpoint, "trainer.safetensors"));
+    load_trainer(trainer, rounded, stored_trainer_path(run.checkpoint, "trainer.safetensors"));
     if (critic)
         load_trainer(*critic_trainer, rounded,
-                     join_path(run.checkpoint, "critic_trainer.safetensors"));
+                     stored_trainer_path(run.checkpoint, "critic_trainer.safetensors"));
 }
 
 static void save_network(const Model& model, Trainer& trainer, const std::string& dtype,
@@ -137,16 +138,16 @@ void Learner::save(Run& run, int64_t step) {
     const Json state = {{"eval_before", pass_before}, {"next_problem", next_problem}, {"ema", ema}};
     run.save(step, state, [&](const std::string& directory) {
         const std::string& dtype = config.run.save_dtype;
+        make_directories(trainer_path(directory, critic ? "critic" : ""));
         save_network(*policy, trainer, dtype, directory,
-                     join_path(directory, "trainer.safetensors"));
+                     trainer_path(directory, "trainer.safetensors"));
         if (!critic) return;
-        make_directories(join_path(directory, "critic"));
-        save_network(*critic, *critic_trainer, dtype, join_path(directory, "critic"),
-                     join_path(directory, "critic_trainer.safetensors"));
+        save_network(*critic, *critic_trainer, dtype, trainer_path(directory, "critic"),
+                     trainer_path(directory, "critic_trainer.safetensors"));
     });
     // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
     policy->source = run.checkpoint;
-    if (critic) critic->source = join_path(run.checkpoint, "critic");
+    if (critic) critic->source = trainer_path(run.checkpoint, "critic");
 }
 
 // ---- stations 1 and 2: task, rollout ------------------------------------------------------------

@@ -51,6 +51,64 @@ static RopeScaling find_scaling(const GgufTensor& tensor, const ModelConfig& m,
          where.c_str());
 }
 
+// Keys of the architecture that are read below, or that change nothing. Every other one is a part of the
+// computation that is not known here, unless it is 0.
+static void check_keys(const Json& meta, const std::string& family, const std::string& where) {
+    static const char* const known[] = {"block_count",
+                                        "embedding_length",
+                                        "feed_forward_length",
+                                        "attention.head_count",
+                                        "attention.head_count_kv",
+                                        "attention.key_length",
+                                        "attention.value_length",
+                                        "attention.layer_norm_rms_epsilon",
+                                        "attention.layer_norm_epsilon",
+                                        "attention.sliding_window",
+                                        "attention.causal",
+                                        "context_length",
+                                        "expert_count",
+                                        "expert_used_count",
+                                        "pooling_type",
+                                        "rope.freq_base",
+                                        "rope.dimension_count",
+                                        "rope.scale_linear",
+                                        "rope.scaling.type",
+                                        "rope.scaling.factor",
+                                        "rope.scaling.original_context_length",
+                                        "rope.scaling.finetuned",
+                                        "tensor_data_layout",
+                                        "vocab_size"};
+    const std::string prefix = family + ".";
+    for (auto& [key, value] : meta.items()) {
+        if (key.rfind(prefix, 0) != 0 || value == 0 || value == false) continue;
+        const bool is_known =
+            std::count(std::begin(known), std::end(known), key.substr(prefix.size()));
+        CHECK(is_known, "%s: %.80s = %.60s is not supported", where.c_str(), key.c_str(),
+              dump_row(value).c_str());
+    }
+}
+
+// Linear scaling as llama.cpp reads it: a factor, by its newer or its older name, of type linear unless
+// another type is named; 0 means none.
+static RopeScaling read_scaling(const Json& meta, const ModelConfig& m, const std::string& where) {
+    auto key = [&](const char* name) { return m.family + "." + name; };
+    const std::string type_key = key("rope.scaling.type"), newer = key("rope.scaling.factor"),
+                      older = key("rope.scale_linear");
+    const std::string type = json_string_or(meta, type_key.c_str(), "linear", where);
+    CHECK(type == "none" || type == "linear",
+          "%s: %s \"%.60s\" is not supported; supported are none and linear, and Llama 3's scaling "
+          "as rope_freqs.weight",
+          where.c_str(), type_key.c_str(), type.c_str());
+    const std::string& used = meta.contains(newer) ? newer : older;
+    const double factor = json_number_or(meta, used.c_str(), 0, where);
+    RopeScaling scaling;
+    if (type == "none" || factor == 0 || factor == 1) return scaling;
+    CHECK(factor > 1, "%s: %s = %g is not supported; a factor from 1 on is", where.c_str(),
+          used.c_str(), factor);
+    scaling.original_max_position = 0, scaling.factor = factor;
+    return scaling;
+}
+
 ModelConfig gguf_model_config(const GgufContents& gguf, const std::string& where) {
     const Json& meta = gguf.metadata;
     ModelConfig m;
@@ -66,8 +124,13 @@ ModelConfig gguf_model_config(const GgufContents& gguf, const std::string& where
         return (int)value;
     };
     auto size = [&](const char* name) { return size_or(name, 0); };
+    check_keys(meta, m.family, where);
     CHECK(json_int_or(meta, key("expert_count").c_str(), 0, where) == 0,
           "%s: mixtures of experts are not supported", where.c_str());
+    CHECK(json_bool_or(meta, key("attention.causal").c_str(), true, where) &&
+              json_int_or(meta, key("pooling_type").c_str(), 0, where) == 0,
+          "%s: models of embeddings (%s, %s) are not supported", where.c_str(),
+          key("attention.causal").c_str(), key("pooling_type").c_str());
     m.L = size("block_count");
     m.C = size("embedding_length");
     m.F = size("feed_forward_length");
@@ -92,10 +155,13 @@ ModelConfig gguf_model_config(const GgufContents& gguf, const std::string& where
               size_or("rope.dimension_count", m.D) == m.D,
           "%s: value heads or rotations of another width than the key heads' %d are not supported",
           where.c_str(), m.D);
-    std::string scaling = json_string_or(meta, key("rope.scaling.type").c_str(), "none", where);
-    CHECK(scaling == "none",
-          "%s: rope scaling \"%.60s\" is not supported; supported are none and llama3",
-          where.c_str(), scaling.c_str());
+    const int64_t window =
+        json_int_or(meta, key("attention.sliding_window").c_str(), m.max_positions, where);
+    CHECK(window == 0 || window >= m.max_positions,
+          "%s: sliding window attention is not supported, and %s is %lld, below the context of %d",
+          where.c_str(), key("attention.sliding_window").c_str(), (long long)window,
+          m.max_positions);
+    m.rope_scaling = read_scaling(meta, m, where);
     auto embedding = gguf.tensors.find("token_embd.weight");
     CHECK(embedding != gguf.tensors.end(), "%s: tensor token_embd.weight is missing",
           where.c_str());
@@ -103,7 +169,13 @@ ModelConfig gguf_model_config(const GgufContents& gguf, const std::string& where
           where.c_str(), (long long)embedding->second.rows);
     m.V = (int)embedding->second.rows;
     auto freqs = gguf.tensors.find("rope_freqs.weight");
-    if (freqs != gguf.tensors.end()) m.rope_scaling = find_scaling(freqs->second, m, where);
+    if (freqs != gguf.tensors.end()) {
+        CHECK(m.rope_scaling.factor == 1,
+              "%s: linear rope scaling and rope_freqs.weight at once are not "
+              "supported",
+              where.c_str());
+        m.rope_scaling = find_scaling(freqs->second, m, where);
+    }
 
     auto token = [&](const char* name) {
         int64_t id = json_int_or(meta, name, -1, where);

@@ -1,6 +1,8 @@
 #include "model/gguf_model.h"
 
+#include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 
 // llama.cpp names a pre-tokenizer (tokenizer.ggml.pre); tokenizer.json spells it out. The patterns are
 // those of the tokenizer.json files that the models came with.
@@ -94,6 +96,39 @@ static std::string special_token(const Json& metadata, const char* key, const st
                : "";
 }
 
+// Tokens of type normal that are marks nevertheless, as some converters write them: what the metadata name
+// as a beginning, an end or a filler, and what the chat template writes in the form of a mark and no merge
+// makes, so that text would never become it. llama.cpp overrides the type of the former, too.
+static std::unordered_set<std::string> untyped_marks(const Json& metadata,
+                                                     const std::vector<std::string>& tokens,
+                                                     const std::vector<std::string>& merges,
+                                                     const std::string& where) {
+    std::unordered_set<std::string> made, marks;
+    for (const std::string& merge : merges) {
+        std::string whole = merge;
+        if (size_t space = merge.find(' ', 1); space != std::string::npos) whole.erase(space, 1);
+        made.insert(whole);
+    }
+    std::string chat; // of every name
+    for (auto& [key, value] : metadata.items())
+        if (key.rfind("tokenizer.chat_template", 0) == 0 && value.is_string())
+            chat += value.get<std::string>() + "\n";
+    for (const std::string& token : tokens) {
+        const bool form =
+            token.size() > 2 && std::strchr("<[", token.front()) && std::strchr(">]", token.back());
+        if (form && !made.count(token) && chat.find(token) != std::string::npos)
+            marks.insert(token);
+    }
+    for (const char* role :
+         {"bos", "eos", "eot", "eom", "unknown", "padding", "seperator", "cls", "mask", "fim_pre",
+          "fim_suf", "fim_mid", "fim_pad", "fim_rep", "fim_sep"}) {
+        const std::string key = format("tokenizer.ggml.%s_token_id", role);
+        const std::string token = special_token(metadata, key.c_str(), where);
+        if (token.size() > 2) marks.insert(token); // a byte's letter has two bytes at most
+    }
+    return marks;
+}
+
 static Json tokenizer_config(const Json& metadata, const std::string& where) {
     Json config = {
         {"tokenizer_class", "PreTrainedTokenizerFast"},
@@ -136,16 +171,18 @@ TokenizerFiles gguf_tokenizer(const Json& metadata, const std::string& where) {
 
     // llama.cpp's kinds of token: 1 normal, 3 control, 4 the user's, 5 unused (a filler for an id without
     // a token).
-    enum { control = 3, user_defined = 4, unused = 5 };
+    enum { normal = 1, control = 3, user_defined = 4, unused = 5 };
     Json::object_t
         vocab; // filled as the list it is: its own insertion looks through all keys before
     std::unordered_map<std::string, size_t> id_of;
     Json added = Json::array();
+    const std::unordered_set<std::string> marks = untyped_marks(metadata, tokens, merges, where);
     for (size_t id = 0; id < tokens.size(); ++id) {
         const std::string& token = tokens[id];
         int64_t type =
             id < types.size() && types[id].is_number_integer() ? types[id].get<int64_t>() : 1;
         if (type == unused) continue;
+        if (type == normal && marks.count(token)) type = control;
         CHECK(id_of.emplace(token, id).second, "%s: token \"%.60s\" stands in the vocabulary twice",
               where.c_str(), token.c_str());
         vocab.emplace_back(token, id);

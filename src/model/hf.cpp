@@ -4,6 +4,7 @@
 #include "format/safetensors.h"
 #include "model/gguf_model.h"
 #include "model/hf_config.h"
+#include "model/trainer_path.h"
 
 #include <algorithm>
 #include <set>
@@ -30,10 +31,45 @@ std::vector<std::pair<int64_t, std::string>> complete_checkpoints(const std::str
     return found;
 }
 
+// The directories below snapshots/ of a download cache's folder of one model, as a sentence.
+static std::string snapshots_of(const std::string& cache) {
+    std::string snapshots = join_path(cache, "snapshots"), main = join_path(cache, "refs/main");
+    if (!is_directory(snapshots)) return "";
+    if (file_exists(main)) {
+        std::string hash = read_file(main);
+        std::string directory =
+            join_path(snapshots, hash.substr(0, hash.find_last_not_of(" \n") + 1));
+        if (is_directory(directory)) return directory;
+    }
+    std::string list;
+    for (const std::string& name : list_directory(snapshots))
+        list += (list.empty() ? "" : " or ") + join_path(snapshots, name);
+    return list.empty() ? "none: nothing stands below " + snapshots : list;
+}
+
+// What `path`, which is no model and no run, may have been meant as: "; ..." or nothing.
+static std::string meant_by(const std::string& path) {
+    if (std::string snapshots = snapshots_of(path); !snapshots.empty())
+        return "; it is a model's folder in a download cache, the model in it is " + snapshots;
+    if (file_exists(join_path(path, "adapter_config.json")))
+        return "; it holds an adapter (adapter_config.json): merge it into its model first";
+    std::string models;
+    for (const std::string& name : list_directory(path))
+        if (std::string inner = join_path(path, name); is_directory(inner)) {
+            if (file_exists(join_path(inner, "config.json")) && has_safetensors(inner))
+                models = inner;
+            if (std::string snapshots = snapshots_of(inner); !snapshots.empty()) models = snapshots;
+        }
+    return models.empty() ? "" : "; a model stands in " + models;
+}
+
 std::string model_directory(const std::string& path) {
     CHECK(!path.empty(), "model.path is not set; give the directory of a model: model.path=DIR");
+    const bool hub_name = std::count(path.begin(), path.end(), '/') == 1 && path[0] != '.' &&
+                          path[0] != '/' && path.back() != '/';
     CHECK(file_exists(path),
-          "%s does not exist; model.path must name a model's directory or a run's", path.c_str());
+          "%s does not exist; model.path must name a model's directory or a run's%s", path.c_str(),
+          hub_name ? " (names of a hub are not looked up: download the model first)" : "");
     CHECK(is_directory(path),
           "%s is a file; a model is a directory (a GGUF file becomes one by rlhf convert from=%s "
           "to=DIR)",
@@ -42,8 +78,8 @@ std::string model_directory(const std::string& path) {
     auto checkpoints = complete_checkpoints(path);
     CHECK(!checkpoints.empty(),
           "%s is neither a model (a config.json with \"model_type\") nor a run with a complete "
-          "checkpoint (checkpoints/NUMBER with a trainer_state.json)",
-          path.c_str());
+          "checkpoint (checkpoints/NUMBER with a trainer_state.json)%s",
+          path.c_str(), meant_by(path).c_str());
     return checkpoints.back().second;
 }
 
@@ -51,12 +87,90 @@ static Json read_json_or_null(const std::string& path) {
     return file_exists(path) ? read_json(path) : Json(nullptr);
 }
 
+// Whether an LM head stands beside the embedding and holds something else: then it is no copy of it,
+// whatever tie_word_embeddings says. transformers (from 5 on) reads both tensors, too.
+static bool has_own_head(const SafetensorsDirectory& stored) {
+    auto head = stored.tensors.find("lm_head.weight"),
+         embedding = stored.tensors.find("model.embed_tokens.weight");
+    if (head == stored.tensors.end() || embedding == stored.tensors.end()) return false;
+    const StoredTensor &a = head->second, &b = embedding->second;
+    if (a.shape != b.shape) return true;
+    const int64_t chunk = 1 << 16;
+    std::vector<float> of_head(chunk), of_embedding(chunk);
+    for (int64_t at = 0; at < a.size; at += chunk) {
+        const int64_t count = std::min(chunk, a.size - at);
+        read_stored(a, at, count, of_head.data()), read_stored(b, at, count, of_embedding.data());
+        if (!std::equal(of_head.begin(), of_head.begin() + count, of_embedding.begin()))
+            return true;
+    }
+    return false;
+}
+
+// The list "added_tokens" of tokenizer.json, cut out of the text: the vocabulary beside it takes a
+// hundred times as long to parse.
+static Json added_tokens(const std::string& text, const std::string& where) {
+    const std::string key = "\"added_tokens\"";
+    for (size_t at = 0; (at = text.find(key, at)) != std::string::npos;) {
+        at = text.find_first_not_of(" \t\r\n:", at + key.size());
+        if (at == std::string::npos || text[at] != '[') continue;
+        int depth = 0;
+        bool quoted = false;
+        for (size_t end = at; end < text.size(); ++end) {
+            const char c = text[end];
+            if (quoted && c == '\\') ++end;
+            if (c == '"') quoted = !quoted;
+            if (!quoted) depth += (c == '[') - (c == ']');
+            if (depth == 0) return parse_json(text.substr(at, end + 1 - at), where);
+        }
+    }
+    return Json::array();
+}
+
+// The id of tokenizer_config.json's eos_token, or -1.
+static int64_t end_of_tokenizer(const std::string& directory) {
+    const std::string config_path = join_path(directory, "tokenizer_config.json"),
+                      path = join_path(directory, "tokenizer.json");
+    const Json config = read_json_or_null(config_path);
+    if (!config.is_object() || !config.contains("eos_token") || !file_exists(path)) return -1;
+    const Json& token = config["eos_token"];
+    const Json content = token.is_object() && token.contains("content") ? token["content"] : token;
+    if (!content.is_string()) return -1;
+    const std::string text = read_file(path);
+    for (const Json& added : added_tokens(text, path))
+        if (added.is_object() && added.contains("content") && added["content"] == content)
+            return json_int(added, "id", path);
+    const nlohmann::json all = parse_large_json(text, path);
+    const nlohmann::json::json_pointer place =
+        nlohmann::json::json_pointer("/model/vocab") / content.get<std::string>();
+    return all.contains(place) && all[place].is_number_integer() ? all[place].get<int64_t>() : -1;
+}
+
+// The files of a model may name different ends of sequence: generation_config.json, config.json, and
+// tokenizer_config.json the one that training texts end in. Generation stops at all of them.
+static void add_ends(ModelConfig& model, const std::string& directory) {
+    const Json config = read_json(join_path(directory, "config.json"));
+    Json ends = config.contains("eos_token_id") ? config["eos_token_id"] : Json();
+    if (!ends.is_array()) ends = Json::array({ends});
+    ends.push_back(end_of_tokenizer(directory));
+    for (const Json& end : ends) {
+        const int64_t id = end.is_number_integer() ? end.get<int64_t>() : -1;
+        if (id < 0 || id >= model.V) continue; // no token of this model
+        if (std::find(model.eos.begin(), model.eos.end(), (int)id) == model.eos.end())
+            model.eos.push_back((int)id);
+    }
+}
+
 ModelConfig read_model_config(const std::string& directory) {
     std::string path = join_path(directory, "config.json");
     ModelConfig config = parse_model_config(
         read_json(path), read_json_or_null(join_path(directory, "generation_config.json")), path);
-    if (config.head != Head::lm && has_safetensors(directory))
-        config.score_bias = SafetensorsDirectory(directory).tensors.count("score.bias") > 0;
+    if (has_safetensors(directory)) {
+        if (config.head != Head::lm)
+            config.score_bias = SafetensorsDirectory(directory).tensors.count("score.bias") > 0;
+        else if (config.tied_embeddings)
+            config.tied_embeddings = !has_own_head(SafetensorsDirectory(directory));
+    }
+    add_ends(config, directory);
     return config;
 }
 
@@ -113,9 +227,14 @@ static bool is_head(const Param& param) {
     return param.name == "score.weight" || param.name == "score.bias";
 }
 
+// The value head on a language model, which is no part of it for anyone but its trainer.
+static const char* const value_head_name = "value_head.safetensors";
+
 void for_each_stored(const Model& model, const std::string& directory, bool head_may_miss,
                      const std::function<void(size_t, int64_t, const float*, int64_t)>& take) {
     SafetensorsDirectory stored(directory);
+    const std::string beside = trainer_path(directory, value_head_name);
+    if (model.config.value_head && file_exists(beside)) stored.add(beside);
     check_unexpected(stored, model.params, model.config, directory);
     const int64_t chunk = 1 << 16; // stays in the cache between conversion and upload
     std::vector<float> values(chunk);
@@ -195,13 +314,18 @@ static void write_configs(const ModelConfig& config, const std::string& source,
 void write_model(const Model& model, const std::string& directory, const std::string& save_dtype,
                  const Params* weights) {
     DType dtype = parse_save_dtype(save_dtype);
-    std::vector<TensorSource> tensors;
+    std::vector<TensorSource> tensors, value_head;
     for (const Param& param : (weights ? weights : &model.params)->list)
-        tensors.push_back({param.name, shape_of(param.tensor), dtype,
-                           [&](int64_t first, int64_t count, float* values) {
-                               download_values(*model.ops, values, param.tensor, first, count);
-                           }});
+        (model.config.value_head && is_head(param) ? value_head : tensors)
+            .push_back({param.name, shape_of(param.tensor), dtype,
+                        [&](int64_t first, int64_t count, float* values) {
+                            download_values(*model.ops, values, param.tensor, first, count);
+                        }});
     write_safetensors(directory, tensors);
+    if (!value_head.empty()) {
+        make_directories(trainer_path(directory, ""));
+        write_safetensors_file(trainer_path(directory, value_head_name), value_head);
+    }
     if (!model.source.empty()) {
         CHECK(is_directory(model.source), "%s, from where the tokenizer is copied, is gone",
               model.source.c_str());
@@ -214,8 +338,8 @@ void write_model(const Model& model, const std::string& directory, const std::st
 
 static void convert_gguf(const std::string& from, const std::string& directory,
                          const std::string& to_dtype) {
-    MappedFile file(from);
-    GgufContents gguf = parse_gguf(file.data, file.size, from);
+    GgufFile file(from);
+    const GgufContents& gguf = file.contents;
     ModelConfig config = gguf_model_config(gguf, from);
     TokenizerFiles tokenizer = gguf_tokenizer(gguf.metadata, from);
     DType dtype = to_dtype.empty() ? gguf_dtype(gguf) : parse_save_dtype(to_dtype);

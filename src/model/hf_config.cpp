@@ -42,11 +42,58 @@ struct Reader {
         CHECK(value > 0, "%s: \"%s\" = %g must be positive", where.c_str(), key, value);
         return value;
     }
-    void refuse_true(const char* key) const {
-        CHECK(!json_bool_or(json, key, false, where), "%s: \"%s\": true is not supported",
-              where.c_str(), key);
+    // Refuses a key that is there and neither null nor `neutral`; false means off.
+    void refuse_unless(const char* key, const Json& neutral) const {
+        if (!has(key)) return;
+        const Json& value = json.at(key);
+        CHECK(value == neutral || (value == false && neutral != true),
+              "%s: \"%s\": %.60s is not supported", where.c_str(), key, dump_row(value).c_str());
     }
 };
+
+// Keys that change the arithmetic in models of other families or of derived code, by the value with which
+// they change nothing.
+const struct {
+    Json neutral;
+    std::vector<const char*> keys;
+} foreign_keys[] = {
+    {false,
+     {"mlp_bias",
+      "use_bias",
+      "bias",
+      "qk_norm",
+      "use_qk_norm",
+      "qk_layernorm",
+      "use_qk_layernorm",
+      "rope_interleave",
+      "rope_interleaved",
+      "alibi",
+      "use_alibi",
+      "use_bidirectional_attention",
+      "attn_temperature_tuning",
+      "attn_output_gate",
+      "attn_use_sinks",
+      "scale_embedding",
+      "use_dynamic_ntk",
+      "use_logn_attn",
+      "parallel_attn",
+      "parallel_residual",
+      "use_parallel_residual",
+      "add_cross_attention",
+      "is_encoder_decoder"}},
+    {true, {"is_causal"}},
+    {1,
+     {"partial_rotary_factor", "rotary_pct", "rotary_percent", "rope_ratio", "logit_scale",
+      "logits_scaling", "output_multiplier_scale", "lm_head_multiplier", "embedding_multiplier",
+      "embedding_multiplier_scale", "residual_multiplier", "scale_emb"}},
+    {0,
+     {"attn_logit_softcapping", "attn_logit_softcap", "final_logit_softcapping",
+      "final_logit_softcap", "output_softcap", "clip_qkv", "num_experts", "num_local_experts",
+      "n_routed_experts"}},
+    {nullptr,
+     {"rope_local_base_freq", "no_rope_layers", "no_rope_layer_interval", "attention_chunk_size",
+      "query_pre_attn_scalar", "attention_multiplier", "attn_scale", "scale_depth",
+      "dim_model_base", "cross_attention_layers"}}};
 } // namespace
 
 static const Family* find_family(const std::string& model_type) {
@@ -91,8 +138,6 @@ static const Family& read_architecture(const Reader& in, ModelConfig& m) {
 
 static void read_rope(const Reader& in, ModelConfig& m) {
     m.rope_theta = in.positive_or("rope_theta", 10000);
-    CHECK(json_number_or(in.json, "partial_rotary_factor", 1, in.where) == 1,
-          "%s: \"partial_rotary_factor\" other than 1 is not supported", in.where.c_str());
     // transformers lets rope_scaling, the older name, win
     const char* key = in.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
     if (!in.has(key)) return;
@@ -105,16 +150,24 @@ static void read_rope(const Reader& in, ModelConfig& m) {
     std::string where = in.where + ": " + key;
     Reader inner{rope, where};
     m.rope_theta = inner.positive_or("rope_theta", m.rope_theta);
-    CHECK(json_number_or(rope, "partial_rotary_factor", 1, where) == 1,
-          "%s: \"partial_rotary_factor\" other than 1 is not supported", where.c_str());
+    inner.refuse_unless("partial_rotary_factor", 1);
     std::string type =
         json_string_or(rope, "rope_type", json_string_or(rope, "type", "default", where), where);
+    CHECK(type != "default" || !rope.contains("factor") || rope["factor"] == 1,
+          "%s: a factor of %.60s without a \"rope_type\" that uses it", where.c_str(),
+          dump_row(rope["factor"]).c_str());
     if (type == "default") return;
-    CHECK(type == "llama3",
-          "%s: rope type \"%.60s\" is not supported; supported are default, llama3", where.c_str(),
-          type.c_str());
+    CHECK(type == "llama3" || type == "linear",
+          "%s: rope type \"%.60s\" is not supported; supported are default, linear, llama3",
+          where.c_str(), type.c_str());
     RopeScaling& scaling = m.rope_scaling;
     scaling.factor = json_number(rope, "factor", where);
+    if (type == "linear") {
+        scaling.original_max_position = 0;
+        CHECK(scaling.factor >= 1, "%s: linear scaling needs a factor from 1 on, found %g",
+              where.c_str(), scaling.factor);
+        return;
+    }
     scaling.low_freq_factor = json_number(rope, "low_freq_factor", where);
     scaling.high_freq_factor = json_number(rope, "high_freq_factor", where);
     scaling.original_max_position =
@@ -126,23 +179,34 @@ static void read_rope(const Reader& in, ModelConfig& m) {
           where.c_str(), scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor);
 }
 
-// Qwen's sliding windows change nothing as long as no sequence is longer than the window.
+// A sliding window changes nothing as long as no sequence is longer than it. Qwen's switch, its default
+// width and its first sliding layer are those of transformers; in a Llama configuration, which knows no
+// windows, one that is named is meant.
 static void check_window(const Reader& in, const ModelConfig& m) {
-    bool used =
-        json_bool_or(in.json, "use_sliding_window", false, in.where) && in.has("sliding_window");
+    const bool qwen = m.family != "llama";
+    bool slides = json_bool_or(in.json, "use_sliding_window", !qwen, in.where);
+    const bool by_default = !in.json.contains("sliding_window") && qwen && slides;
+    const int64_t window =
+        by_default ? 4096 : json_int_or(in.json, "sliding_window", INT64_MAX, in.where);
     if (in.has("layer_types")) {
-        bool slides = false;
-        for (const Json& type : in.json.at("layer_types"))
-            slides |= type.is_string() && type.get<std::string>() != "full_attention";
-        used &= slides;
-    } else {
-        used &= json_int_or(in.json, "max_window_layers", 28, in.where) < m.L;
+        slides = false;
+        for (const Json& type : in.json.at("layer_types")) {
+            CHECK(type == "full_attention" || type == "sliding_attention",
+                  "%s: \"layer_types\" names %.60s, which is not supported; full_attention is",
+                  in.where.c_str(), dump_row(type).c_str());
+            slides |= type == "sliding_attention";
+        }
+        CHECK(!slides || window < INT64_MAX,
+              "%s: \"layer_types\" names sliding_attention, and there is no \"sliding_window\"",
+              in.where.c_str());
+    } else if (qwen) {
+        slides &= json_int_or(in.json, "max_window_layers", 28, in.where) < m.L;
     }
-    CHECK(!used || json_int(in.json, "sliding_window", in.where) >= m.max_positions,
-          "%s: sliding window attention is not supported; with \"max_position_embeddings\" lowered "
-          "to the "
-          "window (%lld) it would not matter",
-          in.where.c_str(), (long long)json_int(in.json, "sliding_window", in.where));
+    CHECK(!slides || window >= m.max_positions,
+          "%s: sliding window attention is not supported, and \"sliding_window\" is %lld%s, below "
+          "the context of %d; with \"max_position_embeddings\" lowered to the window it would not "
+          "matter",
+          in.where.c_str(), (long long)window, by_default ? " (the default)" : "", m.max_positions);
 }
 
 // bos and pad only travel along; an id that no vocabulary can hold means none.
@@ -227,11 +291,12 @@ ModelConfig parse_model_config(const Json& config, const Json& generation,
     std::string activation = json_string_or(config, "hidden_act", "silu", where);
     CHECK(activation == "silu", "%s: hidden_act \"%.60s\" is not supported; only silu is",
           where.c_str(), activation.c_str());
-    if (!qwen2)
-        in.refuse_true("attention_bias"); // Qwen2 has it by nature, without a bias after attention
-    in.refuse_true("mlp_bias");
+    // Qwen2 has it by nature, without a bias after attention
+    if (!qwen2) in.refuse_unless("attention_bias", false);
+    for (const auto& [neutral, keys] : foreign_keys)
+        for (const char* key : keys) in.refuse_unless(key, neutral);
     read_rope(in, m);
-    if (qwen2 || qwen3) check_window(in, m);
+    check_window(in, m);
     read_head(in, m);
 
     m.bos = read_token(in, "bos_token_id", m.family == "llama" ? 1 : -1, m.V);
@@ -259,6 +324,10 @@ static Json eos_json(const ModelConfig& m) {
 
 static Json token_json(int id) { return id < 0 ? Json(nullptr) : Json(id); }
 
+static bool pads_an_end(const ModelConfig& m) {
+    return std::find(m.eos.begin(), m.eos.end(), m.pad) != m.eos.end();
+}
+
 Json model_config_json(const ModelConfig& m, const Json& source, const std::string& save_dtype) {
     Json json = source.is_object() ? source : Json::object();
     const Family* family = find_family(m.family);
@@ -282,14 +351,16 @@ Json model_config_json(const ModelConfig& m, const Json& source, const std::stri
     if (m.family == "llama") json["mlp_bias"] = false;
 
     Json rope = {{"rope_type", "default"}};
-    if (m.rope_scaling.factor != 1)
+    if (m.rope_scaling.original_max_position == 0)
+        rope = {{"rope_type", "linear"}, {"factor", m.rope_scaling.factor}};
+    else if (m.rope_scaling.factor != 1)
         rope = {{"rope_type", "llama3"},
                 {"factor", m.rope_scaling.factor},
                 {"low_freq_factor", m.rope_scaling.low_freq_factor},
                 {"high_freq_factor", m.rope_scaling.high_freq_factor},
                 {"original_max_position_embeddings", m.rope_scaling.original_max_position}};
     json["rope_theta"] = m.rope_theta;
-    json["rope_scaling"] = m.rope_scaling.factor != 1 ? rope : Json(nullptr);
+    json["rope_scaling"] = rope["rope_type"] != "default" ? rope : Json(nullptr);
     rope["rope_theta"] = m.rope_theta;
     json["rope_parameters"] = rope;
     json["torch_dtype"] = json["dtype"] = torch_dtype(save_dtype);
@@ -298,6 +369,9 @@ Json model_config_json(const ModelConfig& m, const Json& source, const std::stri
     for (auto [key, id] : {std::pair{"bos_token_id", m.bos}, {"pad_token_id", m.pad}})
         if (!json.contains(key)) json[key] = token_json(id);
     if (!json.contains("eos_token_id")) json["eos_token_id"] = eos_json(m);
+    // transformers reads a classifier's score at the last token that is not this one; where the end of a
+    // sequence is scored, it must not be taken for padding.
+    if (m.head != Head::lm && pads_an_end(m)) json["pad_token_id"] = nullptr;
 
     for (const char* key : {"num_labels", "id2label", "label2id", "token_classification_bias",
                             "reward_head", "reward_kind"})

@@ -96,8 +96,42 @@ std::vector<std::vector<double>> head_scores(Pass& pass, ScoreHead head,
     return scores;
 }
 
+// transformers reads a sequence classifier at the last token that is not its padding id, and some models
+// pad with the very token that ends a text. So the score of a text up to t is read at the last such token
+// up to t.
+static std::vector<std::vector<double>>
+classifier_scores(RewardModel& reward, const std::vector<TrainSequence>& sequences) {
+    const int pad = reward.model->config.pad;
+    std::vector<TrainSequence> asked = sequences;
+    std::vector<std::vector<size_t>> place; // of each target among those that are asked for
+    for (TrainSequence& sequence : asked) {
+        std::vector<int32_t> read;
+        std::vector<size_t>& places = place.emplace_back();
+        for (int32_t t : sequence.target) {
+            while (t > 0 && sequence.ids[t] == pad) --t;
+            CHECK(
+                t > sequence.shared,
+                "%s: an answer of nothing but the padding id %d has no score (\"pad_token_id\" in "
+                "config.json)",
+                reward.model->source.c_str(), pad);
+            if (read.empty() || read.back() != t) read.push_back(t);
+            places.push_back(read.size() - 1);
+        }
+        sequence.target = read;
+    }
+    auto scores = head_scores(*reward.pass, reward.head, asked, reward.tokens_per_micro_batch);
+    for (size_t s = 0; s < scores.size(); ++s) {
+        std::vector<double> all;
+        for (size_t at : place[s]) all.push_back(scores[s][at]);
+        scores[s] = all;
+    }
+    return scores;
+}
+
 std::vector<std::vector<double>> token_scores(RewardModel& reward,
                                               const std::vector<TrainSequence>& sequences) {
+    if (reward.model->config.head == Head::sequence_classification && reward.model->config.pad >= 0)
+        return classifier_scores(reward, sequences);
     const int budget = reward.tokens_per_micro_batch;
     auto scores = head_scores(*reward.pass, reward.head, sequences, budget);
     if (reward.head != ScoreHead::log_ratio) return scores;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "model/hf.h"
+#include "model/trainer_path.h"
 #include "train/run.h"
 
 #include <cstring>
@@ -116,9 +117,12 @@ void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state
     const std::string& dtype = run.settings.save_dtype;
     auto write = [&](const std::string& directory) {
         const Params weights = full_weights(trainer);
-        if (trainer.rank() == 0) write_model(trainer.model, directory, dtype, &weights);
+        if (trainer.rank() == 0) {
+            write_model(trainer.model, directory, dtype, &weights);
+            make_directories(trainer_path(directory, ""));
+        }
         save_trainer(trainer, state_has_weights(trainer, dtype),
-                     join_path(directory, trainer_name));
+                     trainer_path(directory, trainer_name));
     };
     if (trainer.rank() > 0) return write(""); // it only gives its parts
     run.save(done, state, write);
@@ -128,5 +132,5 @@ void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state
 
 void load_checkpoint(const Run& run, Trainer& trainer) {
     load_trainer(trainer, state_has_weights(trainer, run.settings.save_dtype),
-                 join_path(run.checkpoint, trainer_name));
+                 stored_trainer_path(run.checkpoint, trainer_name));
 }

@@ -348,6 +348,7 @@ TEST(Score, BestOfNAndLocalisationOfATasksAnswers) {
                          "score.problems=300", "out=" + at("planted.jsonl"), "format=json"},
                         task));
     ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, " is a language model, no reward model")) << outcome.err;
     Json found = report_of(outcome)["localisation"];
     EXPECT_GT(found["wrong_answers"].get<int>(), 80);
     EXPECT_GT(found["lowest_token"].get<double>(), 0.9);

@@ -1,9 +1,11 @@
 // Runs of rl as a user starts them.
 
 #include "command.h"
+#include "format/safetensors.h"
 #include "rl/metric_table.h"
 
 #include <filesystem>
+#include <set>
 
 // A policy to start from, in `directory`: one layer, one step of training.
 static void make_start(const std::string& directory) {
@@ -43,6 +45,89 @@ TEST(RlResume, OutlivesTheCheckpointItCameFrom) {
         for (size_t at = 0; (at = events.find("\x09grad_norm", at)) != std::string::npos; ++at)
             ++steps;
         EXPECT_EQ(steps, 5);
+    }
+}
+
+namespace {
+// A short PPO run of `steps` steps; more: keys of its own.
+Outcome ppo_run(const std::string& start, const std::string& run, const char* steps,
+                const std::string& more) {
+    return rlhf({"rl", "model.path=" + start, "task.name=arithmetic", "run.dir=" + run,
+                 "algo.preset=ppo", "sample.n=2", "sample.max_new_tokens=4",
+                 "train.prompts_per_step=2", "train.eval_problems=0", "run.save_every=2",
+                 "run.resume=true", more, steps});
+}
+
+// The checkpoint as it was written before trainer/: what is in there beside the model's own files, a
+// value head among the model's tensors.
+void to_older_form(const std::string& checkpoint) {
+    const std::string trainer = join_path(checkpoint, "trainer"),
+                      head = join_path(trainer, "value_head.safetensors"),
+                      state = join_path(checkpoint, "trainer_state.json");
+    std::string moved = "for f in " + trainer + "/*; do mv $f " + checkpoint + "; done";
+    if (file_exists(head)) {
+        SafetensorsDirectory model(checkpoint);
+        model.add(head);
+        std::vector<TensorSource> tensors;
+        for (auto& [name, tensor] : model.tensors)
+            tensors.push_back({name, tensor.shape, DType::f32,
+                               [&tensor](int64_t first, int64_t count, float* values) {
+                                   read_stored(tensor, first, count, values);
+                               }});
+        write_safetensors_file(join_path(checkpoint, "both"), tensors);
+        moved = "rm " + head + "; mv " + checkpoint + "/both " + checkpoint +
+                "/model.safetensors; " + moved;
+    }
+    ASSERT_EQ(std::system((moved + "; rmdir " + trainer).c_str()), 0);
+    Json json = read_json(state), files = Json::object();
+    for (auto& [name, sum] : json["files"].items())
+        if (!contains(name, "value_head") && name != "model.safetensors")
+            files[name.starts_with("trainer/") ? name.substr(8) : name] = sum;
+    json["files"] = files;
+    write_file(state, json.dump());
+}
+} // namespace
+
+// Loaders of other programs read every *.safetensors of a model's directory.
+TEST(RlCheckpoint, HoldsTheModelsTensorsAndBelowTrainerWhatItsTrainerNeeds) {
+    Scratch scratch;
+    make_start(scratch("start"));
+    std::set<std::string> of_a_policy;
+    for (auto& [name, tensor] : SafetensorsDirectory(scratch("start/checkpoints/000001")).tensors)
+        of_a_policy.insert(name);
+    for (const std::string more : {"critic.shared=false", "critic.shared=true"}) {
+        const std::string checkpoint = scratch(more) + "/checkpoints/000002";
+        Outcome outcome = ppo_run(scratch("start"), scratch(more), "train.steps=2", more);
+        ASSERT_EQ(outcome.status, 0) << outcome.err;
+        for (const std::string& name : list_directory(checkpoint))
+            EXPECT_TRUE(!name.ends_with(".safetensors") || name == "model.safetensors") << name;
+        std::set<std::string> names;
+        for (auto& [name, tensor] : SafetensorsDirectory(checkpoint).tensors) names.insert(name);
+        EXPECT_EQ(names, of_a_policy); // no value head among them
+        const bool shared = more == "critic.shared=true";
+        EXPECT_EQ(list_directory(join_path(checkpoint, "trainer")),
+                  shared
+                      ? (std::vector<std::string>{"trainer.safetensors", "value_head.safetensors"})
+                      : (std::vector<std::string>{"critic", "critic_trainer.safetensors",
+                                                  "trainer.safetensors"}));
+    }
+}
+
+TEST(RlCheckpoint, OfTheOlderFormGoesOnToTheSameWeights) {
+    Scratch scratch;
+    make_start(scratch("start"));
+    for (const std::string more : {"critic.shared=false", "critic.shared=true"}) {
+        std::string weights[2];
+        for (bool older : {false, true}) {
+            const std::string run = scratch(more + (older ? "older" : "newer"));
+            ASSERT_EQ(ppo_run(scratch("start"), run, "train.steps=2", more).status, 0);
+            if (older) to_older_form(run + "/checkpoints/000002");
+            Outcome outcome = ppo_run(scratch("start"), run, "train.steps=4", more);
+            ASSERT_EQ(outcome.status, 0) << outcome.err;
+            EXPECT_TRUE(contains(outcome.err, "000002")) << outcome.err; // it did not begin anew
+            weights[older] = read_file(run + "/checkpoints/000004/model.safetensors");
+        }
+        EXPECT_EQ(weights[0], weights[1]) << more;
     }
 }
 

@@ -121,8 +121,8 @@ TEST(Sft, ResumeAfterKillGivesTheSameBytes) {
         Outcome outcome = rlhf(quick(run, more));
         ASSERT_EQ(outcome.status, 0) << outcome.err;
         EXPECT_EQ(weights(run, "000040"), weights(at("whole"), "000040"));
-        EXPECT_EQ(read_file(run + "/checkpoints/000040/trainer.safetensors"),
-                  read_file(at("whole/checkpoints/000040/trainer.safetensors")));
+        EXPECT_EQ(read_file(run + "/checkpoints/000040/trainer/trainer.safetensors"),
+                  read_file(at("whole/checkpoints/000040/trainer/trainer.safetensors")));
         std::vector<Json> lines = rows_of(metrics), whole = rows_of(at("whole/metrics.jsonl"));
         ASSERT_EQ(lines.size(), whole.size());
         for (size_t i = 0; i < lines.size(); ++i) {

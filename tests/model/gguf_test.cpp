@@ -184,6 +184,21 @@ TEST(Gguf, WhatIsNotBuiltIsRefusedByName) {
     EXPECT_MESSAGE(config_with("llama.rope.scaling.type", "yarn"), "\"yarn\"");
     EXPECT_MESSAGE(config_with("llama.attention.head_count_kv", Json::array({3, 3})),
                    "head_count_kv");
+    for (const char* key :
+         {"llama.rope.scaling.attn_factor", "llama.rope.scaling.yarn_log_multiplier",
+          "llama.attention.scale", "llama.logit_scale", "llama.residual_scale",
+          "llama.attn_logit_softcapping", "llama.attention.clamp_kqv"})
+        EXPECT_MESSAGE(config_with(key, 2.5), key);
+    EXPECT_MESSAGE(config_with("llama.attention.sliding_window", 16), "sliding_window is 16");
+    EXPECT_MESSAGE(config_with("llama.attention.causal", false), "attention.causal");
+    EXPECT_MESSAGE(config_with("llama.rope.scaling.factor", 2), "at once");
+    EXPECT_EQ(gguf_model_config(gguf, "F").V, [&] {
+        GgufContents more = gguf;
+        more.metadata["llama.attention.sliding_window"] = 1 << 20;
+        more.metadata["llama.logit_scale"] = 0; // off
+        more.metadata["llama.rope.scaling.original_context_length"] = 16;
+        return gguf_model_config(more, "F").V;
+    }());
     EXPECT_MESSAGE(config_with("llama.attention.head_count", 2), "cannot be right");
     EXPECT_MESSAGE(config_with("llama.block_count", nullptr), "block_count");
     EXPECT_MESSAGE(config_with("llama.rope.dimension_count", 8), "another width");
@@ -206,6 +221,113 @@ TEST(Gguf, WhatIsNotBuiltIsRefusedByName) {
                    "Q4_K");
     EXPECT_MESSAGE(weights_with([&](GgufContents& g) { g.tensors["blk.0.extra"] = g.tensors[up]; }),
                    "blk.0.extra");
+}
+
+// As llama.cpp reads it: a factor, by either name, is linear scaling unless a type says otherwise.
+TEST(Gguf, LinearScalingIsKeptByEitherKey) {
+    MappedFile file(golden + "llama.gguf");
+    const GgufContents gguf = parse_gguf(file.data, file.size, "F");
+    auto scaling = [&](const Json& keys) {
+        GgufContents changed = gguf;
+        for (auto& [key, value] : keys.items()) changed.metadata["llama.rope." + key] = value;
+        return gguf_model_config(changed, "F").rope_scaling;
+    };
+    for (const Json& keys : std::vector<Json>{
+             {{"scale_linear", 4.0}},
+             {{"scaling.factor", 4.0}},
+             {{"scaling.type", "linear"}, {"scaling.factor", 4.0}},
+             {{"scaling.factor", 4.0}, {"scale_linear", 8.0}}}) { // the newer name wins
+        EXPECT_EQ(scaling(keys).original_max_position, 0) << keys;
+        EXPECT_EQ(scaling(keys).factor, 4) << keys;
+    }
+    for (const Json& keys : std::vector<Json>{{{"scaling.type", "none"}, {"scaling.factor", 4.0}},
+                                              {{"scale_linear", 1.0}},
+                                              {{"scaling.factor", 0.0}},
+                                              {{"scaling.type", "linear"}}})
+        EXPECT_EQ(scaling(keys).factor, 1) << keys;
+    for (const char* type : {"yarn", "longrope", "dynamic"})
+        EXPECT_MESSAGE(scaling({{"scaling.type", type}, {"scaling.factor", 4.0}}),
+                       "llama.rope.scaling.type \"" + std::string(type));
+    EXPECT_MESSAGE(scaling({{"scale_linear", 0.5}}), "llama.rope.scale_linear = 0.5");
+}
+
+namespace {
+// A file of some of a model's tensors, all F32, as part `no` of `count`.
+std::string split_part(const GgufContents& gguf, const std::vector<std::string>& names, int no,
+                       int count) {
+    std::vector<std::pair<std::string, int>> keys = {{"split.no", no}, {"split.count", count}};
+    Writer file = header(names.size(), keys.size() + (no == 0 ? 1 : 0));
+    for (auto& [key, value] : keys) file.text(key).word<uint32_t>(4).word<uint32_t>(value);
+    if (no == 0) file.text("general.name").word<uint32_t>(8).text("whole");
+    std::string values;
+    for (const std::string& name : names) {
+        const GgufTensor& tensor = gguf.tensors.at(name);
+        file.text(name).word<uint32_t>(2).word<int64_t>(tensor.cols).word<int64_t>(tensor.rows);
+        file.word<uint32_t>(0).word<uint64_t>(values.size());
+        std::vector<float> row(tensor.cols);
+        for (int64_t r = 0; r < tensor.rows; ++r) {
+            gguf_read_row(tensor, r, row.data());
+            values.append((const char*)row.data(), row.size() * 4);
+        }
+        values.resize((values.size() + 31) / 32 * 32);
+    }
+    return file.file(0) + values;
+}
+} // namespace
+
+TEST(Gguf, PartsOfASplitModelAreReadTogether) {
+    MappedFile file(golden + "llama.gguf");
+    const GgufContents gguf = parse_gguf(file.data, file.size, "F");
+    const std::string name = testing::TempDir() + "gguf_test_split",
+                      first = name + "-00001-of-00002.gguf", second = name + "-00002-of-00002.gguf";
+    const std::string up = "blk.0.ffn_up.weight", down = "blk.0.ffn_down.weight";
+    remove_tree(second);
+    write_file(first, split_part(gguf, {up}, 0, 2));
+    EXPECT_MESSAGE(GgufFile{first}, second + " is missing");
+    write_file(second, split_part(gguf, {down}, 1, 2));
+    for (const std::string& path : {first, second}) { // any part names the model
+        GgufFile whole(path);
+        EXPECT_EQ(whole.contents.tensors.size(), 2u);
+        EXPECT_EQ(whole.contents.metadata["general.name"], "whole");
+        for (const std::string& tensor : {up, down}) {
+            const GgufTensor &want = gguf.tensors.at(tensor),
+                             &got = whole.contents.tensors.at(tensor);
+            std::vector<float> a(want.cols), b(want.cols);
+            gguf_read_row(want, want.rows - 1, a.data()),
+                gguf_read_row(got, got.rows - 1, b.data());
+            EXPECT_EQ(a, b);
+        }
+    }
+    write_file(name + ".gguf", read_file(first));
+    EXPECT_MESSAGE(GgufFile{name + ".gguf"}, "split.count");
+    write_file(second, split_part(gguf, {up}, 1, 2));
+    EXPECT_MESSAGE(GgufFile{first}, "another part");
+    write_file(second, split_part(gguf, {down}, 1, 3));
+    EXPECT_MESSAGE(GgufFile{first}, "no part 2 of 2");
+}
+
+// Some converters type the template's marks, or the end of sequence, as normal tokens.
+TEST(Gguf, MarksThatAreTypedNormalAreMarksAllTheSame) {
+    MappedFile file(golden + "qwen2.gguf");
+    Json metadata = parse_gguf(file.data, file.size, "F").metadata;
+    const Json& tokens = metadata["tokenizer.ggml.tokens"];
+    auto id_of = [&](const char* token) {
+        return (int)(std::find(tokens.begin(), tokens.end(), token) - tokens.begin());
+    };
+    const int mark = id_of("<tool>"), end = id_of("<|im_end|>");
+    for (int id : {mark, end}) metadata["tokenizer.ggml.token_type"][id] = 1;
+    auto ids = [&](const char* text) {
+        return Tokenizer::parse(gguf_tokenizer(metadata, "F").tokenizer, "F")->encode(text, true);
+    };
+    using Ids = std::vector<int32_t>;
+    metadata["tokenizer.chat_template"] = "{{ 'no mark' }}";
+    EXPECT_EQ(ids("<|im_end|>"), Ids{end}); // named by eos_token_id
+    EXPECT_GT(ids("<tool>").size(), 1u);    // a text like any other
+    metadata["tokenizer.chat_template"] = "{{ '<tool>' }}";
+    EXPECT_EQ(ids("<tool>"), Ids{mark}); // written by the template
+    metadata["tokenizer.chat_template"] = "{{ 'no mark' }}";
+    metadata["tokenizer.ggml.eot_token_id"] = mark;
+    EXPECT_EQ(ids("<tool>"), Ids{mark});
 }
 
 TEST(Gguf, BrokenFilesAreRefusedByName) {

@@ -196,8 +196,9 @@ TEST(HfConfig, WhatIsNotBuiltIsRefusedByName) {
     EXPECT_MESSAGE(parse_with(R"({"model_type": "qwen2"})"), "does not go with");
     EXPECT_MESSAGE(parse_with(R"({"hidden_act": "gelu"})"), "gelu");
     EXPECT_MESSAGE(parse_with(R"({"rope_scaling": {"type": "yarn", "factor": 4}})"), "yarn");
-    EXPECT_MESSAGE(parse_with(R"({"rope_parameters": {"rope_type": "linear", "factor": 4}})"),
-                   "linear");
+    EXPECT_MESSAGE(parse_with(R"({"rope_parameters": {"rope_type": "dynamic", "factor": 4}})"),
+                   "dynamic");
+    EXPECT_MESSAGE(parse_with(R"({"rope_scaling": {"factor": 4}})"), "rope_type");
     EXPECT_MESSAGE(parse_with(R"({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}})"),
                    "layer type");
     EXPECT_MESSAGE(parse_with(R"({"rope_scaling": {"rope_type": "llama3", "factor": 4}})"),
@@ -215,6 +216,121 @@ TEST(HfConfig, WhatIsNotBuiltIsRefusedByName) {
         "num_key_value_heads": 2, "max_window_layers": 0, "use_sliding_window": true, "sliding_window": 64})"),
                    "sliding window");
     EXPECT_MESSAGE(parse_with(R"({"architectures": ["LlamaForTokenClassification"]})"), "2 labels");
+}
+
+// What would change the arithmetic in other families' models or in derived code is not passed over.
+TEST(HfConfig, KeysOfAnotherArithmeticAreRefusedUnlessTheyChangeNothing) {
+    for (const char* on : {R"("mlp_bias": true)",
+                           R"("partial_rotary_factor": 0.5)",
+                           R"("rotary_pct": 0.25)",
+                           R"("attn_logit_softcapping": 50.0)",
+                           R"("final_logit_softcapping": 30.0)",
+                           R"("logit_scale": 0.0625)",
+                           R"("logits_scaling": 8)",
+                           R"("embedding_multiplier": 12.0)",
+                           R"("residual_multiplier": 0.22)",
+                           R"("attention_multiplier": 0.015625)",
+                           R"("scale_emb": 12)",
+                           R"("scale_depth": 1.4)",
+                           R"("query_pre_attn_scalar": 224)",
+                           R"("use_qk_norm": true)",
+                           R"("no_rope_layers": [1, 1, 0])",
+                           R"("attention_chunk_size": 8192)",
+                           R"("is_causal": false)",
+                           R"("clip_qkv": 8)",
+                           R"("num_local_experts": 8)",
+                           R"("use_dynamic_ntk": true)"}) {
+        const std::string text = on, key = text.substr(0, text.find(':'));
+        EXPECT_MESSAGE(parse_with("{" + text + "}"), key);
+    }
+    EXPECT_EQ(
+        parse_with(R"({"mlp_bias": false, "attention_bias": null, "partial_rotary_factor": 1.0,
+        "rotary_pct": 1, "attn_logit_softcapping": null, "logits_scaling": 1.0, "is_causal": true,
+        "num_local_experts": 0, "attention_dropout": 0.0, "pretraining_tp": 1})")
+            .V,
+        99);
+}
+
+TEST(HfConfig, AWindowBelowTheContextIsRefusedInEveryFamily) {
+    const std::string qwen2 = R"("architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2",
+        "num_key_value_heads": 2, "max_position_embeddings": 8192)",
+                      qwen3 = R"("architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
+        "num_key_value_heads": 2, "max_position_embeddings": 8192)",
+                      llama = R"("max_position_embeddings": 8192)";
+    for (const std::string& family : {qwen2, qwen3}) {
+        auto with = [&](const char* keys) { return parse_with("{" + family + ", " + keys + "}"); };
+        // the default window of transformers, 4096, and its default first sliding layer, 28
+        EXPECT_MESSAGE(with(R"("use_sliding_window": true, "max_window_layers": 0)"), "4096");
+        EXPECT_MESSAGE(with(R"("use_sliding_window": true, "max_window_layers": 1)"), "default");
+        EXPECT_MESSAGE(with(R"("use_sliding_window": true, "sliding_window": 100,
+                              "layer_types": ["full_attention", "sliding_attention"])"),
+                       "100");
+        EXPECT_MESSAGE(with(R"("layer_types": ["full_attention", "sliding_attention"])"),
+                       "sliding_attention");
+        EXPECT_EQ(with(R"("use_sliding_window": true)").V, 99); // two layers, below the 28th
+        EXPECT_EQ(with(R"("use_sliding_window": true, "max_window_layers": 2)").V, 99);
+        EXPECT_EQ(with(R"("use_sliding_window": false, "sliding_window": 100)").V, 99);
+        EXPECT_EQ(with(R"("sliding_window": 100, "max_window_layers": 0)").V, 99); // off by default
+        EXPECT_EQ(with(R"("use_sliding_window": true, "sliding_window": null,
+                          "max_window_layers": 0)")
+                      .V,
+                  99);
+        EXPECT_EQ(with(R"("use_sliding_window": true, "sliding_window": 8192,
+                          "max_window_layers": 0)")
+                      .V,
+                  99);
+        EXPECT_EQ(with(R"("use_sliding_window": true, "sliding_window": 100,
+                          "layer_types": ["full_attention", "full_attention"])")
+                      .V,
+                  99);
+    }
+    auto with = [&](const char* keys) { return parse_with("{" + llama + ", " + keys + "}"); };
+    EXPECT_MESSAGE(with(R"("sliding_window": 4096)"), "4096");
+    EXPECT_MESSAGE(with(R"("layer_types": ["linear_attention", "full_attention"])"),
+                   "linear_attention");
+    EXPECT_EQ(with(R"("sliding_window": null)").V, 99);
+    EXPECT_EQ(with(R"("sliding_window": 4096, "use_sliding_window": false)").V, 99);
+}
+
+TEST(HfConfig, LinearScalingStretchesAllPositions) {
+    for (const char* keys : {R"({"rope_scaling": {"type": "linear", "factor": 2.0}})",
+                             R"({"rope_parameters": {"rope_type": "linear", "factor": 2.0,
+                                 "rope_theta": 10000.0}})"}) {
+        ModelConfig m = parse_with(keys);
+        EXPECT_EQ(m.rope_scaling.original_max_position, 0);
+        Json written = model_config_json(m, nullptr, "f32");
+        EXPECT_EQ(written["rope_scaling"]["rope_type"], "linear");
+        ModelConfig back = parse_model_config(written, nullptr, "test");
+        EXPECT_EQ(back.rope_scaling.original_max_position, 0);
+        EXPECT_EQ(back.rope_scaling.factor, 2);
+
+        ComputeConfig f64;
+        f64.dtype = DType::f64;
+        auto scaled = make_model(m, f64, false);
+        m.rope_scaling = {};
+        auto plain = make_model(m, f64, false);
+        for (int p : {0, 1, 7, 500}) // an angle 2p (f / 2) is p f
+            for (int i = 0; i < m.D; ++i)
+                EXPECT_EQ(scaled->rope_table.rows(2 * p, 1).as<double>()[i],
+                          plain->rope_table.rows(p, 1).as<double>()[i]);
+    }
+    EXPECT_MESSAGE(parse_with(R"({"rope_scaling": {"type": "linear"}})"), "factor");
+}
+
+// transformers takes the score at the last token that is not the padding id, and the end of an answer is
+// a token that is scored.
+TEST(HfConfig, APaddingIdThatEndsATextIsNotWrittenForClassifiers) {
+    ModelConfig m = tiny_config("llama");
+    const Json source = {{"pad_token_id", 5}};
+    m.pad = 5;
+    EXPECT_EQ(model_config_json(m, source, "f32")["pad_token_id"], 5); // a language model's own
+    for (Head head : {Head::token_classification, Head::sequence_classification}) {
+        m.head = head;
+        EXPECT_TRUE(model_config_json(m, source, "f32")["pad_token_id"].is_null());
+        m.pad = 7;
+        EXPECT_EQ(model_config_json(m, {{"pad_token_id", 7}}, "f32")["pad_token_id"], 7);
+        m.pad = 5;
+    }
 }
 
 TEST(HfConfig, WhatIsWrittenReadsBackTheSameAndKeepsForeignFields) {
@@ -334,6 +450,105 @@ TEST(ModelDirectory, ARunDirectoryMeansItsNewestCompleteCheckpoint) {
     EXPECT_EQ(model_directory(run + "/checkpoints/000009"), run + "/checkpoints/000009");
     EXPECT_MESSAGE(model_directory(run + "/nowhere"), "does not exist");
     EXPECT_MESSAGE(model_directory(run + "/config.json"), "is a file");
+}
+
+// As transformers from 5 on: a head that stands beside the embedding is one of its own where it differs.
+TEST(ModelDirectory, ATiedFlagBesideAnotherHeadMeansTheHead) {
+    std::string directory = fresh_directory("tied"), written = fresh_directory("tied_written");
+    auto model = tiny_model(tiny_config("llama"), 11);
+    write_model(*model, directory, "f32");
+    Json json = read_json(directory + "/config.json");
+    json["tie_word_embeddings"] = true;
+    write_file(directory + "/config.json", json.dump());
+    ModelConfig config = read_model_config(directory);
+    EXPECT_FALSE(config.tied_embeddings);
+    auto back = tiny_model(config, 0);
+    read_weights(*back, directory);
+    expect_equal_weights(*model, *back);
+    write_model(*back, written, "f32");
+    EXPECT_EQ(read_json(written + "/config.json")["tie_word_embeddings"], false);
+
+    // the same numbers, in another type even, are the tied embedding
+    SafetensorsDirectory stored(directory);
+    std::vector<TensorSource> tensors;
+    for (const char* source : {"model.embed_tokens.weight", "lm_head.weight"}) {
+        const StoredTensor& embedding = stored.tensors.at("model.embed_tokens.weight");
+        tensors.push_back({source, embedding.shape, source[0] == 'l' ? DType::f32 : DType::bf16,
+                           [&](int64_t first, int64_t count, float* values) {
+                               read_stored(embedding, first, count, values);
+                               for (int64_t i = 0; i < count; ++i)
+                                   values[i] = bf16_to_float(float_to_bf16(values[i]));
+                           }});
+    }
+    write_safetensors(directory, tensors);
+    EXPECT_TRUE(read_model_config(directory).tied_embeddings);
+}
+
+TEST(ModelDirectory, GenerationStopsAtTheEndsOfAllFiles) {
+    std::string directory = fresh_directory("ends");
+    Json config = parse_json(llama_config, "test");
+    auto ends = [&] {
+        write_file(directory + "/config.json", config.dump());
+        return read_model_config(directory).eos;
+    };
+    using Ids = std::vector<int>;
+    EXPECT_EQ(ends(), Ids{2}); // transformers' default
+    write_file(directory + "/generation_config.json", R"({"eos_token_id": [7, 8]})");
+    EXPECT_EQ(ends(), (Ids{7, 8}));
+    config["eos_token_id"] = 9;
+    EXPECT_EQ(ends(), (Ids{7, 8, 9}));
+    write_file(directory + "/tokenizer_config.json", R"({"eos_token": "<end>"})");
+    EXPECT_EQ(ends(), (Ids{7, 8, 9})); // no tokenizer knows it
+    write_file(directory + "/tokenizer.json", R"({"x": "\"added_tokens\"", "added_tokens":
+        [{"id": 3, "content": "[<end>"}, {"id": 4, "content": "<end>"}],
+        "model": {"vocab": {"</s>": 5, "a/b": 6, "<out>": 99}}})");
+    EXPECT_EQ(ends(), (Ids{7, 8, 9, 4}));
+    for (auto [token, id] : {std::pair{"</s>", 5}, {"a/b", 6}}) { // of the vocabulary
+        write_file(directory + "/tokenizer_config.json",
+                   Json{{"eos_token", {{"content", token}}}}.dump());
+        EXPECT_EQ(ends(), (Ids{7, 8, 9, id}));
+    }
+    write_file(directory + "/tokenizer_config.json", R"({"eos_token": "<out>"})");
+    EXPECT_EQ(ends(), (Ids{7, 8, 9})); // the model has 99 tokens
+}
+
+TEST(ModelDirectory, OfADownloadCacheIsTheOneBelowSnapshots) {
+    std::string cache = fresh_directory("cache"), model = cache + "/models--a--b";
+    for (const char* name : {"/snapshots/0123", "/snapshots/4567", "/refs", "/blobs"})
+        make_directories(model + name);
+    EXPECT_MESSAGE(model_directory(model), "snapshots/0123 or " + model + "/snapshots/4567");
+    write_file(model + "/refs/main", "4567\n");
+    for (const std::string& path : {cache, model})
+        EXPECT_MESSAGE(model_directory(path), model + "/snapshots/4567");
+    write_file(model + "/snapshots/4567/config.json", llama_config);
+    EXPECT_EQ(model_directory(model + "/snapshots/4567"), model + "/snapshots/4567");
+    write_file(model + "/snapshots/4567/model.safetensors", "");
+    EXPECT_MESSAGE(model_directory(model + "/snapshots"), "snapshots/4567");
+    EXPECT_MESSAGE(model_directory("someone/some-model-1B"), "download the model first");
+}
+
+TEST(ModelDirectory, FilesOfAnotherKindAreNamed) {
+    std::string directory = fresh_directory("foreign");
+    write_file(directory + "/config.json", llama_config);
+    const std::string weights = directory + "/model.safetensors",
+                      pointer =
+                          "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    auto read = [&] { SafetensorsDirectory stored(directory); };
+    write_file(weights, pointer);
+    EXPECT_MESSAGE(read(), "Git LFS");
+    std::string bytes = "PK\x03\x04";
+    bytes.resize(64);
+    write_file(weights, bytes);
+    EXPECT_MESSAGE(read(), "zip archive");
+    write_file(weights, "<!DOCTYPE html><html>");
+    EXPECT_MESSAGE(read(), "web page");
+    write_file(directory + "/config.json", pointer);
+    EXPECT_MESSAGE(read_model_config(directory), "config.json is a Git LFS pointer");
+    EXPECT_MESSAGE(convert_model(weights, directory + "/to", ""), "web page");
+    bytes.assign("\x40\0\0\0\0\0\0\0{\"a\"", 12);
+    bytes.resize(76, ' ');
+    write_file(weights, bytes);
+    EXPECT_MESSAGE(convert_model(weights, directory + "/to", ""), "the model's directory");
 }
 
 TEST(ModelDirectory, WeightsThatDoNotBelongToTheConfigurationAreRefusedByName) {

@@ -9,6 +9,7 @@
 #include "tiny_model.h"
 
 #include <cstring>
+#include <filesystem>
 
 namespace {
 
@@ -148,6 +149,43 @@ TEST(RewardModel, TheGradientOfALogitIsRight) {
             EXPECT_LE(std::abs((4 * near - far) / 3 - want), 1e-7 * (std::sqrt(length) + 1e-3))
                 << model->params.list[p].name;
         }
+    }
+}
+
+// The values are transformers' (tests/reference/padded_scores.py).
+TEST(RewardModel, ASequenceClassifierIsReadBeforeItsPadding) {
+    using Ids = std::vector<int32_t>;
+    const Ids texts[] = {{5, 9, 17, 2}, {5, 9, 17}, {5, 9, 2, 17, 2, 2}, {5, 9, 0, 17, 0}};
+    struct Case {
+        Json pad;
+        double want[4];
+    };
+    for (const Case& c : {Case{0, {3.556829, 3.374722, 3.643908, 0.908072}},
+                          {2, {3.374722, 3.374722, 1.926712, 2.938258}},
+                          {nullptr, {3.556829, 3.374722, 3.643908, 2.938258}}}) {
+        Scratch at;
+        std::filesystem::copy("tests/golden/models/sequence_classification", at("m"));
+        Json config = read_json(at("m/config.json"));
+        config["pad_token_id"] = c.pad;
+        remove_tree(at("m/config.json"));
+        write_file(at("m/config.json"), config.dump());
+        auto reward = load_reward_model(at("m"), "", {}, 64);
+        std::vector<TrainSequence> all;
+        for (const Ids& ids : texts) all.push_back(sequence_of(ids, 2));
+        auto scores = token_scores(*reward, all);
+        for (size_t i = 0; i < 4; ++i) {
+            ASSERT_EQ(scores[i].size(), texts[i].size() - 2);
+            EXPECT_NEAR(scores[i].back(), c.want[i], 2e-5) << c.pad << " " << i;
+        }
+        if (c.pad != 2) continue;
+        // a completion of padding alone is read at the prompt's last token
+        auto scored =
+            token_scores(*reward, {sequence_of({5, 9, 2}, 2), sequence_of({5, 9, 17}, 1)});
+        EXPECT_EQ(scored[0][0], scored[1][0]);
+        EXPECT_TRUE(contains(message_of([&] {
+                                 token_scores(*reward, {sequence_of({5, 2, 2}, 1)});
+                             }),
+                             "padding id 2"));
     }
 }
 
