@@ -127,6 +127,12 @@ void add_globals(Run& run) {
         return caller.make_namespace(pairs_of(caller, arguments));
     });
     add("cycler", make_cycler);
+    // The template's {% block %}s, of which chat templates call none: every name is undefined.
+    Object self{"TemplateReference", {}, {}, {}, {}};
+    self.attribute = [](Run&, const std::string& name) {
+        return Value::undefined("'TemplateReference' object has no attribute '" + name + "'");
+    };
+    run.globals.set("self", Value::of(std::move(self), 0));
     add("joiner", make_joiner);
     add("lipsum", [](Run& caller, Arguments&) -> Value { caller.not_supported("lipsum()"); });
     add("strftime_now", time_text);
