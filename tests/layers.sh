@@ -1,7 +1,7 @@
 #!/bin/bash
 # The include rule: a folder of src/ includes only itself and what it stands on.
 #   base <- {ops, format} <- model <- train <- {rollout, reward, rl, dist} <- app
-#   base <- {credit, text, task, report} <- app;  credit <- reward
+#   base <- {credit, text, task, report} <- app;  credit <- {reward, rl}
 # and nothing includes cuda/.
 cd "$(dirname "$0")/.." || exit 1
 declare -A may=(
@@ -16,7 +16,7 @@ declare -A may=(
     [rollout]="base ops model train rollout"
     [credit]="base credit"
     [reward]="base ops model train credit reward"
-    [rl]="base ops model train rl"
+    [rl]="base ops model train credit rl"
     [report]="base report"
     [app]="base ops text task format model train dist rollout credit reward rl report app"
 )

@@ -7,7 +7,7 @@
 #include "rl/doctor.h"
 
 // What identifies the row travels on; the arrays that went in do not.
-static Json output_row(const StoredUpdate& update, int i) {
+static Json output_row(const StoredUpdate& update, bool made_anew, int i) {
     static const char* left_behind[] = {"prompt_ids", "completion_ids", "text",     "logp",
                                         "logp_old",   "logp_sampled",   "logp_ref", "entropy",
                                         "value",      "value_old",      "credit",   "advantage",
@@ -15,6 +15,8 @@ static Json output_row(const StoredUpdate& update, int i) {
     const Rollouts& r = update.stored.batch;
     Json row = update.stored.source[i];
     for (const char* key : left_behind) row.erase(key);
+    if (made_anew) row["reward"] = r.reward[i];
+    if (made_anew && !r.credit.empty()) row["credit"] = json_list(r.credit, r, i);
     put_selection(row, r, update.kept, update.weights, i);
     row["dlogp"] = json_list(update.loss.grads.dlogp, r, i);
     row["dvalue"] = json_list(update.loss.grads.dvalue, r, i);
@@ -28,7 +30,8 @@ static int loss(UpdateConfig& config, const Args& args) {
     const Rollouts& r = update.stored.batch;
 
     AtomicFile out(config.out);
-    for (int i = 0; i < r.completions(); ++i) out.write(dump_row(output_row(update, i)) + "\n");
+    for (int i = 0; i < r.completions(); ++i)
+        out.write(dump_row(output_row(update, !config.credit.is_null(), i)) + "\n");
     out.commit();
 
     // Stored numbers may be of any pass: whether the ratio is 1 is a finding here, not a law.

@@ -84,6 +84,12 @@ struct Reference {
         if (model)
             batch.logp_ref = head_scores(*pass, ScoreHead::log_prob, batch.sequences, budget);
     }
+    // kto's reference point changes with the policy.
+    double z0(const RewardBatch& batch, Pass& policy) const {
+        const std::vector<TrainSequence> others = mismatched(batch);
+        return kto_reference_point(head_scores(policy, ScoreHead::log_prob, others, budget),
+                                   head_scores(*pass, ScoreHead::log_prob, others, budget));
+    }
 };
 
 std::vector<RewardExample> read_examples(const RewardConfig& config, const std::string& path,
@@ -158,6 +164,7 @@ static int reward(RewardConfig& config, const Args&) {
     Trainer trainer(*model, budget, budget);
     RowOrder order((int)examples.size(), config.data.shuffle, config.run.seed);
 
+    const bool kto = config.reward.kind == "kto";
     TrainLoop loop{"reward",
                    "loss",
                    run,
@@ -169,6 +176,7 @@ static int reward(RewardConfig& config, const Args&) {
     loop.gradients = [&](int64_t step, Json& line) {
         RewardBatch batch = reward_batch(examples, order.of_step(step, config.train.rows_per_step));
         reference.fill(batch);
+        if (kto) line["kl_z0_nats"] = batch.z0 = reference.z0(batch, trainer.pass);
         std::vector<std::vector<double>> outputs(batch.sequences.size());
         Objective objective = reward_objective(config.reward, batch);
         const ScoreHead head = trained_head(config.reward);
@@ -187,6 +195,7 @@ static int reward(RewardConfig& config, const Args&) {
     };
     if (!held_out.sequences.empty())
         loop.evaluate = [&](bool before) {
+            if (kto) held_out.z0 = reference.z0(held_out, trainer.pass);
             auto outputs =
                 head_scores(trainer.pass, trained_head(config.reward), held_out.sequences, budget);
             TrainLoop::Held held;
@@ -202,10 +211,12 @@ static int reward(RewardConfig& config, const Args&) {
         std::printf("held out before: %s\nheld out after:  %s\n",
                     words_of(loop.before, "eval_before_").c_str(),
                     words_of(loop.after, "eval_").c_str());
-    std::printf("the reward model is %s\n", run.checkpoint.c_str());
+    std::printf("the %s is %s\n", reward_kind(config.reward.kind).policy ? "model" : "reward model",
+                run.checkpoint.c_str());
     return 0;
 }
 
 extern const Command reward_command;
 const Command reward_command = command<RewardConfig, reward>(
-    "reward", "train a reward model: orm, orm_pointwise, prm, dpo_rm, implicit_prm, pgtg, qrm");
+    "reward",
+    "train a reward model (qrm, orm, prm, ...), or a policy on preferences (dpo, kto, ...)");

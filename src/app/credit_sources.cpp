@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-// The completion's tokens as targets; a prompt goes through the network once for all completions of its group.
+// The completion's tokens as targets; a prompt goes through the network once for all completions of
+// its group.
 static std::vector<TrainSequence> sequences_of(const std::vector<ScoredText>& texts) {
     std::vector<TrainSequence> sequences;
     for (const ScoredText& text : texts) {
@@ -16,6 +17,24 @@ static std::vector<TrainSequence> sequences_of(const std::vector<ScoredText>& te
         sequence.shared = text.first - 1;
     }
     return sequences;
+}
+
+// What a source needs, before anything is loaded for it.
+static void check_source(const SourceConfig& source, const Task& task) {
+    const Source& row = source.row();
+    const std::string who = source.where();
+    const bool judge = row.asks == Source::Asks::judge;
+    CHECK(row.ask, "%s: rl has no judge of the kind %s; rlhf loss and diff read its stored scores",
+          who.c_str(), row.name);
+    CHECK(!judge || source.model == "oracle",
+          "%s: model is \"%s\"; rl asks the judge of %s as an exact program, model=oracle, with "
+          "precision and recall",
+          who.c_str(), source.model.c_str(), row.name);
+    CHECK((!judge && !row.checks_steps) || task.verify_steps,
+          "%s needs a task that can check its steps; %s cannot", who.c_str(), task.name.c_str());
+    CHECK(row.asks != Source::Asks::model || !source.model.empty(),
+          "%s: source \"%s\" needs \"model\", the directory of the reward model", who.c_str(),
+          row.name);
 }
 
 static std::shared_ptr<RewardModel> load_source(const SourceConfig& source, const std::string& path,
@@ -43,10 +62,8 @@ CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs
     std::map<std::pair<std::string, std::string>, std::shared_ptr<const Scorer>> known;
     for (const SourceConfig& source : config) {
         const Source& row = source.row();
-        CHECK(!row.checks_steps || task.verify_steps,
-              "credit source \"%s\" needs a task that can check its steps; %s cannot", row.name,
-              task.name.c_str());
-        if (row.asks == Source::Asks::nobody) {
+        check_source(source, task);
+        if (row.asks == Source::Asks::nobody || row.asks == Source::Asks::judge) {
             scorers.push_back(nullptr);
             continue;
         }
@@ -67,17 +84,19 @@ CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs
 }
 
 bool CreditSources::to_tokens() const {
-    return std::any_of(config.begin(), config.end(),
-                       [](const SourceConfig& source) { return source.to == "tokens"; });
+    return std::any_of(config.begin(), config.end(), [](const SourceConfig& source) {
+        return source.counts() && source.to == "tokens";
+    });
 }
 
 bool CreditSources::to_reward() const {
-    return std::any_of(config.begin(), config.end(),
-                       [](const SourceConfig& source) { return source.to == "reward"; });
+    return std::any_of(config.begin(), config.end(), [](const SourceConfig& source) {
+        return source.counts() && source.to == "reward";
+    });
 }
 
-// Where a completion's steps end, by the task, or a step per line of its text. A token belongs to the step of
-// its first character, so a line end belongs to the step before it.
+// Where a completion's steps end, by the task, or a step per line of its text. A token belongs to
+// the step of its first character, so a line end belongs to the step before it.
 static std::vector<StepSpan> steps_of(const CreditSources& sources, const Problem& problem,
                                       const std::vector<int32_t>& completion) {
     std::vector<StepSpan> steps;

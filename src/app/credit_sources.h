@@ -1,6 +1,7 @@
 #pragma once
-// The sources of station "credit", bound to what they need: rules to the task, models to their directories.
-// A model sees prompt and completion as ids and answers with raw numbers; it is frozen.
+// The sources of station "credit", bound to what they need: rules to the task, models to their
+// directories. A model sees prompt and completion as ids and answers with raw numbers; it is
+// frozen.
 
 #include "app/inputs.h"
 #include "credit/combine.h"
@@ -18,7 +19,8 @@ struct Judged {
 };
 
 struct CreditSources {
-    // start: the policy's first weights, what "self" reads and log-ratios are taken to unless told otherwise.
+    // start: the policy's first weights, what "self" reads and log-ratios are taken to unless told
+    // otherwise.
     CreditSources(const Json& credit, const Task& task, const Inputs& inputs,
                   const std::string& policy, const std::string& start, const ComputeConfig& compute,
                   int tokens_per_micro_batch);

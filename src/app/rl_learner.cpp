@@ -7,6 +7,7 @@
 #include "model/hf.h"
 #include "model/trainer_path.h"
 #include "rl/advantage.h"
+#include "rl/earned.h"
 
 #include <algorithm>
 #include <cmath>
@@ -47,19 +48,6 @@ static std::string critic_directory(const RlConfig& config, const Run& run) {
     return model_directory(config.critic.path.empty() ? config.model.path : config.critic.path);
 }
 
-static void check_credit(const RlConfig& config, const CreditSources& sources) {
-    const AdvantageConfig& advantage = config.algo.advantage;
-    CHECK(!sources.to_tokens() || advantage.credit_weight != 0,
-          "a credit source goes to the tokens, but algo.preset = %s has no use for token credit "
-          "(algo.advantage.credit_weight = 0); use reinforce_qrm or ppo_qrm, or set estimator and "
-          "credit_weight",
-          config.algo.preset.c_str());
-    CHECK(
-        sources.to_tokens() || advantage.estimator != Estimator::token,
-        "algo.advantage.estimator = token needs a credit source that goes to the tokens: one with "
-        "\"to\": \"tokens\" in the list credit");
-}
-
 static std::unique_ptr<Model> load_reference(const RlConfig& config, const Model& policy,
                                              const ComputeConfig& compute) {
     const std::string directory =
@@ -96,7 +84,7 @@ Learner::Learner(const RlConfig& config_, const Run& run)
       ema(config.algo.advantage.ema) {
     check_lengths(task, Split::train, INT64_MAX, inputs.options, RowNeed::prompt);
     check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
-    check_credit(config, sources);
+    check_credit(config.algo, sources.config);
     CHECK(policy->config.head == Head::lm, "%s is a reward model; rl needs a language model",
           policy_directory(config, run).c_str());
     CHECK(config.sample.temperature > 0,
@@ -245,7 +233,8 @@ StepCredit Learner::give_credit(const Batch& batch) {
     StepCredit credit;
     credit.channels =
         sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences, batch.checker});
-    credit.credit = combine(credit.channels, sources.config, drawn.offset);
+    credit.credit =
+        earned(sources.config, credit.channels, {drawn.offset, drawn.group}, config.algo);
     credit.seconds = now() - start;
     return credit;
 }
@@ -292,8 +281,7 @@ Consulted Learner::consult(const Batch& batch) {
 
 Rollouts numbers_of(const Batch& batch, const StepCredit& credit, const Consulted& said) {
     Rollouts r = batch.drawn;
-    r.reward = credit.credit.reward;
-    r.credit = credit.credit.token;
+    put_credit(r, credit.credit);
     r.logp = r.logp_old = said.logp_old;
     r.logp_ref = said.logp_ref;
     r.value = r.value_old = said.value;

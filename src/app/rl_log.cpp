@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/statistics.h"
 #include "credit/ranking.h"
+#include "credit/scores.h"
 #include "rl/aggregation.h"
 #include "rl/doctor.h"
 #include "rl/stored_rollouts.h"
@@ -143,9 +144,7 @@ void store_rollouts(const Run& run, const StepResults& s, const RlConfig& config
         put_selection(row, r, s.kept, weights, i);
         row["correct"] = batch.checker[i] > 0;
         for (const Channel& channel : s.credit.channels) // as the sources gave them
-            row["scores"][channel.name] = channel.level == Level::token
-                                              ? json_list(channel.values, r, i)
-                                              : Json(channel.values[i]);
+            row["scores"][channel.name] = score_json(channel, {r.offset, r.group}, i);
         out.write(dump_row(row) + "\n");
     }
     out.commit();

@@ -1,6 +1,8 @@
 #pragma once
-// Mean and variance of a set, in double, in the order of the set. An empty set has 0.
+// Mean and variance of a set, in double, in the order of the set. An empty set has 0, and its
+// members are equal.
 
+#include <algorithm>
 #include <span>
 
 inline double mean(std::span<const double> x) {
@@ -15,4 +17,8 @@ inline double variance(std::span<const double> x, double centre, bool unbiased) 
     for (double v : x) sum += (v - centre) * (v - centre);
     const double n = (double)x.size() - unbiased;
     return n > 0 ? sum / n : 0;
+}
+
+inline bool all_equal(std::span<const double> x) {
+    return std::all_of(x.begin(), x.end(), [&](double v) { return v == x[0]; });
 }

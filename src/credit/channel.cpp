@@ -4,6 +4,11 @@
 
 #include <algorithm>
 
+const char* level_name(Level level) {
+    if (level == Level::completion) return "completion";
+    return level == Level::segment ? "segment" : "token";
+}
+
 double pooled(std::span<const double> scores, const std::string& pool) {
     CHECK(!scores.empty(), "a completion without tokens has no score");
     if (pool == "last") return scores.back();
@@ -18,10 +23,12 @@ double pooled(std::span<const double> scores, const std::string& pool) {
 std::vector<double> pooled_channel(const Channel& channel, const std::string& pool,
                                    std::span<const int64_t> offset) {
     if (channel.level == Level::completion) return channel.values;
-    std::vector<double> scores(offset.size() - 1);
+    const std::span<const int64_t> first =
+        channel.level == Level::segment ? channel.segments.first : offset;
+    std::vector<double> scores(first.size() - 1);
     for (size_t i = 0; i < scores.size(); ++i) {
-        const size_t length = (size_t)(offset[i + 1] - offset[i]);
-        if (length > 0) scores[i] = pooled({channel.values.data() + offset[i], length}, pool);
+        const size_t count = (size_t)(first[i + 1] - first[i]);
+        if (count > 0) scores[i] = pooled({channel.values.data() + first[i], count}, pool);
     }
     return scores;
 }

@@ -11,8 +11,8 @@
 //   uniform         a token drawn at random: mean share of the tokens that lie in the first wrong step
 //   most frequent   always naming the step that is most often the first wrong one
 //
-// Ties go to the first token. The third control, a policy's own log-probability as score, is the same measure on
-// another model's scores.
+// Ties go to the first token. The third control, a policy's own log-probability as score, is the
+// same measure on another model's scores.
 
 #include "credit/steps.h"
 

@@ -1,60 +1,242 @@
 #include "credit/sources.h"
 
+#include "credit/capo.h"
+#include "credit/drm.h"
+#include "credit/oracle.h"
+
 #include <map>
 
-// ---- what a source makes of what it reads -------------------------------------------------------
+// ---- raw scores ---------------------------------------------------------------------------------
 
-static std::vector<double> rule_values(const Completions& batch, const TokenScores&) {
-    return batch.checked;
+static Channel token_channel(const std::string& name) { return {name, Level::token, {}, {}, {}}; }
+
+static Channel checked(const std::string& name, const Completions& batch) {
+    return {name, Level::completion, batch.checked, {}, {}};
 }
 
-static std::vector<double> oracle_values(const Completions& batch, const TokenScores&) {
-    std::vector<double> values;
+static std::vector<Channel> ask_rule(const SourceConfig& source, const Completions& batch,
+                                     const TokenScores&) {
+    return {checked(source.name, batch)};
+}
+
+static std::vector<Channel> ask_oracle(const SourceConfig& source, const Completions& batch,
+                                       const TokenScores&) {
+    Channel channel = token_channel(source.name);
     for (size_t i = 0; i < batch.texts.size(); ++i) {
         const size_t length = batch.texts[i].ids.size() - (size_t)batch.texts[i].first;
         std::vector<double> x = step_labels(batch.steps((int)i), length);
-        values.insert(values.end(), x.begin(), x.end());
+        channel.values.insert(channel.values.end(), x.begin(), x.end());
     }
-    return values;
+    return {channel};
 }
 
-static std::vector<double> token_values(const Completions&, const TokenScores& scores) {
-    std::vector<double> values;
-    for (const std::vector<double>& x : scores) values.insert(values.end(), x.begin(), x.end());
-    return values;
+static std::vector<Channel> ask_tokens(const SourceConfig& source, const Completions&,
+                                       const TokenScores& scores) {
+    Channel channel = token_channel(source.name);
+    for (const std::vector<double>& x : scores)
+        channel.values.insert(channel.values.end(), x.begin(), x.end());
+    return {channel};
 }
 
-static std::vector<double> step_values(const Completions& batch, const TokenScores& scores) {
-    std::vector<double> values;
+static std::vector<Channel> ask_steps(const SourceConfig& source, const Completions& batch,
+                                      const TokenScores& scores) {
+    Channel channel = token_channel(source.name);
     for (size_t i = 0; i < scores.size(); ++i) {
         std::vector<double> x = spread_steps(scores[i], batch.steps((int)i));
-        values.insert(values.end(), x.begin(), x.end());
+        channel.values.insert(channel.values.end(), x.begin(), x.end());
     }
-    return values;
+    return {channel};
+}
+
+// The judge's penalty per token, beside what the task's rule says.
+static std::vector<Channel> ask_capo(const SourceConfig& source, const Completions& batch,
+                                     const TokenScores&) {
+    Channel penalty = token_channel(source.name);
+    const std::vector<std::vector<StepSpan>> judged = judge_steps(batch, source.judge);
+    for (size_t i = 0; i < judged.size(); ++i) {
+        const size_t length = batch.texts[i].ids.size() - (size_t)batch.texts[i].first;
+        for (double label : step_labels(judged[i], length)) penalty.values.push_back(label < 0);
+    }
+    return {penalty, checked("rule", batch)};
+}
+
+static std::vector<Channel> ask_trm(const SourceConfig& source, const Completions& batch,
+                                    const TokenScores&) {
+    Channel channel{source.name, Level::segment, {}, {}, {}};
+    for (const std::vector<StepSpan>& steps : judge_steps(batch, source.judge)) {
+        for (const StepSpan& step : steps) {
+            channel.values.push_back(step.right);
+            channel.segments.end.push_back(step.end);
+        }
+        channel.segments.first.push_back((int64_t)channel.values.size());
+    }
+    return {channel};
+}
+
+// ---- formulas -----------------------------------------------------------------------------------
+
+static std::vector<RawScore> rule_reads(const SourceConfig& source) {
+    RawScore raw{source.name};
+    raw.checker = true;
+    return {raw};
+}
+
+static std::vector<RawScore> capo_reads(const SourceConfig& source) {
+    RawScore rule{"rule"};
+    rule.checker = true;
+    return {{source.name, Level::token, 0, 1}, rule};
+}
+
+static Channel capo_channel(const SourceConfig& source, const std::vector<Channel>& raw,
+                            const Layout& layout) {
+    const Channel &penalty = raw[0], &rule = raw[1];
+    Channel channel = token_channel(source.name);
+    channel.values.assign(layout.tokens(), 0);
+    channel.valid.assign(layout.completions(), 1);
+    for (int i = 0; i < layout.completions(); ++i) {
+        channel.valid[i] = !penalty.failed(i) && !rule.failed(i);
+        for (int64_t n = layout.offset[i]; channel.valid[i] && n < layout.offset[i + 1]; ++n)
+            channel.values[n] =
+                capo_reward(rule.values[i], penalty.values[n], source.w_whole, source.w_process);
+    }
+    return channel;
+}
+
+// The dimensions that count, with their weights.
+static std::vector<std::pair<std::string, double>> dimensions_of(const SourceConfig& source) {
+    std::vector<std::pair<std::string, double>> list;
+    for (auto [name, weight] : {std::pair{"_confidence", source.confidence.weight},
+                                {"_relevance", source.relevance.weight},
+                                {"_coherence", source.coherence.weight}})
+        if (weight != 0) list.push_back({source.name + name, weight});
+    return list;
+}
+
+static std::vector<RawScore> drm_reads(const SourceConfig& source) {
+    std::vector<RawScore> list = {
+        {source.name}}; // their sum, for the reader: says malformed from failed
+    list[0].optional = true;
+    for (const auto& [name, weight] : dimensions_of(source)) list.push_back({name});
+    return list;
+}
+
+// A malformed completion has no parts and a number in NAME; one that the judge failed on has
+// neither.
+static WellFormed drm_form(const SourceConfig& source, const std::vector<Channel>& raw,
+                           const Layout& layout, int i) {
+    size_t missing = 0;
+    for (size_t k = 1; k < raw.size(); ++k) missing += raw[k].failed(i);
+    if (missing == 0) return WellFormed::yes;
+    CHECK(missing == raw.size() - 1,
+          "%s: %s has some of its dimensions and lacks others; a malformed completion and a failed "
+          "judge have none",
+          layout.name(i).c_str(), source.where().c_str());
+    CHECK(!raw[0].values.empty(),
+          "%s: %s has no dimensions, and the row no scores.%s: a number there says that the "
+          "completion is malformed, null that the judge failed",
+          layout.name(i).c_str(), source.where().c_str(), source.name.c_str());
+    return raw[0].failed(i) ? WellFormed::judge_failed : WellFormed::no;
+}
+
+static Channel drm_channel(const SourceConfig& source, const std::vector<Channel>& raw,
+                           const Layout& layout) {
+    const auto names = dimensions_of(source);
+    CHECK(!names.empty(), "%s: all three dimensions have weight 0; nothing is scored",
+          source.where().c_str());
+    std::vector<DrmDimension> dimensions;
+    for (size_t k = 0; k < names.size(); ++k)
+        dimensions.push_back({names[k].second, raw[k + 1].values});
+    std::vector<WellFormed> form;
+    Channel channel{source.name, Level::completion, {}, {}, {}};
+    for (int i = 0; i < layout.completions(); ++i) {
+        form.push_back(drm_form(source, raw, layout, i));
+        channel.valid.push_back(form.back() != WellFormed::judge_failed);
+    }
+    channel.values =
+        drm_scores(dimensions, form, layout, source.normalise, source.std_floor, source.malformed);
+    return channel;
+}
+
+// ---- keys ---------------------------------------------------------------------------------------
+
+static void model_keys(SourceConfig& source, Fields& v) {
+    v.field("model", source.model, "directory of the reward model, or of its run");
+}
+
+static void ratio_keys(SourceConfig& source, Fields& v) {
+    model_keys(source, v);
+    v.field("reference", source.reference,
+            "the model that its log-ratio is taken to; empty: the policy's start");
+}
+
+static void judge_keys(SourceConfig& source, Fields& v) {
+    v.field("model", source.model,
+            "the judge: a directory, or oracle, an exact program, where the task has one");
+    source.judge.visit(v);
+}
+
+static void capo_keys(SourceConfig& source, Fields& v) {
+    v.field("w_whole", source.w_whole, -1e6, 1e6, "of what the task's rule says");
+    v.field("w_process", source.w_process, -1e6, 1e6, "of the penalty of a wrong step's tokens");
+    judge_keys(source, v);
+}
+
+static void drm_keys(SourceConfig& source, Fields& v) {
+    v.object("confidence", source.confidence, "log-probability of reasoning and answer");
+    v.object("relevance", source.relevance, "a reranker's scores");
+    v.object("coherence", source.coherence, "an outcome reward model's score of the reasoning");
+    v.field("malformed", source.malformed, -1e6, 1e6, "S of a completion without reasoning");
+}
+
+static void trm_keys(SourceConfig& source, Fields& v) {
+    v.choice("read_out", source.read_out, {"verdict", "probability"},
+             "c as it was generated, or p(c = 1)");
+    v.json("unparsable", source.unparsable, "skip: a judge that cannot be read has failed");
+    judge_keys(source, v);
+}
+
+static void trm_labels_keys(SourceConfig& source, Fields& v) {
+    v.field("alpha", source.alpha, 0, 1,
+            "weight of a right faithfulness, 1 - alpha of a right verdict");
+    v.field("bonus", source.bonus, 0, 1e6, "for a wrong sentence that was found");
+    v.json("unparsable", source.unparsable, "reward of an output that cannot be read, or skip");
+}
+
+static void preference_keys(SourceConfig& source, Fields& v) {
+    model_keys(source, v);
+    v.json("judge", source.judge.judge, "the same as model");
+    v.json("anchor", source.anchor, "the answer that p is the probability of beating");
 }
 
 // ---- the table ----------------------------------------------------------------------------------
 
 std::span<const Source> source_table() {
     using Asks = Source::Asks;
+    constexpr Level whole = Level::completion, segment = Level::segment, token = Level::token;
     static const Source rows[] = {
         // clang-format off
-        // name          level              pool    asks          ratio  steps
-        {"rule",         Level::completion, "none", Asks::nobody, false, false, rule_values},
-        {"oracle",       Level::token,      "none", Asks::nobody, false, true,  oracle_values},
-        {"orm",          Level::token,      "last", Asks::model,  false, false, token_values},
-        {"prm",          Level::token,      "none", Asks::model,  false, false, step_values},
-        {"qrm",          Level::token,      "none", Asks::model,  false, false, token_values},
-        {"pgtg",         Level::token,      "none", Asks::model,  false, false, token_values},
-        {"dpo_rm",       Level::token,      "none", Asks::model,  true,  false, token_values},
-        {"implicit_prm", Level::token,      "none", Asks::model,  true,  false, token_values},
-        {"self",         Level::token,      "none", Asks::policy, false, false, token_values},
+        // name          level    pool    to tokens   asks           ratio  steps  own    keys
+        // ask         reads       formula
+        {"rule",         whole,   "none", "mean_std", Asks::nobody, false, false, false, nullptr,         ask_rule,   rule_reads,   nullptr},
+        {"oracle",       token,   "none", "mean_std", Asks::nobody, false, true,  false, nullptr,         ask_oracle, nullptr,    nullptr},
+        {"orm",          token,   "last", "mean_std", Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"prm",          token,   "none", "mean_std", Asks::model,  false, false, false, model_keys,      ask_steps,  nullptr,    nullptr},
+        {"qrm",          token,   "none", "mean_std", Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"pgtg",         token,   "none", "mean_std", Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"dpo_rm",       token,   "none", "mean_std", Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
+        {"implicit_prm", token,   "none", "mean_std", Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
+        {"self",         token,   "none", "mean_std", Asks::policy, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"capo",         token,   "none", "none",     Asks::judge,  false, false, false, capo_keys,       ask_capo,   capo_reads, capo_channel},
+        {"drm",          whole,   "none", "none",     Asks::judge,  false, false, true,  drm_keys,        nullptr,    drm_reads,  drm_channel},
+        {"trm",          segment, "none", "none",     Asks::judge,  false, false, false, trm_keys,        ask_trm,    nullptr,    nullptr},
+        {"trm_labels",   segment, "none", "none",     Asks::judge,  false, false, false, trm_labels_keys, nullptr,    nullptr,    nullptr},
+        {"preference",   whole,   "none", "none",     Asks::judge,  false, false, false, preference_keys, nullptr,    nullptr,    nullptr},
         // clang-format on
     };
     return rows;
 }
 
-static std::vector<std::string> source_names() {
+std::vector<std::string> source_names() {
     std::vector<std::string> names;
     for (const Source& row : source_table()) names.push_back(row.name);
     return names;
@@ -63,108 +245,64 @@ static std::vector<std::string> source_names() {
 const Source& find_source(const std::string& name) {
     for (const Source& row : source_table())
         if (name == row.name) return row;
-    fail("the credit source \"%s\" is not known; the nearest is \"%s\"", name.c_str(),
-         nearest_name(name, source_names()).c_str());
+    std::string list;
+    for (const std::string& each : source_names()) list += (list.empty() ? "" : ", ") + each;
+    fail("the credit source \"%s\" is not known; the nearest is \"%s\". The sources: %s",
+         name.c_str(), nearest_name(name, source_names()).c_str(), list.c_str());
 }
 
-// The sources with a property, for a message: "dpo_rm, implicit_prm".
-static std::string sources_with(bool Source::*property) {
+std::string sources_with(bool Source::*property) {
     std::string list;
     for (const Source& row : source_table())
         if (row.*property) list += (list.empty() ? "" : ", ") + std::string(row.name);
     return list;
 }
 
-// ---- the configuration --------------------------------------------------------------------------
+// ---- all sources of a list ----------------------------------------------------------------------
 
-void SourceConfig::visit(Fields& v) {
-    v.choice("source", source, source_names(), "who judges");
-    v.field("model", model, "directory of the reward model, or of its run");
-    v.field("reference", reference,
-            "dpo_rm, implicit_prm: the model that its log-ratio is taken to; empty: the policy's "
-            "start");
-    v.choice("pool", pool, {"auto", "none", "mean", "last", "sum"},
-             "makes one score of a completion's token scores");
-    v.choice("to", to, {"auto", "reward", "tokens"},
-             "reward of the completion or credit of its tokens");
-    v.choice("normalise", normalise, {"auto", "none", "mean_std", "std"},
-             "over the batch, before the weight");
-    v.choice("eos", eos, {"own", "mean"}, "mean: the last token gets the mean of its completion");
-    v.field("weight", weight, -1e6, 1e6, "factor");
-    v.field("clip", clip, 0, 1e9, "bound of |weight x|; 0: none");
-}
-
-static void resolve_source(SourceConfig& source, const std::string& where) {
+std::vector<RawScore> raw_scores_of(const SourceConfig& source) {
     const Source& row = source.row();
-    CHECK(row.asks != Source::Asks::model || !source.model.empty(),
-          "%s: source \"%s\" needs \"model\", the directory of the reward model", where.c_str(),
-          row.name);
-    CHECK(row.asks != Source::Asks::nobody || source.model.empty(),
-          "%s: source \"%s\" is a rule and has no use for a model", where.c_str(), row.name);
-    CHECK(row.log_ratio || source.reference.empty(),
-          "%s: only %s have a reference, found source \"%s\"", where.c_str(),
-          sources_with(&Source::log_ratio).c_str(), row.name);
-    if (source.pool == "auto") source.pool = row.pool;
-    CHECK(row.level == Level::token || source.pool == "none",
-          "%s: %s gives one score per completion; there is nothing to pool", where.c_str(),
-          row.name);
-    const bool scores = row.level == Level::completion || source.pool != "none";
-    if (source.to == "auto") source.to = scores ? "reward" : "tokens";
-    CHECK(scores || source.to == "tokens",
-          "%s: source \"%s\" gives one number per token; to=reward needs a pool (mean, last, "
-          "sum)",
-          where.c_str(), row.name);
-    if (source.normalise == "auto") source.normalise = source.to == "tokens" ? "mean_std" : "none";
-    CHECK(source.eos == "own" || source.to == "tokens",
-          "%s: eos=mean has no effect on a reward; it needs to=tokens", where.c_str());
+    if (row.reads) return row.reads(source);
+    RawScore one{source.name, row.level};
+    one.or_number = source.pool != "none";
+    return {one};
 }
-
-std::vector<SourceConfig> read_sources(const Json& credit) {
-    CHECK(credit.is_array() && !credit.empty(),
-          "credit must be a list of sources, as [{\"source\": \"rule\"}], found %.100s",
-          dump_row(credit).c_str());
-    std::vector<SourceConfig> sources;
-    for (const Json& entry : credit) {
-        SourceConfig source;
-        Fields fields;
-        source.visit(fields);
-        const std::string where = format("credit[%zu]", sources.size());
-        CHECK(entry.is_object(), "%s must be an object, as {\"source\": \"rule\"}, found %.100s",
-              where.c_str(), dump_row(entry).c_str());
-        read_config_json(fields, entry, where);
-        resolve_source(source, where);
-        sources.push_back(source);
-    }
-    return sources;
-}
-
-std::string sources_help() {
-    static SourceConfig source;
-    Fields fields;
-    source.visit(fields);
-    std::string text = "station 3: a list of sources, each an object of";
-    for (const Field& field : fields.list) {
-        text += format("\n      %-12s %s", field.path.c_str(), field.help.c_str());
-        std::string choices;
-        for (const std::string& choice : field.choices)
-            choices += (choices.empty() ? "" : " | ") + choice;
-        if (!choices.empty()) text += ": " + choices;
-    }
-    return text;
-}
-
-// ---- asking -------------------------------------------------------------------------------------
 
 std::vector<Channel> ask_sources(const std::vector<SourceConfig>& sources,
                                  const std::vector<std::shared_ptr<const Scorer>>& scorers,
                                  const Completions& batch) {
     std::map<const Scorer*, TokenScores> answers;
-    std::vector<Channel> channels;
+    std::vector<Channel> raw;
     for (size_t k = 0; k < sources.size(); ++k) {
         const Scorer* scorer = scorers[k].get();
         if (scorer && !answers.count(scorer)) answers[scorer] = (*scorer)(batch.texts);
-        const Source& row = sources[k].row();
-        channels.push_back({row.name, row.level, row.values(batch, answers[scorer]), {}});
+        for (Channel& channel : sources[k].row().ask(sources[k], batch, answers[scorer])) {
+            bool known = false; // what the task's rule says may be asked for twice
+            for (const Channel& other : raw) known |= other.name == channel.name;
+            if (!known) raw.push_back(std::move(channel));
+        }
     }
+    return raw;
+}
+
+static Channel channel_of(const SourceConfig& source, const std::vector<Channel>& raw,
+                          const Layout& layout) {
+    std::vector<Channel> read;
+    for (const RawScore& wanted : raw_scores_of(source)) {
+        const Channel* found = nullptr;
+        for (const Channel& channel : raw)
+            if (channel.name == wanted.name) found = &channel;
+        CHECK(found || wanted.optional, "%s: there is no score \"%s\"", source.where().c_str(),
+              wanted.name.c_str());
+        read.push_back(found ? *found : Channel{wanted.name, wanted.level, {}, {}, {}});
+    }
+    return source.row().formula ? source.row().formula(source, read, layout) : read[0];
+}
+
+std::vector<Channel> channels_of(const std::vector<SourceConfig>& sources,
+                                 const std::vector<Channel>& raw, const Layout& layout) {
+    std::vector<Channel> channels;
+    for (const SourceConfig& source : sources)
+        channels.push_back(source.counts() ? channel_of(source, raw, layout) : Channel{});
     return channels;
 }

@@ -1,17 +1,23 @@
 #pragma once
-// The sources of station "credit": who may say what a completion earned, one row each. A source never sees a
-// network: what it needs of one it gets as a Scorer, which the application binds to a frozen model or to an
-// exact program.
+// The sources of station "credit": who may say what a completion earned, one row each. A source
+// never sees a network: what it needs of one it gets as a Scorer, which the application binds to a
+// frozen model or to an exact program.
+//
+//   ask       raw scores, what a run stores: "scores": {NAME: VALUE} (credit/scores.h)
+//   formula   the channel that stored scores make, with the entry's settings
+//
+// A run asks and then applies the formula; `loss` and `diff` read what was stored and apply the
+// same formula. Then the channels are added up (credit/combine.h).
 
-#include "base/config.h"
 #include "credit/channel.h"
+#include "credit/source_config.h"
 #include "credit/steps.h"
 
 #include <functional>
 #include <memory>
 
-// A prompt and what follows it, as ids; the tokens ids[first ..] are scored. Texts of one group have the same
-// ids before `first`.
+// A prompt and what follows it, as ids; the tokens ids[first ..] are scored. Texts of one group
+// have the same ids before `first`.
 struct ScoredText {
     std::vector<int32_t> ids;
     int first = 0, group = 0;
@@ -21,45 +27,57 @@ using Scorer = std::function<TokenScores(const std::vector<ScoredText>&)>;
 
 // The completions of a step, as the sources see them.
 struct Completions {
-    std::vector<ScoredText> texts; // (rows) prompt and completion
-    std::vector<double> checked;   // (rows) by the task's rule: 1 right, 0 wrong
-    std::function<std::vector<StepSpan>(int row)> steps; // they cover the completion without gaps
+    std::vector<ScoredText> texts; // (I) prompt and completion
+    std::vector<double> checked;   // (I) by the task's rule: 1 right, 0 wrong
+    // They cover the completion without gaps.
+    std::function<std::vector<StepSpan>(int i)> steps;
+};
+
+// A raw score that a source reads, by its name in "scores".
+struct RawScore {
+    std::string name;
+    Level level = Level::completion;
+    double low = -HUGE_VAL, high = HUGE_VAL; // bounds of its numbers
+    bool checker = false;                    // what the task's rule says, whoever reads it
+    bool optional = false;                   // rows may lack it
+    bool or_number = false; // one number will do, where token scores would be pooled
 };
 
 struct Source {
     const char* name;
     Level level;      // of its channel
     const char* pool; // how token scores become one, unless told otherwise; "none": they stay
-    enum class Asks {
-        nobody,
-        model,
-        policy
-    } asks;            // whose scores it reads; policy: its first weights
+    const char* token_normalise; // default where it goes to the tokens
+    // Whose scores it reads. policy: the policy's first weights. judge: steps that a judge marked.
+    enum class Asks { nobody, model, policy, judge } asks;
     bool log_ratio;    // the scores are a log-ratio to a reference
     bool checks_steps; // only of tasks that can check steps
-    // The channel's values from what the source reads; scores: empty where it asks nobody.
-    std::vector<double> (*values)(const Completions& batch, const TokenScores& scores);
+    bool normalises;   // the key "normalise" is of its formula's parts, group by default
+    // Keys of an entry, beside those that all sources have. Null: none.
+    void (*keys)(SourceConfig& source, Fields& v);
+    // The raw scores. Null: of stored rows only. scores: empty where nobody is asked.
+    std::vector<Channel> (*ask)(const SourceConfig& source, const Completions& batch,
+                                const TokenScores& scores);
+    // The raw scores that the formula reads. Null: one of the entry's name, which is the channel.
+    std::vector<RawScore> (*reads)(const SourceConfig& source);
+    Channel (*formula)(const SourceConfig& source, const std::vector<Channel>& raw,
+                       const Layout& layout);
 };
 std::span<const Source> source_table();
 const Source& find_source(const std::string& name);
+std::vector<std::string> source_names();
+// The sources with a property, for a message: "dpo_rm, implicit_prm".
+std::string sources_with(bool Source::*property);
 
-struct SourceConfig { // one entry of the list `credit`
-    std::string source = "rule", model, reference;
-    std::string pool = "auto", to = "auto", normalise = "auto", eos = "own";
-    double weight = 1, clip = 0;
-    void visit(Fields& v);
-    const Source& row() const { return find_source(source); }
-};
+std::vector<RawScore> raw_scores_of(const SourceConfig& source);
 
-// Reads and checks the list; fills "auto" by what the source gives: completions' scores go to the reward as
-// they are, token scores to the tokens, normalised by mean and std.
-std::vector<SourceConfig> read_sources(const Json& credit);
-
-// The keys of an entry, for the help of `credit`.
-std::string sources_help();
-
-// What each source says of the batch. scorers: one per source, null where it asks nobody; sources that share
-// a scorer share its answer.
+// The raw scores of all sources, each name once. scorers: one per source, null where it asks
+// nobody; sources that share a scorer share its answer.
 std::vector<Channel> ask_sources(const std::vector<SourceConfig>& sources,
                                  const std::vector<std::shared_ptr<const Scorer>>& scorers,
                                  const Completions& batch);
+
+// One channel per source of a weight other than 0, from raw scores by name; those of the others
+// stay empty.
+std::vector<Channel> channels_of(const std::vector<SourceConfig>& sources,
+                                 const std::vector<Channel>& raw, const Layout& layout);

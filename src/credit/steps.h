@@ -9,8 +9,8 @@ struct StepSpan {
     bool right = false;
 };
 
-// Of a process reward model (reward/prm.h), which reads a step at its last token: tanh z_end, on each of the
-// step's tokens. Steps follow one another without gaps from 0.
+// Of a process reward model (reward/prm.h), which reads a step at its last token: tanh z_end, on
+// each of the step's tokens. Steps follow one another without gaps from 0.
 std::vector<double> spread_steps(std::span<const double> score, std::span<const StepSpan> steps);
 
 // +1 on the tokens of a right step, -1 on those of a wrong one.

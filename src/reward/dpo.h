@@ -1,11 +1,12 @@
 #pragma once
-// DPO: direct preference optimisation [Rafailov et al. 2023, eq. 7]. Pairs instead of rollouts, so it is not
-// a row of the table.
+// DPO: direct preference optimisation [Rafailov et al. 2023, eq. 7]. Pairs instead of rollouts, so
+// it is not a row of the table.
 //
 //   m = beta [ (logp(chosen) - logp_ref(chosen)) - (logp(rejected) - logp_ref(rejected)) ]
 //   L = -(1 - eps) log sigma(m) - eps log sigma(-m)
 //
-// logp(.) is the sum over the completion's tokens, so every token of a side has the same derivative:
+// logp(.) is the sum over the completion's tokens, so every token of a side has the same
+// derivative:
 //   dL/dm = eps - sigma(-m)
 //   dL/dlogp_t = +beta dL/dm (chosen),  -beta dL/dm (rejected)
 //

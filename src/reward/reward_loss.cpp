@@ -2,9 +2,13 @@
 
 #include "base/config.h"
 #include "credit/channel.h"
+#include "reward/cpo.h"
 #include "reward/dpo.h"
 #include "reward/implicit_prm.h"
+#include "reward/ipo.h"
+#include "reward/kto.h"
 #include "reward/orm.h"
+#include "reward/orpo.h"
 #include "reward/pgtg.h"
 #include "reward/prm.h"
 #include "reward/qrm.h"
@@ -40,6 +44,26 @@ static double dpo(const RewardSettings& settings, const AnswerScores& w, const A
     return term.loss;
 }
 
+static double ipo(const RewardSettings& settings, const AnswerScores& w, const AnswerScores& l,
+                  Grads dw, Grads dl) {
+    return ipo_loss(w.score, w.logp_ref, l.score, l.logp_ref, settings.beta, dw, dl);
+}
+
+static double orpo(const RewardSettings& settings, const AnswerScores& w, const AnswerScores& l,
+                   Grads dw, Grads dl) {
+    return orpo_loss(w.score, l.score, settings.beta, dw, dl);
+}
+
+static double cpo(const RewardSettings& settings, const AnswerScores& w, const AnswerScores& l,
+                  Grads dw, Grads dl) {
+    return cpo_loss(w.score, l.score, settings.beta, dw, dl);
+}
+
+static double kto(const RewardSettings& settings, const AnswerScores& answer, Grads d) {
+    return kto_loss(answer.score, answer.logp_ref, answer.label[0], answer.z0, settings.beta,
+                    settings.desirable, settings.undesirable, d);
+}
+
 static double orm_pointwise(const RewardSettings& settings, const AnswerScores& answer, Grads d) {
     return orm_pointwise_loss(answer.score.back(), answer.label[0], settings.focal, d.back());
 }
@@ -57,31 +81,46 @@ static double implicit_prm(const RewardSettings& settings, const AnswerScores& a
 constexpr Head at_last = Head::sequence_classification, at_each = Head::token_classification;
 static const RewardKind kinds[] = {
     // clang-format off
-    // name           head      read at         ratio  beta labels        loss
-    {"orm",           at_last,  Reads::last,   false, 1,   "",           orm,     nullptr},
-    {"orm_pointwise", at_last,  Reads::last,   false, 1,   "0 or 1",     nullptr, orm_pointwise},
-    {"prm",           at_each,  Reads::steps,  false, 1,   "-1, 0 or 1", nullptr, prm},
-    {"pgtg",          at_each,  Reads::tokens, false, 1,   "",           pgtg,    nullptr},
-    {"qrm",           at_each,  Reads::tokens, false, 0.2, "",           qrm,     nullptr},
-    {"dpo_rm",        Head::lm, Reads::tokens, true,  0.1, "",           dpo,     nullptr},
-    {"implicit_prm",  Head::lm, Reads::tokens, true,  1,   "0 or 1",     nullptr, implicit_prm},
+    // name           head      read at         pool    ratio  policy beta sft labels        loss
+    {"orm",           at_last,  Reads::last,   "last", false, false, 1,   0, "",           orm,     nullptr},
+    {"orm_pointwise", at_last,  Reads::last,   "last", false, false, 1,   0, "0 or 1",     nullptr, orm_pointwise},
+    {"prm",           at_each,  Reads::steps,  "mean", false, false, 1,   0, "-1, 0 or 1", nullptr, prm},
+    {"pgtg",          at_each,  Reads::tokens, "mean", false, false, 1,   0, "",           pgtg,    nullptr},
+    {"qrm",           at_each,  Reads::tokens, "mean", false, false, 0.2, 0, "",           qrm,     nullptr},
+    {"dpo_rm",        Head::lm, Reads::tokens, "sum",  true,  false, 0.1, 0, "",           dpo,     nullptr},
+    {"implicit_prm",  Head::lm, Reads::tokens, "sum",  true,  false, 1,   0, "0 or 1",     nullptr, implicit_prm},
+    {"dpo",           Head::lm, Reads::tokens, "sum",  true,  true,  0.1, 0, "",           dpo,     nullptr},
+    {"ipo",           Head::lm, Reads::tokens, "mean", true,  true,  0.1, 0, "",           ipo,     nullptr},
+    {"kto",           Head::lm, Reads::tokens, "sum",  true,  true,  0.1, 0, "0 or 1",     nullptr, kto},
+    {"orpo",          Head::lm, Reads::tokens, "mean", false, true,  0.1, 0, "",           orpo,    nullptr},
+    {"cpo",           Head::lm, Reads::tokens, "sum",  false, true,  0.1, 1, "",           cpo,     nullptr},
+    {"simpo",         Head::lm, Reads::tokens, "mean", false, true,  2,   0, "",           qrm,     nullptr},
     // clang-format on
 };
 
 void RewardSettings::visit(Fields& v) {
     std::vector<std::string> names = {""};
     for (const RewardKind& row : kinds) names.push_back(row.name);
-    v.choice("kind", kind, names, "which reward model: its loss, head and data");
+    v.choice("kind", kind, names,
+             "which reward model, or which preference loss of a policy (dpo, ipo, kto, orpo, cpo, "
+             "simpo): loss, head and data");
     v.choice("head", head, {"scalar", "logit", "log_softmax"},
              "qrm: Z as a scalar read at the token itself, or as the taken token's logit or "
              "log-probability in the vocabulary head");
-    v.input(
-        "reference", reference,
-        "dpo_rm, implicit_prm: the model of the log-ratio; empty: the one training starts from");
+    v.input("reference", reference,
+            "of the log-ratios (dpo_rm, implicit_prm, dpo, ipo, kto): the model they are taken to; "
+            "empty: the one training starts from");
     v.field(
         "beta", beta, 0, 1e6,
-        "beta: factor on the scores of qrm, dpo_rm, implicit_prm; 0: the kind's own (0.2, 0.1, 1)");
-    v.field("gamma", gamma, -1e6, 1e6, "gamma: qrm's margin");
+        "beta: factor on the scores of qrm, dpo_rm, implicit_prm and the preference losses; 0: the "
+        "kind's own (0.2, 0.1, 1; 0.1, simpo 2)");
+    v.field("gamma", gamma, -1e6, 1e6, "gamma: margin of qrm and simpo");
+    v.field(
+        "sft_coef", sft_coef, -1, 1e6,
+        "lambda: preference losses of pairs: weight of -mean logp of the chosen answer; -1: the "
+        "kind's own (cpo 1, else 0)");
+    v.field("desirable", desirable, 0, 1e6, "lambda_D: kto's weight of good answers");
+    v.field("undesirable", undesirable, 0, 1e6, "lambda_U: kto's weight of bad answers");
     v.field("ce_coef", ce_coef, 0, 1e6,
             "eta: qrm with head=log_softmax: weight of the cross entropy on the chosen answer");
     v.field("focal", focal, 0, 100, "f: orm_pointwise: exponent of the focal weight; 0: none");
@@ -93,15 +132,12 @@ const RewardKind* find_reward_kind(const std::string& name) {
     return nullptr;
 }
 
-std::string reward_kind_list() {
-    std::string list;
-    for (const RewardKind& row : kinds) list += (list.empty() ? "" : ", ") + std::string(row.name);
-    return list;
-}
+std::span<const RewardKind> reward_kind_table() { return kinds; }
 
 const RewardKind& reward_kind(const std::string& name) {
     if (const RewardKind* row = find_reward_kind(name)) return *row;
-    const std::string list = reward_kind_list();
+    std::string list;
+    for (const RewardKind& row : kinds) list += (list.empty() ? "" : ", ") + std::string(row.name);
     fail("reward.kind is \"%s\"; it must be one of %s", name.c_str(), list.c_str());
 }
 
@@ -109,6 +145,12 @@ void resolve_reward(RewardSettings& settings) {
     const RewardKind& kind = reward_kind(settings.kind);
     const bool qrm = settings.kind == "qrm";
     if (settings.beta == 0) settings.beta = kind.beta;
+    CHECK(settings.sft_coef <= 0 || (kind.policy && kind.pairs()),
+          "reward.sft_coef=%g belongs to the preference losses of pairs; %s is none",
+          settings.sft_coef, kind.name);
+    if (settings.sft_coef < 0) settings.sft_coef = kind.sft_coef;
+    CHECK(settings.kind == "kto" || (settings.desirable == 1 && settings.undesirable == 1),
+          "reward.desirable and reward.undesirable belong to reward.kind=kto");
     CHECK(qrm || settings.head == "scalar",
           "reward.head=%s belongs to reward.kind=qrm; %s has one head only", settings.head.c_str(),
           kind.name);
@@ -121,14 +163,16 @@ void resolve_reward(RewardSettings& settings) {
 }
 
 ScoreHead trained_head(const RewardSettings& settings) {
-    if (reward_kind(settings.kind).ratio) return ScoreHead::log_prob;
+    const RewardKind& kind = reward_kind(settings.kind);
+    if (kind.ratio || kind.policy) return ScoreHead::log_prob;
     if (settings.head == "logit") return ScoreHead::logit;
     return settings.head == "log_softmax" ? ScoreHead::log_softmax : ScoreHead::scalar;
 }
 
 void shape_reward_model(ModelConfig& config, const RewardSettings& settings) {
     const ScoreHead head = trained_head(settings);
-    config.reward_kind = settings.kind;
+    const bool policy = reward_kind(settings.kind).policy; // an ordinary language model
+    config.reward_kind = policy ? "" : settings.kind;
     config.reward_head =
         head == ScoreHead::logit || head == ScoreHead::log_softmax ? settings.head : "";
     config.head = head == ScoreHead::scalar ? reward_kind(settings.kind).model_head : Head::lm;
@@ -143,6 +187,7 @@ static AnswerScores answer_of(const RewardBatch& batch, int index, Scores score)
     answer.score = score;
     if (!batch.label.empty()) answer.label = batch.label[index];
     if (!batch.logp_ref.empty()) answer.logp_ref = batch.logp_ref[index];
+    answer.z0 = batch.z0;
     return answer;
 }
 
@@ -184,10 +229,38 @@ Objective reward_objective(const RewardSettings& settings, const RewardBatch& ba
             for (double& x : dscore) x *= weight;
             for (double& x : dother) x *= weight;
             if (anchor > 0) loss += ce_anchor(score, anchor, dscore);
+            if (settings.sft_coef > 0)
+                loss += ce_anchor(score, weight * settings.sft_coef / (double)score.size(), dscore);
         }
         return loss;
     };
     return objective;
+}
+
+// ---- kto's reference point ----------------------------------------------------------------------
+
+std::vector<TrainSequence> mismatched(const RewardBatch& batch) {
+    std::vector<TrainSequence> others;
+    const size_t rows = batch.sequences.size(), stride = batch.paired ? 2 : 1;
+    for (size_t s = 0; s < rows; ++s) {
+        const TrainSequence &own = batch.sequences[s], &next = batch.sequences[(s + stride) % rows];
+        TrainSequence& other = others.emplace_back();
+        other.ids.assign(own.ids.begin(), own.ids.begin() + own.target[0]);
+        const int first = (int)other.ids.size();
+        other.ids.insert(other.ids.end(), next.ids.begin() + next.target[0], next.ids.end());
+        // no longer than what the model has room for
+        other.ids.resize(std::min(other.ids.size(), std::max(own.ids.size(), next.ids.size())));
+        for (int t = first; t < (int)other.ids.size(); ++t) other.target.push_back(t);
+    }
+    return others;
+}
+
+double kto_reference_point(const std::vector<std::vector<double>>& logp,
+                           const std::vector<std::vector<double>>& logp_ref) {
+    double sum = 0;
+    for (size_t s = 0; s < logp.size(); ++s)
+        sum += pooled(logp[s], "sum") - pooled(logp_ref[s], "sum");
+    return std::max(0.0, sum / (double)logp.size());
 }
 
 // ---- held-out figures ---------------------------------------------------------------------------
@@ -222,7 +295,7 @@ RewardFigures reward_figures(const RewardSettings& settings, const RewardBatch& 
             sum += Z[s][t], square += Z[s][t] * Z[s][t], ++count;
         }
     figures.spread = std::sqrt(std::max(0.0, square / count - sum / count * (sum / count)));
-    const char* pool = kind.ratio ? "sum" : kind.reads == Reads::last ? "last" : "mean";
+    const char* pool = kind.pool;
     if (batch.paired) {
         const double pairs = (double)Z.size() / 2;
         figures.pair_accuracy = figures.gap = 0;

@@ -1,6 +1,7 @@
 #pragma once
-// From the kind of a reward model to what training needs: the head, the tokens it reads, the objective of a step
-// and the figures of held-out data. One row per kind; the formulas stand in the kind's own file.
+// From the kind of a reward model to what training needs: the head, the tokens it reads, the
+// objective of a step and the figures of held-out data. One row per kind; the formulas stand in the
+// kind's own file.
 //
 //   kind           head                         read at          data       loss
 //   orm            scalar, sequence class.      last token       pairs      orm.h
@@ -10,6 +11,15 @@
 //   qrm            scalar, logit, log_softmax   every token      pairs      qrm.h
 //   dpo_rm         log_ratio                    every token      pairs      dpo.h
 //   implicit_prm   log_ratio                    every token      labels     implicit_prm.h
+//
+// and preference losses that train a policy: an ordinary language model comes out.
+//
+//   dpo            log_ratio                    every token      pairs      dpo.h
+//   ipo            log_ratio                    every token      pairs      ipo.h
+//   kto            log_ratio                    every token      labels     kto.h
+//   orpo           log_prob                     every token      pairs      orpo.h
+//   cpo            log_prob                     every token      pairs      cpo.h
+//   simpo          log_prob                     every token      pairs      cpo.h
 
 #include "reward/reward_model.h"
 
@@ -18,6 +28,7 @@
 struct RewardSettings { // reward.*
     std::string kind, head = "scalar", reference;
     double beta = 0, gamma = 2, ce_coef = 1, focal = 0;
+    double sft_coef = -1, desirable = 1, undesirable = 1;
     void visit(struct Fields& v);
 };
 
@@ -26,16 +37,20 @@ struct AnswerScores {
     std::span<const double> score;    // the head's outputs at the tokens that it reads
     std::span<const double> label;    // one, or one per step
     std::span<const double> logp_ref; // of the ratios, per token
+    double z0 = 0;                    // kto's reference point
 };
 
 struct RewardKind {
     const char* name;
     Head model_head; // of the written directory; lm for qrm with a vocabulary head
     enum class Reads { last, steps, tokens } reads;
-    bool ratio;         // of a language model to its reference
-    double beta;        // default
-    const char* labels; // what a label may be, "" for pairs
-    // The loss compares two answers, or looks at one that has labels. Writes the derivatives by the scores.
+    const char* pool;      // how an answer's outputs make the score that the figures compare
+    bool ratio;            // of a language model to its reference
+    bool policy;           // a policy is trained, no reward model
+    double beta, sft_coef; // defaults
+    const char* labels;    // what a label may be, "" for pairs
+    // The loss compares two answers, or looks at one that has labels. Writes the derivatives by the
+    // scores.
     double (*pair_loss)(const RewardSettings& settings, const AnswerScores& chosen,
                         const AnswerScores& rejected, std::span<double> dchosen,
                         std::span<double> drejected);
@@ -45,7 +60,7 @@ struct RewardKind {
 };
 const RewardKind& reward_kind(const std::string& name);
 const RewardKind* find_reward_kind(const std::string& name); // null: none
-std::string reward_kind_list();                              // "orm, prm, .."
+std::span<const RewardKind> reward_kind_table();
 
 // Fills what the kind decides (beta, a ce_coef without use) and refuses what does not go together.
 void resolve_reward(RewardSettings& settings);
@@ -60,10 +75,17 @@ struct RewardBatch {
     bool paired = false;                    // two by two, whatever the kind
     std::vector<std::vector<double>> label; // per sequence: one, or one per step; empty: no labels
     std::vector<std::vector<double>> logp_ref; // per sequence, of the ratios
+    double z0 = 0; // kto's reference point, of the step's answers and the policy as it is
 };
 
-// The mean of the kind's loss over the pairs or the answers of the batch, which must outlive the objective.
-// The two answers of a pair must share a bundle.
+// kto's z0 is asked of these: each prompt of the batch with the answer to the next prompt.
+std::vector<TrainSequence> mismatched(const RewardBatch& batch);
+// max(0, mean over the sequences of the sum of logp - logp_ref).
+double kto_reference_point(const std::vector<std::vector<double>>& logp,
+                           const std::vector<std::vector<double>>& logp_ref);
+
+// The mean of the kind's loss over the pairs or the answers of the batch, which must outlive the
+// objective. The two answers of a pair must share a bundle.
 Objective reward_objective(const RewardSettings& settings, const RewardBatch& batch);
 
 // Figures of a batch from the head's outputs on its sequences.

@@ -9,9 +9,10 @@
 //   ...ForCausalLM                 log_prob     log p(a_t)                       the token before a_t
 //   ... with a reference           log_ratio    log p(a_t) - log p_ref(a_t)      the token before a_t
 //
-// A scalar head must have seen the action that it scores, or it is a V and no Q (specs: Q-RM's traps); a
-// vocabulary head holds the scores of all actions of a state and is asked for the one that was taken. Raw:
-// no beta, no normalisation. log_prob makes any policy a reward model, the control beside a trained one.
+// A scalar head must have seen the action that it scores, or it is a V and no Q (specs: Q-RM's
+// traps); a vocabulary head holds the scores of all actions of a state and is asked for the one
+// that was taken. Raw: no beta, no normalisation. log_prob makes any policy a reward model, the
+// control beside a trained one.
 
 #include "train/step.h"
 
@@ -27,8 +28,8 @@ struct RewardModel {
     int tokens_per_micro_batch = 0;
 };
 
-// path, reference: model directories or runs; reference "": none. Errors: a DPO-RM or an implicit PRM
-// without its reference, a reference for a head that has no use for it, another vocabulary.
+// path, reference: model directories or runs; reference "": none. Errors: a DPO-RM or an implicit
+// PRM without its reference, a reference for a head that has no use for it, another vocabulary.
 std::unique_ptr<RewardModel> load_reward_model(const std::string& path,
                                                const std::string& reference,
                                                const ComputeConfig& compute,

@@ -1,6 +1,7 @@
 #include "rl/advantage.h"
 
 #include "base/statistics.h"
+#include "rl/units.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,10 +10,6 @@ std::vector<std::vector<int>> completions_by_group(const Rollouts& rollouts) {
     std::vector<std::vector<int>> groups(rollouts.groups);
     for (int i = 0; i < rollouts.completions(); ++i) groups[rollouts.group[i]].push_back(i);
     return groups;
-}
-
-static bool all_equal(std::span<const double> x) {
-    return std::all_of(x.begin(), x.end(), [&](double v) { return v == x[0]; });
 }
 
 bool has_signal(std::span<const double> rewards) { return !all_equal(rewards); }
@@ -75,27 +72,6 @@ std::vector<double> shaped_rewards(const Rollouts& r, const AlgoConfig& algo) {
     return reward;
 }
 
-// (R - b) / (sigma + std_eps) over one set of completions.
-static std::vector<double> relative_to_set(std::span<const double> x, const AdvantageConfig& choice,
-                                           double ema) {
-    if (choice.baseline != Baseline::leave_one_out && choice.baseline != Baseline::ema)
-        return normalise(x, choice.std, choice.std_eps);
-    double sigma = 1;
-    if (choice.std != Std::none)
-        sigma = std::sqrt(variance(x, mean(x), choice.std == Std::unbiased)) + choice.std_eps;
-    std::vector<double> out(x.begin(), x.end());
-    if (choice.baseline == Baseline::leave_one_out)
-        out = leave_one_out(x);
-    else
-        for (double& v : out) v -= ema;
-    for (double& v : out) v /= sigma;
-    return out;
-}
-
-static bool baseline_is_the_prompts(const AdvantageConfig& choice) {
-    return choice.baseline == Baseline::group_mean || choice.baseline == Baseline::leave_one_out;
-}
-
 // Step 2: R' (I).
 static std::vector<double> normalised_rewards(const std::vector<double>& R, const Rollouts& r,
                                               const AlgoConfig& algo, double ema) {
@@ -141,18 +117,8 @@ static PerToken outcome(const Rollouts& r, const std::vector<double>& R_prime) {
 // more.
 static PerToken group_tokens(const Rollouts& r, const std::vector<double>& R,
                              const AdvantageConfig& choice) {
-    PerToken out{std::vector<double>(r.tokens()), {}};
-    for (const std::vector<int>& group : completions_by_group(r)) {
-        std::vector<double> x;
-        for (int i : group)
-            for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n)
-                x.push_back(R[i] + (r.credit.empty() ? 0 : choice.credit_weight * r.credit[n]));
-        const std::vector<double> A = normalise(x, choice.std, choice.std_eps);
-        size_t k = 0;
-        for (int i : group)
-            for (int64_t n = r.offset[i]; n < r.offset[i + 1]; ++n) out.A[n] = A[k++];
-    }
-    return out;
+    const Units tokens = token_units(r, R, choice.credit_weight);
+    return {relative(tokens, r, choice, SegmentPool::group, 0), {}};
 }
 
 // Credit that is a Q value already: no sum over what comes later, and the value is its baseline.
@@ -191,9 +157,10 @@ static PerToken sums_to_come(const Rollouts& r, const std::vector<double>& R_pri
 }
 
 // Step 3: A and ret (N).
-static PerToken per_token(const Rollouts& r, const std::vector<double>& R_prime,
-                          const AlgoConfig& algo) {
+static PerToken per_token(const Rollouts& r, const std::vector<double>& R,
+                          const std::vector<double>& R_prime, const AlgoConfig& algo, double ema) {
     const Estimator estimator = algo.advantage.estimator;
+    if (!r.segment_credit.empty()) return {segment_advantages(r, R, algo.advantage, ema), {}};
     if (estimator == Estimator::outcome) return outcome(r, R_prime);
     if (estimator == Estimator::group_tokens) return group_tokens(r, R_prime, algo.advantage);
     const std::vector<double> rho = token_rewards(r, algo);
@@ -223,12 +190,22 @@ static std::vector<double> completion_means(const Rollouts& r, const std::vector
     return means;
 }
 
-Advantages advantages(const Rollouts& r, const AlgoConfig& algo, double ema) {
+// Where A is not the completion's: prompts that teach nothing.
+static std::vector<uint8_t> zero_groups(const std::vector<double>& A, const Rollouts& r) {
+    std::vector<uint8_t> zero(r.groups, 1);
+    for (int i = 0; i < r.completions(); ++i)
+        for (double a : tokens_of(A, r, i)) zero[r.group[i]] &= a == 0;
+    return zero;
+}
+
+// The steps on completions of which every source said something, and on their sum.
+static Advantages of_sum(const Rollouts& r, const AlgoConfig& algo, double ema) {
     const AdvantageConfig& choice = algo.advantage;
     const std::vector<double> R = shaped_rewards(r, algo);                   // 1
     const std::vector<double> R_prime = normalised_rewards(R, r, algo, ema); // 2
-    PerToken token = per_token(r, R_prime, algo);                            // 3
-    const std::vector<uint8_t> silent = silent_groups(R, r);
+    PerToken token = per_token(r, R, R_prime, algo, ema);                    // 3
+    const bool by_unit = choice.estimator == Estimator::group_tokens || !r.segment_credit.empty();
+    const std::vector<uint8_t> silent = by_unit ? zero_groups(token.A, r) : silent_groups(R, r);
     if (choice.whiten != Std::none) { // 4
         whiten(token.A, choice.whiten == Std::unbiased, choice.whiten_eps);
         const bool stay_zero =
@@ -254,6 +231,102 @@ Advantages advantages(const Rollouts& r, const AlgoConfig& algo, double ema) {
     return A;
 }
 
+// What advantages read, of these completions alone.
+static Rollouts only(const Rollouts& r, std::span<const uint8_t> these) {
+    Rollouts part;
+    part.groups = r.groups;
+    for (int i = 0; i < r.completions(); ++i) {
+        if (!these[i]) continue;
+        part.group.push_back(r.group[i]);
+        part.offset.push_back(part.offset.back() + r.length(i));
+        part.reward.push_back(r.reward[i]);
+        for (auto array :
+             {&Rollouts::logp_old, &Rollouts::logp_ref, &Rollouts::value_old, &Rollouts::credit}) {
+            const std::span<const double> own = tokens_of(r.*array, r, i);
+            (part.*array).insert((part.*array).end(), own.begin(), own.end());
+        }
+        if (r.segment_credit.empty()) continue;
+        const int64_t first = r.segments.first[i];
+        for (size_t s = 0; s < r.segments.of(i).size(); ++s) {
+            part.segment_credit.push_back(r.segment_credit[(size_t)first + s]);
+            part.segments.end.push_back(r.segments.of(i)[s]);
+        }
+        part.segments.first.push_back((int64_t)part.segments.end.size());
+    }
+    return part;
+}
+
+// Of all completions, from those of `these`: the others have A = 0 and no error of the value.
+static Advantages among_all(const Advantages& part, const Rollouts& r,
+                            std::span<const uint8_t> these) {
+    Advantages A = part;
+    A.token.assign(r.tokens(), 0);
+    A.completion.assign(r.completions(), 0);
+    if (!part.ret.empty()) A.ret = r.value_old;
+    int64_t n = 0;
+    size_t k = 0;
+    for (int i = 0; i < r.completions(); ++i) {
+        if (!these[i]) continue;
+        A.completion[i] = part.completion[k++];
+        std::copy_n(part.token.begin() + n, r.length(i), A.token.begin() + r.offset[i]);
+        if (!part.ret.empty())
+            std::copy_n(part.ret.begin() + n, r.length(i), A.ret.begin() + r.offset[i]);
+        n += r.length(i);
+    }
+    return A;
+}
+
+// What one source earned, with the algorithm's own way to normalise it over its own units.
+static Advantages of_source(const Rollouts& r, const Part& source, AlgoConfig algo, double ema) {
+    Rollouts alone = r;
+    alone.reward.assign(r.completions(), 0);
+    alone.credit.clear();
+    alone.segment_credit.clear();
+    algo.advantage.estimator = Estimator::outcome;
+    algo.advantage.clip = 0;
+    if (source.to == Level::completion) alone.reward = source.values;
+    if (source.to == Level::token) {
+        alone.credit = source.values;
+        algo.advantage.estimator = Estimator::group_tokens;
+        algo.advantage.credit_weight = 1;
+    }
+    if (source.to == Level::segment) {
+        alone.segment_credit = source.values;
+        alone.segments = source.segments;
+    }
+    return among_all(of_sum(only(alone, source.valid), algo, ema), r, source.valid);
+}
+
+static Advantages sum_of_sources(const Rollouts& r, const AlgoConfig& algo, double ema) {
+    Advantages sum;
+    sum.token.assign(r.tokens(), 0);
+    sum.completion.assign(r.completions(), 0);
+    for (const Part& source : r.parts) {
+        const Advantages A = of_source(r, source, algo, ema);
+        for (size_t n = 0; n < sum.token.size(); ++n) sum.token[n] += source.weighted(A.token[n]);
+        for (size_t i = 0; i < sum.completion.size(); ++i)
+            sum.completion[i] += source.weighted(A.completion[i]);
+        sum.single_groups = A.single_groups;
+        sum.ema = A.ema;
+    }
+    const double bound = algo.advantage.clip;
+    if (bound > 0)
+        for (double& a : sum.token) a = std::clamp(a, -bound, bound);
+    sum.completion = completion_means(r, sum.token, sum.completion);
+    std::vector<int> size(r.groups);
+    for (int group : r.group) ++size[group];
+    const std::vector<uint8_t> silent = zero_groups(sum.token, r);
+    for (int g = 0; g < r.groups; ++g) sum.equal_groups += size[g] > 1 && silent[g];
+    return sum;
+}
+
+Advantages advantages(const Rollouts& r, const AlgoConfig& algo, double ema) {
+    if (algo.advantage.combine == Combine::sum_of_normalised && !r.parts.empty())
+        return sum_of_sources(r, algo, ema);
+    if (r.judged.empty()) return of_sum(r, algo, ema);
+    return among_all(of_sum(only(r, r.judged), algo, ema), r, r.judged);
+}
+
 Advantages advantages(const Rollouts& r, const AlgoConfig& algo) {
     return advantages(r, algo, algo.advantage.ema);
 }
@@ -264,7 +337,8 @@ Advantages advantages_of_kept(const Rollouts& r, const AlgoConfig& algo,
     std::fill(A.token.begin(), A.token.end(), 0.0);
     std::fill(A.completion.begin(), A.completion.end(), 0.0);
     for (std::vector<int> group : completions_by_group(r)) {
-        std::erase_if(group, [&](int i) { return !kept[i]; });
+        std::erase_if(group,
+                      [&](int i) { return !kept[i] || (!r.judged.empty() && !r.judged[i]); });
         std::vector<double> x;
         for (int i : group) x.push_back(R[i]);
         const std::vector<double> a = normalise(x, Std::unbiased, 1e-6);

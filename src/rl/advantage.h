@@ -20,6 +20,12 @@
 //      with rho_it  = [t last] R'_i - beta k_it (kl_in=reward) + credit_weight credit_it
 //   4. whiten         (A - mean) / sqrt(var + whiten_eps) over all tokens;  clip: |A| <= clip
 //
+// Where credit goes to segments (estimator outcome), step 2 is of R_i + c_is over the prompt's
+// segments instead, by segment_pool, and A_it is its segment's (rl/units.h). A completion that a
+// credit source failed on leaves all of it and has A = 0. With combine = sum_of_normalised the
+// steps are done for each source alone, over the completions, segments or tokens that it goes to,
+// and A = sum of weight times A of the source.
+//
 // A prompt with one completion, or whose R_i are all equal, has A = 0 exactly where b and sigma are
 // the prompt's and A is the outcome's, whitened or not; it is counted.
 

@@ -5,6 +5,9 @@ static const char* const baseline_names[] = {"none",       "group_mean", "leave_
 static const char* const std_names[] = {"none", "unbiased", "population"};
 static const char* const estimator_names[] = {"outcome", "reward_to_go", "gae", "group_tokens",
                                               "token"};
+static const char* const combine_names[] = {"normalise_of_sum", "sum_of_normalised"};
+static const char* const segment_pool_names[] = {"group", "index_centre_group_std", "per_index"};
+static const char* const after_last_names[] = {"mean", "last", "zero"};
 static const char* const kl_names[] = {"none", "k1", "abs", "k2", "k3", "k3_ratio"};
 static const char* const kl_in_names[] = {"loss", "reward"};
 static const char* const aggregation_names[] = {"seq_mean_token_mean",   "token_mean",
@@ -40,6 +43,17 @@ void AdvantageConfig::visit(Fields& v) {
             "estimator=token: V is divided by its deviation over the batch first");
     v.field("ema", ema, -1e9, 1e9, "baseline=ema: its value before the first batch");
     v.field("ema_decay", ema_decay, 0, 1, "baseline=ema: share of the old value in the new");
+    v.field("std_floor", std_floor, 0, 1e9, "a deviation below it gives A = 0; 0: off");
+    v.choice("combine", combine, combine_names,
+             "several credit sources: their weighted sum is normalised, or each is, over its own "
+             "completions, segments or tokens, and then weighted and added");
+    v.choice("segment_pool", segment_pool, segment_pool_names,
+             "what a segment is compared with: all segments of the prompt; those of its number, "
+             "with one deviation for the prompt; those of its number");
+    v.choice("after_last_segment", after_last_segment, after_last_names,
+             "what tokens behind the last segment get of the completion's segments");
+    v.field("format_penalty", format_penalty, -1e6, 1e6,
+            "what an answer without segments is worth, as one segment");
 }
 
 static std::string own_key(const Parameter& parameter) {

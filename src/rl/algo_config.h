@@ -15,6 +15,10 @@ enum class Std { none, unbiased, population };
 // How a completion's outcome becomes A per token.
 enum class Estimator { outcome, reward_to_go, gae, group_tokens, token };
 enum class KlIn { loss, reward };
+// Several credit sources: their weighted sum is normalised, or each is and then weighted and added.
+enum class Combine { normalise_of_sum, sum_of_normalised };
+// What a segment is compared with (units.h).
+enum class SegmentPool { group, index_centre_group_std, per_index };
 // The weight of a token in the loss. all_tokens: only by select.denominator.
 enum class Aggregation {
     seq_mean_token_mean,
@@ -40,7 +44,10 @@ struct AdvantageConfig {
     Estimator estimator = Estimator::outcome;
     double std_eps = 1e-6, whiten_eps = 1e-8, clip = 0, credit_weight = 0, value_weight = 0;
     bool scale_value = false;
-    double ema = 0, ema_decay = 0.9;
+    double ema = 0, ema_decay = 0.9, std_floor = 0, format_penalty = -1;
+    Combine combine = Combine::normalise_of_sum;
+    SegmentPool segment_pool = SegmentPool::group;
+    AfterLast after_last_segment = AfterLast::mean;
     void visit(Fields& v);
 };
 

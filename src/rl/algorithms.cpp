@@ -2,7 +2,7 @@
 
 Algorithm grpo(), dr_grpo(), dapo(), gspo(), gspo_token(), cispo(), sapo(), vespo(), luspo(),
     bnpo(), gmpo(), reinforce(), rloo(), reinforce_pp(), reinforce_pp_baseline(), ppo(),
-    reinforce_qrm(), ppo_qrm(), ppo_qrm_code();
+    reinforce_qrm(), ppo_qrm(), ppo_qrm_code(), capo();
 std::vector<Algorithm> peers();
 
 std::span<const Algorithm> algorithm_table() {
@@ -11,7 +11,7 @@ std::span<const Algorithm> algorithm_table() {
             grpo(),  dr_grpo(),       dapo(),    gspo(),         gspo_token(),
             cispo(), sapo(),          vespo(),   luspo(),        bnpo(),
             gmpo(),  reinforce(),     rloo(),    reinforce_pp(), reinforce_pp_baseline(),
-            ppo(),   reinforce_qrm(), ppo_qrm(), ppo_qrm_code()};
+            ppo(),   reinforce_qrm(), ppo_qrm(), ppo_qrm_code(), capo()};
         for (const Algorithm& row : peers()) rows.push_back(row);
         return rows;
     }();

@@ -12,6 +12,8 @@
 //
 // Each is the return value of one function, and nothing that comes later writes into it.
 
+#include "credit/credit.h"
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -25,6 +27,10 @@ struct Rollouts {
     std::vector<uint8_t> finished; // (I) 1: the last token is EOS. Empty: not known
     // (N) each, in nats where it is a log-probability; empty where nobody gave it
     std::vector<double> logp, logp_old, logp_ref, entropy, value, value_old, credit;
+    std::vector<double> segment_credit; // (S); empty: no source goes to the segments
+    Segments segments;
+    std::vector<uint8_t> judged; // (I) 0: a source failed on the completion; empty: none did
+    std::vector<Part> parts;     // of each credit source, for combine = sum_of_normalised
 
     int completions() const { return (int)offset.size() - 1; }
     int64_t tokens() const { return offset.back(); }

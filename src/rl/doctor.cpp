@@ -1,6 +1,7 @@
 #include "rl/doctor.h"
 
 #include "rl/advantage.h"
+#include "rl/units.h"
 
 #include <algorithm>
 #include <cmath>
@@ -17,10 +18,10 @@ Finding group_advantages_sum_to_zero(const Rollouts& r, const Selection& kept,
                                      const AlgoConfig& algo) {
     const char* law = "group advantages sum to 0";
     const AdvantageConfig& advantage = algo.advantage;
-    if ((advantage.baseline != Baseline::group_mean &&
-         advantage.baseline != Baseline::leave_one_out) ||
-        advantage.estimator != Estimator::outcome || advantage.whiten != Std::none ||
-        advantage.clip > 0)
+    const bool unlike =
+        std::ranges::any_of(r.parts, [](const Part& part) { return part.to != Level::completion; });
+    if (!baseline_is_the_prompts(advantage) || advantage.estimator != Estimator::outcome ||
+        advantage.whiten != Std::none || advantage.clip > 0 || unlike)
         return {law, Health::not_applicable, "advantages are not relative to the prompt's mean"};
     double worst = 0;
     int worst_group = 0;

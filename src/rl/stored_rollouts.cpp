@@ -2,6 +2,9 @@
 
 #include "rl/algorithms.h"
 
+#include "credit/scores.h"
+#include "rl/earned.h"
+
 #include <map>
 
 namespace {
@@ -41,7 +44,7 @@ static size_t completion_length(const Json& row, const std::string& where) {
 }
 
 StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
-                             const SelectConfig& select) {
+                             const SelectConfig& select, const std::vector<SourceConfig>* sources) {
     StoredRollouts stored;
     Rollouts& r = stored.batch;
     Column logp{"logp", "logp_old"}, logp_old{"logp_old"}, logp_ref{"logp_ref"},
@@ -49,20 +52,21 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
         value_old{"value_old", "value"}, credit{"credit"};
     std::map<std::pair<int64_t, int64_t>, int> groups;
     bool know_finish = true;
+    const bool reads_credit = algo.advantage.credit_weight != 0 && !sources;
     for_each_row(path, [&](const Json& row, const std::string& where) {
         size_t length = completion_length(row, where);
         r.offset.push_back(r.offset.back() + (int64_t)length);
         std::pair<int64_t, int64_t> key{json_int_or(row, "step", 0, where),
                                         json_int(row, "prompt_id", where)};
         r.group.push_back(groups.try_emplace(key, (int)groups.size()).first->second);
-        r.reward.push_back(json_number(row, "reward", where));
+        r.reward.push_back(sources ? 0 : json_number(row, "reward", where));
         std::string finish = json_string_or(row, "finish", "", where);
         know_finish &= finish != "";
         r.finished.push_back(finish == "stop");
         for (Column* column :
              {&logp, &logp_old, &logp_ref, &logp_sampled, &entropy, &value, &value_old})
             column->read(row, where, length);
-        if (algo.advantage.credit_weight != 0) credit.read(row, where, length);
+        if (reads_credit) credit.read(row, where, length);
         stored.source.push_back(row);
         stored.where.push_back(where);
     });
@@ -83,7 +87,12 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
     if (algo.value_coef != 0) value.require(preset + " trains the critic");
     if (algo.entropy_coef != 0) entropy.require("algo.entropy_coef is not 0");
     if (needs_entropy(select)) entropy.require("select.keep_tokens ranks tokens by entropy");
-    if (algo.advantage.credit_weight != 0) credit.require("algo.advantage.credit_weight is not 0");
+    if (reads_credit)
+        credit.require("algo.advantage.credit_weight is not 0; store it, or give a list credit and "
+                       "the rows' scores");
+    CHECK(sources || algo.advantage.combine == Combine::normalise_of_sum,
+          "algo.advantage.combine = sum_of_normalised normalises each source of a list credit; the "
+          "configuration has none");
 
     r.logp = logp.take();
     r.logp_old = logp_old.take();
@@ -92,6 +101,9 @@ StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
     r.value = value.take();
     r.value_old = value_old.take();
     r.credit = credit.take();
+    if (!sources) return stored;
+    const Layout layout{r.offset, r.group, stored.where};
+    put_credit(r, earned(*sources, read_scores(*sources, stored.source, layout), layout, algo));
     return stored;
 }
 

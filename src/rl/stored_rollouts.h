@@ -2,6 +2,7 @@
 // Stored rollouts: one JSON object per completion, as a run writes them (rollouts/000010.jsonl) and
 // the commands loss, diff and explain read them.
 
+#include "credit/source_config.h"
 #include "rl/select.h"
 
 struct StoredRollouts {
@@ -13,8 +14,10 @@ struct StoredRollouts {
 // Reads and checks: every array has one entry per completion token, and what the configuration
 // needs is there. A missing logp means logp_old, a missing value_old means value. Errors name file,
 // line and key.
+// sources: reward and credit are made anew from the rows' "scores"; null: they are read.
 StoredRollouts read_rollouts(const std::string& path, const AlgoConfig& algo,
-                             const SelectConfig& select);
+                             const SelectConfig& select,
+                             const std::vector<SourceConfig>* sources = nullptr);
 
 // The selection that a run stored beside the numbers (advantage, kept, token_kept), on completions
 // that have one; on the others it is `made`.

@@ -374,3 +374,33 @@ TEST(Score, TheRuleReadsAnAnswerAsItIsWritten) {
     for (const Json& row : rows_of(at("scores.jsonl"))) right.push_back(row["right"].get<bool>());
     EXPECT_EQ(right, (std::vector<bool>{true, false, false, true, false, false}));
 }
+
+// Each preference loss on the tiny policy: held-out pairs are told apart better than before, and
+// what comes out is an ordinary language model that rl can start from.
+TEST(RewardCommand, PreferenceLossesTrainAPolicy) {
+    Scratch at;
+    make_policy(at);
+    Outcome outcome = make_pairs(at);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    for (const std::string kind : {"dpo", "ipo", "kto", "orpo", "cpo", "simpo"}) {
+        outcome =
+            rlhf(train(at, kind, {"reward.kind=" + kind, "data.eval=" + at("pairs/eval.jsonl")}));
+        ASSERT_EQ(outcome.status, 0) << kind << outcome.err;
+        const Json line = rows_of(at(kind) + "/metrics.jsonl").back();
+        EXPECT_GT(line["eval_score_gap"].get<double>(), 0) << kind;
+        EXPECT_EQ(line.contains("kl_z0_nats"), kind == "kto");
+        const std::string model = at(kind) + "/checkpoints/000012";
+        const Json config = read_json(model + "/config.json");
+        EXPECT_TRUE(config["architectures"][0].get<std::string>().ends_with("ForCausalLM"));
+        EXPECT_FALSE(config.contains("reward_kind")) << kind;
+    }
+    outcome = rlhf(with({"rl", "model.path=" + at("kto"), "run.dir=" + at("rl"), "sample.n=2",
+                         "sample.max_new_tokens=4", "train.steps=1", "train.prompts_per_step=2",
+                         "train.eval_problems=2"},
+                        task));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    expect_refusal(rlhf(train(at, "x", {"reward.kind=orpo", "reward.reference=" + at("policy")})),
+                   {"orpo", "no reference"});
+    expect_refusal(rlhf(train(at, "x", {"reward.kind=kto", "reward.sft_coef=1"})),
+                   {"sft_coef", "kto"});
+}

@@ -91,13 +91,15 @@ TEST(Localise, CountsByHand) {
     EXPECT_NEAR(found.most_frequent, 2.0 / 3, 1e-15);
     EXPECT_EQ(found.frequent_step, 1);
     EXPECT_EQ(found.first_wrong, (std::vector<int64_t>{1, 2}));
-    // position means -0.25, -0.25, -1, -0.75: the first answer's centred Z are 0.25, 0.25, -2, -0.25
+    // position means -0.25, -0.25, -1, -0.75: the first answer's centred Z are 0.25, 0.25, -2,
+    // -0.25
     EXPECT_NEAR(found.centred_lowest, 3.0 / 3, 1e-15);
     EXPECT_NEAR(found.centred_drop, 1.0 / 3, 1e-15);
     EXPECT_EQ(localise({answers[2]}).answers, 0);
 }
 
-// A head that gives the last position low scores whatever stands there: centring finds the planted step.
+// A head that gives the last position low scores whatever stands there: centring finds the planted
+// step.
 TEST(Localise, CentringTakesOffPositionsOffsets) {
     Rng rng(6);
     std::vector<JudgedAnswer> answers;

@@ -1,16 +1,17 @@
 """Golden values of every reward model's loss, from PyTorch autograd in float64.
 
-    python tests/reference/make_golden_rewards.py          writes tests/golden/rewards/cases.json
+    python tests/reference/make_golden_rewards.py [--trl]     writes tests/golden/rewards/cases.json
 
 Two kinds of cases. "pairs" and "labels": a step of a few pairs or labelled answers, scores given, the loss and its
 derivative by every score. "heads": logits of a vocabulary head or hidden rows of a scalar head, the loss of Q-RM
 through torch's own log_softmax, gather and matmul, and the derivative by logits, by hidden rows and by the head.
-Written from the papers' formulas; shares nothing with the C++.
+--trl compares the preference losses with TRL 1.16's own functions first. Written from the papers' formulas; shares nothing with the C++.
 """
 
 import json
 import os
 import random
+import sys
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,62 @@ def implicit_prm(z, zr, y, beta):
     return F.binary_cross_entropy_with_logits(s, torch.tensor([float(v) for v in y]))
 
 
+# ---------------------------------------------------------------- preferences: losses of a policy
+
+
+def sums(rows):
+    return torch.stack([r.sum() for r in rows])
+
+
+def means(rows):
+    return torch.stack([r.mean() for r in rows])
+
+
+def ipo(w, l, wr, lr, beta):
+    h = means([a - r for a, r in zip(w, wr)]) - means([b - r for b, r in zip(l, lr)])
+    return ((h - 1 / (2 * beta)) ** 2).mean()
+
+
+def kto(z, zr, y, z0, beta, desirable, undesirable):
+    r = sums([a - b for a, b in zip(z, zr)])
+    good = desirable * (1 - torch.sigmoid(beta * (r - z0)))
+    bad = undesirable * (1 - torch.sigmoid(beta * (z0 - r)))
+    return torch.where(torch.tensor(y) == 1, good, bad).mean()
+
+
+def orpo(w, l, beta):
+    odds = lambda rows: torch.log(means(rows).exp() / (1 - means(rows).exp()))
+    return (-means(w) - beta * F.logsigmoid(odds(w) - odds(l))).mean()
+
+
+def cpo(w, l, beta, sft):
+    return (-F.logsigmoid(beta * (sums(w) - sums(l))) - sft * means(w)).mean()
+
+
+def simpo(w, l, beta, gamma):
+    return -F.logsigmoid(beta * (means(w) - means(l)) - gamma).mean()
+
+
+def trl_agrees(w, l):
+    """The same from TRL's own functions, where they take log-probabilities; its KTO and DPO are inside of a step."""
+    from types import SimpleNamespace
+
+    from trl.experimental.cpo.cpo_trainer import CPOTrainer
+    from trl.experimental.orpo.orpo_trainer import ORPOTrainer
+
+    cpu = SimpleNamespace(device="cpu")
+    same = lambda a, b: torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)  # TRL's ORPO is in f32
+    trl = SimpleNamespace(beta=0.3, accelerator=cpu)
+    same(-means(w).mean() - ORPOTrainer.odds_ratio_loss(trl, means(w), means(l))[0].mean(), orpo(w, l, 0.3))
+    trl = SimpleNamespace(beta=0.3, alpha=0.0, label_smoothing=0.0, accelerator=cpu, loss_type="sigmoid", simpo_gamma=0.5)
+    same(CPOTrainer.cpo_loss(trl, sums(w), sums(l))[0].mean(), cpo(w, l, 0.3, 0))
+    trl.loss_type = "simpo"
+    same(CPOTrainer.cpo_loss(trl, means(w), means(l))[0].mean(), simpo(w, l, 0.3, 0.5))
+    trl.loss_type = "ipo"  # of CPO, without a reference
+    zeros = [torch.zeros_like(r) for r in w], [torch.zeros_like(r) for r in l]
+    same(CPOTrainer.cpo_loss(trl, means(w), means(l))[0].mean(), ipo(w, l, *zeros, 0.3))
+
+
 # ---------------------------------------------------------------- cases
 
 
@@ -123,6 +180,38 @@ def step_cases():
                                lambda x: pointwise(x, labels, focal), labels=[[y] for y in labels]))
     scores, steps = answers([2, 1, 4]), [[1, -1], [0], [1, 1, -1, 0]]
     cases.append(step_case("prm", dict(kind="prm"), scores, lambda x: prm(x, steps), labels=steps))
+    state = rng.getstate()  # what is drawn below stays as it was without these
+    cases += preference_cases(lengths)
+    rng.setstate(state)
+    return cases
+
+
+def preference_cases(lengths):
+    cases = []
+    scores, ref = answers(lengths, 0.5, -1.5), answers(lengths, 0.5, -1.5)
+    t = lambda rows: [torch.tensor(r) for r in rows]
+    refs = t(ref[0::2]), t(ref[1::2])
+    if "--trl" in sys.argv:
+        trl_agrees(t(scores[0::2]), t(scores[1::2]))
+
+    def add(settings, loss_of, **extra):
+        name = " ".join(str(v) for v in settings.values())
+        cases.append(step_case(name, settings, scores, loss_of, **extra))
+
+    for sft in [0.0, 0.2]:
+        add(dict(kind="dpo", beta=0.1, sft_coef=sft),
+            lambda x: dpo(*pairs_of(x), *refs, 0.1) - sft * means(pairs_of(x)[0]).mean(), logp_ref=ref)
+    for beta in [0.1, 1.0]:
+        add(dict(kind="ipo", beta=beta), lambda x: ipo(*pairs_of(x), *refs, beta), logp_ref=ref)
+        add(dict(kind="orpo", beta=beta), lambda x: orpo(*pairs_of(x), beta))
+        add(dict(kind="simpo", beta=beta, gamma=0.5), lambda x: simpo(*pairs_of(x), beta, 0.5))
+        for sft in [1.0, 0.0]:
+            add(dict(kind="cpo", beta=beta, sft_coef=sft), lambda x: cpo(*pairs_of(x), beta, sft))
+    labels = [1, 0, 0, 1, 1, 0]
+    for z0, desirable, undesirable in [(0.0, 1.0, 1.0), (0.7, 1.5, 0.5)]:
+        add(dict(kind="kto", beta=0.3, desirable=desirable, undesirable=undesirable),
+            lambda x: kto(x, t(ref), labels, z0, 0.3, desirable, undesirable),
+            logp_ref=ref, labels=[[y] for y in labels], z0=z0)
     return cases
 
 

@@ -143,7 +143,8 @@ def advantages(rows, c):
         token = [R[i] + c["credit"] * torch.tensor(rows[i]["credit"]) for i in range(len(rows))]
         out = [None] * len(rows)
         for g in groups_of(rows):
-            flat = normal(torch.cat([token[i] for i in g]), c["std"], c["eps"])
+            flat = torch.cat([token[i] for i in g])
+            flat = normal(flat, c["std"], c["eps"]) if len(g) > 1 else 0 * flat  # nothing to be compared with
             for i, part in zip(g, flat.split([n[i] for i in g])):
                 out[i] = part
         return out, None

@@ -1,7 +1,7 @@
 // Localisation without a token label: texts of five tokens 0, 1, 2, of which a0, a2 and a3 decide,
-// right = (a0 + 2 a2 + a3) mod 3 == 1. Under a uniform policy no prefix before a3 says anything about the
-// outcome, so Q changes at a3 alone, and Q-RM, which sees pairs of whole texts, must find that out: centred on
-// the actions of its state, |Z| peaks at a3.
+// right = (a0 + 2 a2 + a3) mod 3 == 1. Under a uniform policy no prefix before a3 says anything
+// about the outcome, so Q changes at a3 alone, and Q-RM, which sees pairs of whole texts, must find
+// that out: centred on the actions of its state, |Z| peaks at a3.
 
 #include "credit/channel.h"
 #include "reward/reward_loss.h"
@@ -41,8 +41,8 @@ std::vector<Text> all_texts() {
     return texts;
 }
 
-// Mean over the prefixes of |Z(s, a) - mean_a' Z(s, a')| by position. Z: of every text in that order; texts that
-// agree up to position t have the same Z there.
+// Mean over the prefixes of |Z(s, a) - mean_a' Z(s, a')| by position. Z: of every text in that
+// order; texts that agree up to position t have the same Z there.
 std::vector<double> centred(const std::vector<std::vector<double>>& Z) {
     std::vector<double> sums(LENGTH);
     for (int t = 0, block = 81; t < LENGTH; ++t, block /= ACTIONS) {
@@ -144,8 +144,9 @@ TEST(DecisiveToken, IsFoundByATable) {
         }
 }
 
-// The same by a transformer, with each of the three heads. (A log-softmax cannot raise all actions of a lost or won
-// state alike without the token that never occurs, so some of the outcome spills over to the token behind a3.)
+// The same by a transformer, with each of the three heads. (A log-softmax cannot raise all actions
+// of a lost or won state alike without the token that never occurs, so some of the outcome spills
+// over to the token behind a3.)
 TEST(DecisiveToken, IsFoundByANetwork) {
     for (const char* head : {"scalar", "logit", "log_softmax"}) {
         SCOPED_TRACE(head);
@@ -178,8 +179,8 @@ TEST(DecisiveToken, IsFoundByANetwork) {
         auto Z = head_scores(trainer.pass, trained_head(settings), sequences, 1024);
         EXPECT_GT(accuracy(Z), 0.99);
         const std::vector<double> size = centred(Z);
-        // How much is left elsewhere depends on the start and on rounding: the others' mean was 0.1 to 0.5 of the
-        // decisive token's over six starts, and the largest up to 0.9.
+        // How much is left elsewhere depends on the start and on rounding: the others' mean was 0.1
+        // to 0.5 of the decisive token's over six starts, and the largest up to 0.9.
         double others = 0;
         for (int t = 0; t < LENGTH; ++t)
             if (t != DECISIVE) others += size[t] / (LENGTH - 1);

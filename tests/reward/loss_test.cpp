@@ -1,5 +1,5 @@
-// The losses of the reward models: PyTorch autograd (tests/reference/make_golden_rewards.py), known values, the
-// properties that Q-RM's loss must have, and central differences by every score.
+// The losses of the reward models: PyTorch autograd (tests/reference/make_golden_rewards.py), known
+// values, the properties that Q-RM's loss must have, and central differences by every score.
 
 #include "base/json.h"
 #include "credit/sigmoid.h"
@@ -58,6 +58,9 @@ RewardSettings settings_of(const Json& json) {
     settings.gamma = json.value("gamma", 2.0);
     settings.ce_coef = json.value("ce_coef", 0.0);
     settings.focal = json.value("focal", 0.0);
+    settings.sft_coef = json.value("sft_coef", -1.0);
+    settings.desirable = json.value("desirable", 1.0);
+    settings.undesirable = json.value("undesirable", 1.0);
     return settings;
 }
 
@@ -79,12 +82,13 @@ double sum_of(const std::vector<double>& values) {
 
 TEST(RewardLoss, EveryLossAgreesWithAutograd) {
     const Json cases = golden()["steps"];
-    ASSERT_GE(cases.size(), 17u);
+    ASSERT_GE(cases.size(), 31u);
     for (const Json& c : cases) {
         SCOPED_TRACE(c["name"].get<std::string>());
         Step step(settings_of(c["reward"]), matrix(c["scores"]));
         if (c.contains("labels")) step.batch.label = matrix(c["labels"]);
         if (c.contains("logp_ref")) step.batch.logp_ref = matrix(c["logp_ref"]);
+        step.batch.z0 = c.value("z0", 0.0);
         EXPECT_TRUE(close(step.loss(), c["loss"].get<double>(), 1e-13));
         const auto want = matrix(c["grads"]);
         for (size_t s = 0; s < want.size(); ++s)
@@ -203,10 +207,11 @@ TEST(RewardLoss, CentralDifferencesByEveryScore) {
         }
         return scores;
     };
-    for (const char* kind :
-         {"orm", "orm_pointwise", "prm", "pgtg", "qrm", "dpo_rm", "implicit_prm"}) {
+    for (const RewardKind& kind_row : reward_kind_table()) {
+        const char* kind = kind_row.name;
         RewardSettings settings;
         settings.kind = kind;
+        if (kind_row.policy && kind_row.pairs()) settings.sft_coef = 0.7;
         if (settings.kind == "qrm") settings.head = "log_softmax", settings.ce_coef = 0.7;
         if (settings.kind == "orm_pointwise") settings.focal = 2;
         const bool last = std::string(kind).starts_with("orm");
@@ -220,6 +225,10 @@ TEST(RewardLoss, CentralDifferencesByEveryScore) {
             }
             step.batch.label.push_back(label);
         }
+        if (kind_row.policy) // log-probabilities
+            for (auto& answer : step.scores)
+                for (double& z : answer) z = -0.2 - std::abs(z);
+        step.batch.z0 = 0.3;
         step.loss();
         const auto grads = step.grads;
         for (size_t s = 0; s < grads.size(); ++s)
@@ -233,6 +242,44 @@ TEST(RewardLoss, CentralDifferencesByEveryScore) {
                 EXPECT_NEAR(grads[s][t], (up - down) / (2 * h), 1e-9) << kind << s << t;
             }
     }
+}
+
+// beta .1, lambda .2
+TEST(Preferences, DpoWithASupervisedTerm) {
+    RewardSettings settings;
+    settings.kind = "dpo", settings.sft_coef = 0.2;
+    Step step(settings, {{-.2, -.4, -.1}, {-.6, -.9}});
+    step.batch.logp_ref = {{-.3, -.5, -.4}, {-.5, -.7}};
+    EXPECT_NEAR(step.loss(), .700614, 5e-7);
+    for (double g : step.grads[0]) EXPECT_NEAR(g, -.114668, 5e-7);
+    for (double g : step.grads[1]) EXPECT_NEAR(g, .048001, 5e-7);
+}
+
+TEST(Preferences, ASimPoStepIsAQrmStepOnLogProbabilities) {
+    RewardSettings simpo, qrm;
+    simpo.kind = "simpo", simpo.beta = 0.7, simpo.gamma = 0.4;
+    qrm.kind = "qrm", qrm.head = "log_softmax", qrm.ce_coef = 0, qrm.beta = 0.7, qrm.gamma = 0.4;
+    const std::vector<std::vector<double>> logp = {{-1, -2}, {-0.5}, {-3}, {-1, -1, -4}};
+    Step a(simpo, logp), b(qrm, logp);
+    EXPECT_EQ(a.loss(), b.loss());
+    EXPECT_EQ(a.grads, b.grads);
+}
+
+TEST(Preferences, KtosReferencePointIsOfOtherPromptsAnswersAndNeverNegative) {
+    RewardBatch batch;
+    batch.sequences = {{{1, 2, 7, 8}, {2, 3}}, {{3, 9}, {1}}, {{4, 5, 6, 10}, {3}}};
+    const std::vector<TrainSequence> others = mismatched(batch);
+    EXPECT_EQ(others[0].ids, std::vector<int32_t>({1, 2, 9}));
+    EXPECT_EQ(others[0].target, std::vector<int32_t>({2}));
+    EXPECT_EQ(others[1].ids, std::vector<int32_t>({3, 10}));
+    EXPECT_EQ(others[2].ids, std::vector<int32_t>({4, 5, 6, 7})) << "cut to the longer of the two";
+    EXPECT_NEAR(kto_reference_point({{-1, -1}, {-2}}, {{-1.5, -1}, {-2.1}}), 0.3, 1e-15);
+    EXPECT_EQ(kto_reference_point({{-3}}, {{-1}}), 0);
+    // of pairs: another pair's
+    batch.paired = true;
+    batch.sequences.push_back({{4, 5, 6, 11}, {3}});
+    batch.sequences[1] = {{1, 2, 9}, {2}};
+    EXPECT_EQ(mismatched(batch)[1].ids, std::vector<int32_t>({1, 2, 11}));
 }
 
 TEST(RewardLoss, FiguresOfHeldOutPairs) {

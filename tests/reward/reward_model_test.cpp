@@ -64,7 +64,8 @@ std::string message_of(const std::function<void()>& act) {
 
 } // namespace
 
-// A function of state and action: another action changes its own score, at every head, and none before it.
+// A function of state and action: another action changes its own score, at every head, and none
+// before it.
 TEST(RewardModel, TheScoreOfATokenDependsOnThatTokenAndOnNoneAfterIt) {
     const int first = 4, changed = 7;
     std::vector<int32_t> ids = random_ids(12, 37, 3), other = ids;

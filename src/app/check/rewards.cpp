@@ -18,6 +18,7 @@ ModelConfig tiny_config() {
 RewardBatch random_batch(const RewardKind& kind, int V, Rng& rng) {
     RewardBatch batch;
     batch.paired = true;
+    batch.z0 = 0.7; // kto's
     for (int pair = 0; pair < 3; ++pair) {
         std::vector<int32_t> prompt;
         for (int t = 0; t < 4 + pair; ++t) prompt.push_back(rng.below(V));
@@ -74,8 +75,8 @@ void check_reward(GradientTable& table, RewardSettings settings) {
             direction_error(model->params.list[i].tensor, trainer.grads.list[i].tensor, loss, rng);
         if (!(error <= worst)) worst = error, where = model->params.list[i].name;
     }
-    table.row("reward model, " + settings.kind +
-                  (settings.kind == "qrm" ? ", head " + settings.head : ""),
+    table.row((reward_kind(settings.kind).policy ? "preferences, " : "reward model, ") +
+                  settings.kind + (settings.kind == "qrm" ? ", head " + settings.head : ""),
               worst);
     if (!(worst <= table.tolerance)) std::printf("  worst: %s\n", where.c_str());
 }
@@ -83,10 +84,13 @@ void check_reward(GradientTable& table, RewardSettings settings) {
 } // namespace
 
 void check_rewards(GradientTable& table) {
-    for (const char* kind : {"orm", "orm_pointwise", "prm", "pgtg", "dpo_rm", "implicit_prm"}) {
+    for (const RewardKind& kind : reward_kind_table()) {
         RewardSettings settings;
-        settings.kind = kind;
+        settings.kind = kind.name;
+        if (settings.kind == "qrm") continue; // below, with each of its heads
         if (settings.kind == "orm_pointwise") settings.focal = 2;
+        if (settings.kind == "kto") settings.desirable = 1.5;
+        if (kind.policy && kind.pairs()) settings.sft_coef = 0.7;
         check_reward(table, settings);
     }
     for (const char* head : {"scalar", "logit", "log_softmax"}) {

@@ -57,9 +57,14 @@ StoredUpdate StoredRun::update(int64_t step) const {
     const int64_t count =
         config.contains("train") ? json_int_or(config["train"], "steps", 1, "train") : 1;
     const SelectConfig choice = at_step(select, step, count);
-    return loss_of(
-        read_rollouts(file(format("rollouts/%06lld.jsonl", (long long)step)), algo, choice), algo,
-        choice, step, true);
+    const std::string path = file(format("rollouts/%06lld.jsonl", (long long)step));
+    // Where A is not a function of the stored reward and credit alone, they are made anew.
+    std::vector<SourceConfig> sources;
+    if (config.contains("credit")) sources = read_sources(config["credit"]);
+    bool anew = algo.advantage.combine == Combine::sum_of_normalised;
+    for (const SourceConfig& source : sources) anew |= source.to == "segments";
+    return loss_of(read_rollouts(path, algo, choice, anew ? &sources : nullptr), algo, choice, step,
+                   true);
 }
 
 std::vector<Json> read_metrics(const std::string& path) {

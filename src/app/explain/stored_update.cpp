@@ -2,6 +2,7 @@
 
 #include "rl/advantage.h"
 #include "rl/aggregation.h"
+#include "rl/earned.h"
 #include "rl/metrics.h"
 
 #include <algorithm>
@@ -47,7 +48,13 @@ StoredUpdate loss_of(StoredRollouts stored, const AlgoConfig& algo, const Select
 }
 
 StoredUpdate stored_update(const UpdateConfig& config) {
-    StoredUpdate update = loss_of(read_rollouts(config.rollouts, config.algo, config.select),
+    std::vector<SourceConfig> sources;
+    if (!config.credit.is_null()) {
+        sources = read_sources(config.credit);
+        check_credit(config.algo, sources);
+    }
+    StoredUpdate update = loss_of(read_rollouts(config.rollouts, config.algo, config.select,
+                                                config.credit.is_null() ? nullptr : &sources),
                                   config.algo, config.select);
     check_finite(update);
     return update;

@@ -9,10 +9,15 @@
 struct UpdateConfig {
     AlgoConfig algo = preset_algorithm("grpo"); // what `help` shows
     SelectConfig select;
+    Json credit;
     std::string rollouts, out = "-";
     void visit(Fields& v) {
         v.object("algo", algo, "the algorithm");
         v.object("select", select, "which completions and tokens train");
+        static const std::string help =
+            "reward and credit are made anew from the rows' scores, without models. " +
+            sources_help();
+        v.json("credit", credit, help.c_str());
         v.field("rollouts", rollouts, "stored rollouts, JSON Lines");
         v.field("out", out, "file to write; - is standard output");
     }

@@ -1,0 +1,32 @@
+#include "credit/oracle.h"
+
+#include "base/rng.h"
+
+#include <algorithm>
+
+static uint64_t key_of(const ScoredText& text) {
+    uint64_t key = (uint64_t)text.first;
+    for (int32_t id : text.ids) key = mix64(key ^ (uint64_t)(uint32_t)id);
+    return key;
+}
+
+std::vector<std::vector<StepSpan>> judge_steps(const Completions& batch, const JudgeKeys& judge) {
+    std::vector<std::vector<StepSpan>> judged;
+    double right = 0, wrong = 0;
+    for (int i = 0; i < (int)batch.texts.size(); ++i) {
+        judged.push_back(batch.steps(i));
+        for (const StepSpan& step : judged.back()) ++(step.right ? right : wrong);
+    }
+    double false_alarm = 0;
+    if (right > 0 && judge.precision < 1)
+        false_alarm = judge.precision > 0
+                          ? std::min(1.0, judge.recall * wrong / right * (1 - judge.precision) /
+                                              judge.precision)
+                          : 1;
+    for (size_t i = 0; i < judged.size(); ++i) {
+        Rng rng((uint64_t)judge.seed, key_of(batch.texts[i]));
+        for (StepSpan& step : judged[i])
+            step.right = rng.uniform() >= (step.right ? false_alarm : judge.recall);
+    }
+    return judged;
+}

@@ -1,0 +1,179 @@
+#include "credit/source_config.h"
+
+#include "credit/sources.h"
+
+#include <map>
+#include <set>
+
+const Source& SourceConfig::row() const { return find_source(source); }
+std::string SourceConfig::where() const { return "credit source \"" + name + "\""; }
+
+void JudgeKeys::visit(Fields& v) {
+    v.json("judge", judge, "directory of the judge");
+    v.field("critiques", critiques, 1, 1024, "k: critiques per answer");
+    v.choice("vote", vote, {"majority", "intersection", "union", "average", "greedy"},
+             "which steps are wrong, of k critiques");
+    v.choice("tie", tie, {"right", "wrong"}, "majority: a step that half of the critiques list");
+    v.field("votes", votes, 1, 1024, "verdicts per answer");
+    v.field("temperature", temperature, 0, 100, "of the judge's tokens");
+    v.field("top_p", top_p, 0, 1, "of the judge's tokens");
+    v.field("max_new_tokens", max_new_tokens, 1, 1e9, "of one critique or verdict");
+    v.field("reference_answer", reference_answer, "the judge sees the reference answer");
+    v.choice("propagate", propagate, {"own_error_only", "inherited_counts"},
+             "whether a step that goes on rightly from a wrong value is wrong");
+    v.choice("segments", segments, {"auto", "blank_line", "sentence", "tag"},
+             "how an answer is cut");
+    v.field("template", template_file, "file of the judge's prompt");
+    v.field("precision", precision, 0, 1,
+            "model=oracle: share of right alarms among the steps it calls wrong");
+    v.field("recall", recall, 0, 1, "model=oracle: share of the wrong steps that it finds");
+    v.field("seed", seed, 0, 9e15, "model=oracle: of its errors");
+}
+
+void ConfidenceKeys::visit(Fields& v) {
+    v.field("weight", weight, -1e6, 1e6, "of the dimension; 0: it is not read");
+    v.choice("reasoning", reasoning, {"mean"}, "over the reasoning's log-probabilities");
+    v.choice("answer", answer, {"sum"}, "over the answer's log-probabilities");
+}
+
+void RelevanceKeys::visit(Fields& v) {
+    v.field("weight", weight, -1e6, 1e6, "of the dimension; 0: it is not read");
+    v.json("judge", judge, "directory of a reranker");
+    v.field("terms", terms, "what the reasoning is compared with");
+    v.choice("squash", squash, {"sigmoid"}, "of each term's logit");
+}
+
+void CoherenceKeys::visit(Fields& v) {
+    v.field("weight", weight, -1e6, 1e6, "of the dimension; 0: it is not read");
+    v.json("judge", judge, "directory of an outcome reward model");
+}
+
+static void visit_common(SourceConfig& source, Fields& v) {
+    v.choice("source", source.source, source_names(), "who judges");
+    v.field("name", source.name, "of its channel; empty: the source's");
+    v.field("weight", source.weight, -1e6, 1e6, "factor; 0: it is not read");
+    v.choice("to", source.to, {"auto", "reward", "tokens", "segments"},
+             "reward of the completion, credit of its tokens or of its segments");
+    v.choice("normalise", source.normalise, {"auto", "none", "mean_std", "std", "group"},
+             "before the weight, over the batch, or over the prompt's completions (group)");
+    v.field("std_floor", source.std_floor, -1, 1e9,
+            "normalise=group: a deviation below it gives 0; -1: the source's own");
+    v.choice("pool", source.pool, {"auto", "none", "mean", "last", "sum"},
+             "makes one score of a completion's token or segment scores");
+    v.choice("eos", source.eos, {"own", "mean"},
+             "mean: the last token gets the mean of its completion");
+    v.field("clip", source.clip, 0, 1e9, "bound of |weight x|; 0: none");
+}
+
+static void resolve(SourceConfig& source, const std::string& where) {
+    const Source& row = source.row();
+    const bool numbers = row.level == Level::completion;
+    if (source.name.empty()) source.name = row.name;
+    if (source.pool == "auto") source.pool = row.pool;
+    CHECK(!numbers || source.pool == "none",
+          "%s: %s gives one score per completion; there is nothing to pool", where.c_str(),
+          row.name);
+    const bool scores = numbers || source.pool != "none"; // one per completion
+    const bool segments = row.level == Level::segment && !scores;
+    if (source.to == "auto") source.to = scores ? "reward" : segments ? "segments" : "tokens";
+    CHECK(scores || source.to != "reward",
+          "%s: source \"%s\" gives one number per %s; to=reward needs a pool (mean, last, sum)",
+          where.c_str(), row.name, level_name(row.level));
+    CHECK(scores || segments || source.to != "segments",
+          "%s: source \"%s\" gives one number per token; to=segments needs a pool (mean, last, "
+          "sum)",
+          where.c_str(), row.name);
+    if (source.normalise == "auto")
+        source.normalise = row.normalises          ? "group"
+                           : source.to == "tokens" ? row.token_normalise
+                                                   : "none";
+    CHECK(source.std_floor < 0 || source.normalise == "group",
+          "%s: std_floor = %g belongs to normalise = group, found normalise = %s", where.c_str(),
+          source.std_floor, source.normalise.c_str());
+    if (source.std_floor < 0) source.std_floor = row.normalises ? 1e-6 : 0;
+    CHECK(source.eos == "own" || source.to == "tokens",
+          "%s: eos=mean stands on the last token; it needs to=tokens", where.c_str());
+}
+
+// A number with to=segments takes another channel's segments.
+static void check_segments(const std::vector<SourceConfig>& sources) {
+    bool segments = false;
+    for (const SourceConfig& source : sources)
+        segments |= source.counts() && source.row().level == Level::segment;
+    for (const SourceConfig& source : sources)
+        CHECK(segments || !source.counts() || source.to != "segments",
+              "%s: to=segments needs segments, and no source of the list gives any; trm and "
+              "trm_labels do",
+              source.where().c_str());
+}
+
+static void check_names(const std::vector<SourceConfig>& sources) {
+    const char* remedy =
+        "two entries of credit use the name \"%s\"; give each a \"name\" of its own";
+    std::set<std::string> names;
+    std::map<std::string, std::string> owner; // of a raw score
+    for (const SourceConfig& source : sources) {
+        CHECK(names.insert(source.name).second, remedy, source.name.c_str());
+        for (const RawScore& raw : raw_scores_of(source)) {
+            const std::string who = raw.checker ? "the task's rule" : source.where();
+            auto [at, fresh] = owner.try_emplace(raw.name, who);
+            CHECK(fresh || (raw.checker && at->second == who), remedy, raw.name.c_str());
+        }
+    }
+}
+
+std::vector<SourceConfig> read_sources(const Json& credit) {
+    CHECK(credit.is_array() && !credit.empty(),
+          "credit must be a list of sources, as [{\"source\": \"rule\"}], found %.100s",
+          dump_row(credit).c_str());
+    std::vector<SourceConfig> sources;
+    for (const Json& entry : credit) {
+        const std::string where = format("credit[%zu]", sources.size());
+        CHECK(entry.is_object(), "%s must be an object, as {\"source\": \"rule\"}, found %.100s",
+              where.c_str(), dump_row(entry).c_str());
+        SourceConfig source;
+        Fields fields;
+        visit_common(source, fields);
+        const Source& row = find_source(json_string_or(entry, "source", "rule", where));
+        if (row.keys) row.keys(source, fields);
+        read_config_json(fields, entry, where);
+        resolve(source, where);
+        sources.push_back(source);
+    }
+    check_names(sources);
+    check_segments(sources);
+    return sources;
+}
+
+// ---- help ---------------------------------------------------------------------------------------
+
+static std::string keys_help(const Fields& fields) {
+    std::string text;
+    for (const Field& field : fields.list) {
+        text += format("\n          %-22s %s", field.path.c_str(), field.help.c_str());
+        std::string choices;
+        for (const std::string& choice : field.choices)
+            choices += (choices.empty() ? "" : " | ") + choice;
+        if (!choices.empty()) text += ": " + choices;
+    }
+    return text;
+}
+
+std::string sources_help() {
+    SourceConfig source;
+    Fields common;
+    visit_common(source, common);
+    std::string text = "station 3: a list of sources, each an object of" + keys_help(common);
+    std::map<void (*)(SourceConfig&, Fields&), std::string> names;
+    for (const Source& row : source_table())
+        if (row.keys)
+            names[row.keys] += (names[row.keys].empty() ? "" : ", ") + std::string(row.name);
+    for (const Source& row : source_table()) {
+        if (!row.keys || names[row.keys].empty()) continue;
+        Fields own;
+        row.keys(source, own);
+        text += "\n      and of " + names[row.keys] + keys_help(own);
+        names[row.keys].clear();
+    }
+    return text;
+}

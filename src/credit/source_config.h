@@ -1,0 +1,66 @@
+#pragma once
+// One entry of the list `credit`. Which keys it may have follows from its source.
+
+#include "base/config.h"
+
+// How a generative judge is asked; read by what asks it, not by the formulas.
+struct JudgeKeys {
+    Json judge; // a directory, or an object of the keys below
+    std::string vote = "majority", tie = "right", propagate = "own_error_only";
+    std::string segments = "auto", template_file;
+    int critiques = 4, votes = 1, max_new_tokens = 512;
+    double temperature = 0.7, top_p = 0.95;
+    bool reference_answer = true;
+    // model=oracle: an exact program that errs as often as it is told
+    double precision = 1, recall = 1;
+    int64_t seed = 0;
+    void visit(Fields& v);
+};
+
+// The dimensions of DRM (credit/drm.h).
+struct ConfidenceKeys {
+    double weight = 1;
+    std::string reasoning = "mean", answer = "sum";
+    void visit(Fields& v);
+};
+struct RelevanceKeys {
+    double weight = 1;
+    Json judge;
+    std::vector<std::string> terms{"question", "documents", "answer"};
+    std::string squash = "sigmoid";
+    void visit(Fields& v);
+};
+struct CoherenceKeys {
+    double weight = 1;
+    Json judge;
+    void visit(Fields& v);
+};
+
+struct SourceConfig {
+    std::string source = "rule", name; // name: of the channel; the source's unless given
+    std::string pool = "auto", to = "auto", normalise = "auto", eos = "own";
+    double weight = 1, clip = 0, std_floor = -1; // std_floor -1: the source's own
+    std::string model, reference;
+    JudgeKeys judge;
+    double w_whole = 2, w_process = 1; // capo
+    ConfidenceKeys confidence;         // drm
+    RelevanceKeys relevance;
+    CoherenceKeys coherence;
+    double malformed = -3;
+    std::string read_out = "verdict"; // trm
+    double alpha = 0.5, bonus = 0.5;  // trm_labels
+    Json unparsable;                  // trm, trm_labels
+    Json anchor;                      // preference
+
+    const struct Source& row() const;
+    bool counts() const { return weight != 0; } // else nothing of it is read
+    std::string where() const;                  // for messages: credit source "NAME"
+};
+
+// Reads and checks the list; fills "auto" by what the source gives: completions' scores go to the
+// reward, segments' to the segments, token scores to the tokens. Errors name the entry, the key and
+// what to do.
+std::vector<SourceConfig> read_sources(const Json& credit);
+
+// The keys of an entry, for the help of `credit`.
+std::string sources_help();

@@ -1,0 +1,65 @@
+#include "rl/earned.h"
+
+#include "credit/combine.h"
+#include "credit/source_config.h"
+
+Credit earned(const std::vector<SourceConfig>& sources, const std::vector<Channel>& raw,
+              const Layout& layout, const AlgoConfig& algo) {
+    const AdvantageConfig& advantage = algo.advantage;
+    return combine(channels_of(sources, raw, layout), sources, layout,
+                   {advantage.format_penalty, advantage.after_last_segment},
+                   advantage.combine == Combine::normalise_of_sum);
+}
+
+void put_credit(Rollouts& r, Credit credit) {
+    r.reward = std::move(credit.reward);
+    r.credit = std::move(credit.token);
+    r.segment_credit = std::move(credit.segment);
+    r.segments = std::move(credit.segments);
+    r.judged = std::move(credit.valid);
+    r.parts = std::move(credit.parts);
+}
+
+void check_credit(const AlgoConfig& algo, const std::vector<SourceConfig>& sources) {
+    const AdvantageConfig& advantage = algo.advantage;
+    bool tokens = false, segments = false;
+    for (const SourceConfig& source : sources) {
+        tokens |= source.counts() && source.to == "tokens";
+        segments |= source.counts() && source.to == "segments";
+    }
+    CHECK(
+        tokens || advantage.estimator != Estimator::token,
+        "algo.advantage.estimator = token needs a credit source that goes to the tokens: one with "
+        "\"to\": \"tokens\" in the list credit");
+    CHECK(
+        !segments || advantage.estimator == Estimator::outcome,
+        "a credit source goes to the segments, which algo.advantage.estimator = %s has no use for; "
+        "use estimator = outcome (grpo, rloo, ..), or \"to\": \"tokens\"",
+        name_of(advantage.estimator));
+    const bool sum = advantage.combine == Combine::sum_of_normalised;
+    CHECK(advantage.baseline != Baseline::own || (!segments && !(tokens && sum)),
+          "algo.advantage.baseline = own is of rewards of completions; it has no use for segments "
+          "and tokens");
+    if (sum) {
+        CHECK(advantage.estimator == Estimator::outcome ||
+                  advantage.estimator == Estimator::group_tokens,
+              "algo.advantage.combine = sum_of_normalised has nothing to normalise each source by: "
+              "algo.advantage.estimator = %s; it must be outcome or group_tokens",
+              name_of(advantage.estimator));
+        CHECK(
+            (algo.kl == Kl::none || algo.kl_in == KlIn::loss) && algo.overlong_length == 0,
+            "algo.advantage.combine = sum_of_normalised: a KL or an overlong penalty in the reward "
+            "belongs to no source; set algo.kl_in = loss and algo.overlong_length = 0");
+        return;
+    }
+    CHECK(!tokens || !segments,
+          "one credit source goes to the tokens and one to the segments; algo.advantage.combine = "
+          "normalise_of_sum adds what goes to the same place: send the segments to the tokens "
+          "(\"to\": \"tokens\"), or use sum_of_normalised");
+    CHECK(
+        !tokens || advantage.credit_weight != 0,
+        "a credit source goes to the tokens, but algo.preset = %s has no use for token credit "
+        "(algo.advantage.credit_weight = 0); use reinforce_qrm, ppo_qrm or capo, or set estimator "
+        "and credit_weight",
+        algo.preset.c_str());
+}
