@@ -27,8 +27,9 @@ struct MappedFile {
     std::string path;
 };
 
-// A file being written. commit() makes it appear; without it nothing is left behind. The path "-" is
-// standard output. Every write is checked (a full disk is an error that names the file).
+// A file being written: commit() makes it appear, else nothing is left behind. Links are followed, and the
+// mode and owner of what is replaced are kept; FIFOs, devices and "-" (standard output) are written at once.
+// Every write is checked (a full disk is an error that names the file).
 struct AtomicFile {
     explicit AtomicFile(const std::string& path);
     AtomicFile(const AtomicFile&) = delete;

@@ -9,7 +9,7 @@
 
 struct RopeScaling { // Llama 3.1's frequency scaling; factor 1: none
     double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
-    int original_max_position = 8192;
+    int original_max_position = 8192; // 0: linear scaling, every frequency is divided by the factor
 };
 
 enum class Head { lm, token_classification, sequence_classification };
@@ -26,7 +26,7 @@ struct ModelConfig {
     bool head_norm = false;       // Qwen3: norm of each query and key head
     Head head = Head::lm;
     // A classification head beside the LM head: a policy and its critic on one backbone. Not in config.json; who
-    // wants it sets it. The weights are saved as score.weight, which a reader of language models leaves aside.
+    // wants it sets it. Its weights are saved apart from the model's, in trainer/.
     bool value_head = false;
     bool score_bias = false; // a classification head that was found with a bias
     std::string reward_head; // "logit" | "log_softmax": a reward model with a vocabulary head

@@ -3,7 +3,7 @@
 //
 //   directory                      head         Z_t                              read at the position of
 //   ...ForTokenClassification      scalar       w . h                            a_t itself
-//   ...ForSequenceClassification   scalar       w . h                            a_t itself
+//   ...ForSequenceClassification   scalar       w . h                            a_t, or the last no padding
 //   ...ForCausalLM, reward_head    logit        z[a_t]                           the token before a_t
 //                                  log_softmax  log p(a_t)                       the token before a_t
 //   ...ForCausalLM                 log_prob     log p(a_t)                       the token before a_t

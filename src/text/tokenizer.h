@@ -9,7 +9,8 @@
 #include <vector>
 
 struct Tokenizer {
-    // Reads directory/tokenizer.json. An unsupported component is an error that names it.
+    // Reads directory/tokenizer.json and the tokens that only tokenizer_config.json names. An unsupported
+    // component is an error that names it.
     static std::unique_ptr<Tokenizer> load(const std::string& directory);
     static std::unique_ptr<Tokenizer> parse(const std::string& tokenizer_json,
                                             const std::string& where);

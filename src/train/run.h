@@ -3,7 +3,7 @@
 //
 //     RUN/config.json          the effective configuration
 //     RUN/metrics.jsonl        one line per optimiser step
-//     RUN/checkpoints/000100/  a model directory, the trainer's state, and last trainer_state.json:
+//     RUN/checkpoints/000100/  a model directory, in trainer/ the trainer's state, and last trainer_state.json:
 //                              step, data position, a hash of every input and of every other file
 //
 // A checkpoint is written under a temporary name and renamed, so a directory of a number's name with a
