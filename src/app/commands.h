@@ -6,15 +6,17 @@
 struct Command {
     const char* name;
     const char* summary;
-    int (*run)(const Args& args);   // exit status
-    void (*fields)(Fields& fields); // for `help NAME`; static storage behind it
-    bool two_configs = false;       // takes CONFIG_A CONFIG_B
+    int (*run)(const Args& args);     // exit status
+    void (*fields)(Fields& fields);   // for `help NAME`; static storage behind it
+    bool two_configs = false;         // takes CONFIG_A CONFIG_B
+    std::string (*notes)() = nullptr; // `help NAME` ends with them
 };
 
 // Makes a row from a function that takes the command's filled configuration.
 template <class Config, int (*body)(Config&, const Args&)>
-constexpr Command command(const char* name, const char* summary) {
-    return {name, summary,
+constexpr Command command(const char* name, const char* summary, std::string (*notes)() = nullptr) {
+    return {name,
+            summary,
             [](const Args& args) {
                 Config config;
                 load_config(config, args);
@@ -23,5 +25,7 @@ constexpr Command command(const char* name, const char* summary) {
             [](Fields& fields) {
                 static Config config;
                 config.visit(fields);
-            }};
+            },
+            false,
+            notes};
 }

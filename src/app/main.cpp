@@ -20,6 +20,7 @@
     ROW(pairs) \
     ROW(reward) \
     ROW(score) \
+    ROW(judge) \
     ROW(rl) \
     ROW(eval) \
     ROW(loss) \
@@ -69,6 +70,7 @@ static int cmd_help(const Args& args) {
     Fields fields;
     if (row->fields) row->fields(fields);
     std::printf("rlhf %s: %s\n%s", row->name, row->summary, config_help(fields).c_str());
+    if (row->notes) std::printf("\n%s", row->notes().c_str());
     return 0;
 }
 
