@@ -21,6 +21,7 @@
     ROW(reward) \
     ROW(score) \
     ROW(judge) \
+    ROW(search) \
     ROW(rl) \
     ROW(eval) \
     ROW(loss) \

@@ -211,6 +211,23 @@ bool is_white_space(int32_t c) {
 
 bool is_number(int32_t c) { return category_of(c)[0] == 'N' || in(rust_numbers, c); }
 
+bool is_letter(int32_t c) {
+    utf8proc_category_t category = utf8proc_category(c);
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
+           in(new_letters, c);
+}
+
+static const Range han_and_kana[] = {{0x2E80, 0x2FDF},   {0x3005, 0x3007},   {0x3021, 0x3029},
+                                     {0x3038, 0x303B},   {0x3041, 0x3096},   {0x309D, 0x309F},
+                                     {0x30A1, 0x30FA},   {0x30FC, 0x30FF},   {0x31F0, 0x31FF},
+                                     {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},
+                                     {0xFF66, 0xFF9D},   {0x16FF0, 0x16FF6}, {0x1AFF0, 0x1AFFE},
+                                     {0x1B000, 0x1B167}, {0x20000, 0x2FA1F}, {0x30000, 0x323AF}};
+
+bool is_han_or_kana(int32_t c) { return in(han_and_kana, c); }
+
+int32_t lower_case(int32_t c) { return utf8proc_tolower(c); }
+
 bool is_word(int32_t c) {
     const std::string_view category = category_of(c);
     bool circled_letter = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
