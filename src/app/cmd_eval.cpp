@@ -1,6 +1,7 @@
 // rlhf eval: how often a policy answers a task's problems rightly.
 
 #include "app/commands.h"
+#include "app/eval_predictions.h"
 #include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -20,7 +21,8 @@ struct EvalConfig {
     SampleConfig sample;
     int problems = 0;
     double at_least = 0, at_most = 1;
-    std::string out, format = "text";
+    std::string out, format = "text", predictions;
+    WiseEvalSettings wise;
 
     void visit(Fields& v) {
         v.object("model", model, "the policy");
@@ -35,6 +37,9 @@ struct EvalConfig {
         v.field("at_most", at_most, 0, 1, "bound on pass@1; above it eval fails");
         v.field("out", out, "file of rows with every completion; -: standard output");
         v.choice("format", format, {"text", "json"}, "of the result");
+        v.field("predictions", predictions,
+                "instead of a model: file of WISE turns, gold and predicted, to be measured");
+        v.object("wise", wise, "conversational search");
     }
 };
 
@@ -89,6 +94,11 @@ static void print_result(FILE* out, const Json& result) {
 }
 
 static int cmd_eval(EvalConfig& config, const Args&) {
+    if (!config.predictions.empty()) {
+        const Json result = eval_predictions(config.predictions, config.wise);
+        std::printf("%s\n", result.dump(config.format == "json" ? -1 : 2).c_str());
+        return 0;
+    }
     const SampleConfig& sample = config.sample;
     ComputeConfig compute = apply_compute(config.compute);
     Task task = task_to_ask(config.task);

@@ -1,6 +1,7 @@
 #include "text/bm25.h"
 
 #include "base/check.h"
+#include "text/jinja/python_text.h"
 #include "text/unicode.h"
 
 #include <algorithm>
@@ -33,7 +34,7 @@ void for_each_word(std::string_view text, const std::function<void(std::string_v
             continue;
         }
         int32_t c = next_code_point(text, at);
-        if (c < 0 || (!is_letter(c) && !is_number(c))) {
+        if (c < 0 || (!python::is_letter(c) && !is_number(c))) {
             flush();
         } else if (is_han_or_kana(c)) {
             flush();

@@ -211,12 +211,6 @@ bool is_white_space(int32_t c) {
 
 bool is_number(int32_t c) { return category_of(c)[0] == 'N' || in(rust_numbers, c); }
 
-bool is_letter(int32_t c) {
-    utf8proc_category_t category = utf8proc_category(c);
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
-           in(new_letters, c);
-}
-
 static const Range han_and_kana[] = {{0x2E80, 0x2FDF},   {0x3005, 0x3007},   {0x3021, 0x3029},
                                      {0x3038, 0x303B},   {0x3041, 0x3096},   {0x309D, 0x309F},
                                      {0x30A1, 0x30FA},   {0x30FC, 0x30FF},   {0x31F0, 0x31FF},

@@ -21,7 +21,6 @@ std::vector<size_t> positions_in_valid_utf8(std::string_view bytes, std::vector<
 
 bool is_white_space(int32_t code_point); // property White_Space
 bool is_number(int32_t code_point);      // general category N
-bool is_letter(int32_t code_point);      // general category L
 bool is_han_or_kana(int32_t code_point); // Han, hiragana, katakana: a character is a word
 int32_t lower_case(int32_t code_point);  // simple case mapping
 bool is_word(int32_t code_point); // a character of words: Alphabetic, M, Nd, Pc, Join_Control

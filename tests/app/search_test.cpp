@@ -50,3 +50,19 @@ TEST(Search, MisfitsAreRefused) {
         rlhf({"search", "documents=" + at("documents"), "query=a", "index=" + at("documents")}),
         {"no index"});
 }
+
+TEST(WisePredictions, AreEvaluatedWithoutANetwork) {
+    Scratch at;
+    write_file(
+        at("p"),
+        R"({"conversation_id": 1, "msg_id": 2, "gold": {"intent": "Reveal", "action": "Answer-Link", "keyphrases": ["abcd"], "queries": ["q"], "passages": null, "response": "abcd"}, "predicted": {"intent": "Reveal", "action": "Chitchat", "keyphrases": ["acx"], "queries": ["q"], "passages": [], "response": "acx"}})");
+    Outcome outcome = rlhf({"eval", "predictions=" + at("p"), "format=json", "wise.released=true"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = parse_json(outcome.out, "standard output");
+    EXPECT_EQ(result["id"]["f1"], 1.0);
+    EXPECT_EQ(result["qs"]["f1"], 0.5);
+    EXPECT_NEAR(result["rg"]["bleu1"], .537398 / 2, 5e-7);
+    EXPECT_EQ(result["turns"], 1);
+    write_file(at("p"), R"({"gold": {"intent": "Reveil"}, "predicted": {}})");
+    expect_refusal(rlhf({"eval", "predictions=" + at("p")}), {"p:1", "intent", "Reveil"});
+}
