@@ -145,19 +145,13 @@ static int64_t end_of_tokenizer(const std::string& directory) {
     return all.contains(place) && all[place].is_number_integer() ? all[place].get<int64_t>() : -1;
 }
 
-// The files of a model may name different ends of sequence: generation_config.json, config.json, and
-// tokenizer_config.json the one that training texts end in. Generation stops at all of them.
-static void add_ends(ModelConfig& model, const std::string& directory) {
-    const Json config = read_json(join_path(directory, "config.json"));
-    Json ends = config.contains("eos_token_id") ? config["eos_token_id"] : Json();
-    if (!ends.is_array()) ends = Json::array({ends});
-    ends.push_back(end_of_tokenizer(directory));
-    for (const Json& end : ends) {
-        const int64_t id = end.is_number_integer() ? end.get<int64_t>() : -1;
-        if (id < 0 || id >= model.V) continue; // no token of this model
-        if (std::find(model.eos.begin(), model.eos.end(), (int)id) == model.eos.end())
-            model.eos.push_back((int)id);
-    }
+// tokenizer_config.json may name another end of sequence than the model's files, the one that training
+// texts end in. Generation stops at that one, too.
+static void add_end_of_tokenizer(ModelConfig& model, const std::string& directory) {
+    const int64_t id = end_of_tokenizer(directory);
+    if (id < 0 || id >= model.V) return; // no token of this model
+    if (std::find(model.eos.begin(), model.eos.end(), (int)id) == model.eos.end())
+        model.eos.push_back((int)id);
 }
 
 ModelConfig read_model_config(const std::string& directory) {
@@ -170,7 +164,7 @@ ModelConfig read_model_config(const std::string& directory) {
         else if (config.tied_embeddings)
             config.tied_embeddings = !has_own_head(SafetensorsDirectory(directory));
     }
-    add_ends(config, directory);
+    add_end_of_tokenizer(config, directory);
     return config;
 }
 

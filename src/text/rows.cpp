@@ -345,6 +345,7 @@ std::vector<int32_t> stop_ids(const std::string& directory, const Tokenizer& tok
             for (int32_t id : json_ids(config, "eos_token_id", path)) add(id);
         else
             add((int32_t)json_int(config, "eos_token_id", path));
+        break; // the first file that names one decides, as in transformers
     }
     add(end_of_sequence(directory, tokenizer));
     return ids;

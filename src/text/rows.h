@@ -71,5 +71,5 @@ Json other_keys(const Row& row);
 // generation_config.json or config.json (the first of a list); -1 if none is named.
 int end_of_sequence(const std::string& directory, const Tokenizer& tokenizer);
 // The ids at which generation stops, which are those that end a turn: "eos_token_id" of
-// generation_config.json and of config.json, and end_of_sequence.
+// generation_config.json, else of config.json, and end_of_sequence.
 std::vector<int32_t> stop_ids(const std::string& directory, const Tokenizer& tokenizer);

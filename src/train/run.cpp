@@ -70,9 +70,17 @@ static void check_unchanged(const Fields& config, const std::string& path) {
     static const std::vector<std::string> free_keys = {"run.dir", "run.resume", "run.save_every",
                                                        "run.keep", "compute.threads"};
     Json saved = read_json(path), now = config_json(config);
+    std::string newer; // keys that were not there when the run began
     for (const std::string& key : config_changes(config, saved)) {
         if (std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end()) continue;
         Json before = at_path(saved, key), after = at_path(now, key);
+        for (const auto& [old_key, new_key] : config.former)
+            if (new_key == key && before.is_null()) before = at_path(saved, old_key);
+        if (before == after) continue;
+        if (before.is_null()) {
+            newer += " " + key + "=" + dump_row(after);
+            continue;
+        }
         bool steps = key == "train.steps" && before.is_number();
         if (steps && after.get<double>() > before.get<double>()) continue;
         fail("%s: %s was %s and is now %s; a run goes on with the configuration it began with "
@@ -80,6 +88,9 @@ static void check_unchanged(const Fields& config, const std::string& path) {
              "or choose another run.dir",
              path.c_str(), key.c_str(), dump_row(before).c_str(), dump_row(after).c_str());
     }
+    if (!newer.empty())
+        std::fprintf(stderr, "%s comes from an older version; what it lacks is now:%s\n",
+                     path.c_str(), newer.c_str());
 }
 
 Run::Run(const RunSettings& run_settings, const Fields& config, int64_t steps_)

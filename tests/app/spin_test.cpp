@@ -37,7 +37,8 @@ bool is_libgomp(const std::string& settings) { return has(settings, "GOMP_SPINCO
 
 TEST(Spin, IsBoundedWhenTheUserSaysNothing) {
     std::string settings = runtime_settings({});
-    EXPECT_TRUE(has(settings, is_libgomp(settings) ? "GOMP_SPINCOUNT = '1000'" : "KMP_BLOCKTIME='0'"))
+    EXPECT_TRUE(
+        has(settings, is_libgomp(settings) ? "GOMP_SPINCOUNT = '1000'" : "KMP_BLOCKTIME='0'"))
         << settings;
 }
 

@@ -484,7 +484,7 @@ TEST(ModelDirectory, ATiedFlagBesideAnotherHeadMeansTheHead) {
     EXPECT_TRUE(read_model_config(directory).tied_embeddings);
 }
 
-TEST(ModelDirectory, GenerationStopsAtTheEndsOfAllFiles) {
+TEST(ModelDirectory, GenerationStopsAtTheEndsOfModelAndTokenizer) {
     std::string directory = fresh_directory("ends");
     Json config = parse_json(llama_config, "test");
     auto ends = [&] {
@@ -496,20 +496,20 @@ TEST(ModelDirectory, GenerationStopsAtTheEndsOfAllFiles) {
     write_file(directory + "/generation_config.json", R"({"eos_token_id": [7, 8]})");
     EXPECT_EQ(ends(), (Ids{7, 8}));
     config["eos_token_id"] = 9;
-    EXPECT_EQ(ends(), (Ids{7, 8, 9}));
+    EXPECT_EQ(ends(), (Ids{7, 8})); // generation_config.json goes first
     write_file(directory + "/tokenizer_config.json", R"({"eos_token": "<end>"})");
-    EXPECT_EQ(ends(), (Ids{7, 8, 9})); // no tokenizer knows it
+    EXPECT_EQ(ends(), (Ids{7, 8})); // no tokenizer knows it
     write_file(directory + "/tokenizer.json", R"({"x": "\"added_tokens\"", "added_tokens":
         [{"id": 3, "content": "[<end>"}, {"id": 4, "content": "<end>"}],
         "model": {"vocab": {"</s>": 5, "a/b": 6, "<out>": 99}}})");
-    EXPECT_EQ(ends(), (Ids{7, 8, 9, 4}));
+    EXPECT_EQ(ends(), (Ids{7, 8, 4}));
     for (auto [token, id] : {std::pair{"</s>", 5}, {"a/b", 6}}) { // of the vocabulary
         write_file(directory + "/tokenizer_config.json",
                    Json{{"eos_token", {{"content", token}}}}.dump());
-        EXPECT_EQ(ends(), (Ids{7, 8, 9, id}));
+        EXPECT_EQ(ends(), (Ids{7, 8, id}));
     }
     write_file(directory + "/tokenizer_config.json", R"({"eos_token": "<out>"})");
-    EXPECT_EQ(ends(), (Ids{7, 8, 9})); // the model has 99 tokens
+    EXPECT_EQ(ends(), (Ids{7, 8})); // the model has 99 tokens
 }
 
 TEST(ModelDirectory, OfADownloadCacheIsTheOneBelowSnapshots) {

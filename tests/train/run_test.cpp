@@ -126,6 +126,18 @@ TEST_F(RunDirectory, AnotherDirectoryIsNotARun) {
     EXPECT_EQ(list_directory(config.run.dir), Names{"thesis.tex"});
 }
 
+TEST_F(RunDirectory, ARunFromBeforeAKeyWasThereGoesOn) {
+    work(2);
+    config.run.resume = true;
+    Json saved = read_json(at("config.json"));
+    saved["optim"].erase("beta2");
+    write_file(at("config.json"), saved.dump());
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(work(6)["number"], 20);
+    EXPECT_NE(testing::internal::GetCapturedStderr().find("is now: optim.beta2=0.95"),
+              std::string::npos);
+}
+
 TEST_F(RunDirectory, AChangedKeyIsNamedWithBothValues) {
     work(2);
     config.run.resume = true;
