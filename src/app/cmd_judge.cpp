@@ -39,7 +39,7 @@ static int judge(JudgeConfig& config, const Args&) {
             directory = model_directory(directory);
         tokenizer = Tokenizer::load(directory);
     }
-    std::vector<JudgedAnswer> answers;
+    std::vector<AnswerToJudge> answers;
     int64_t without_tokenizer = 0;
     for_each_row(config.data.path, [&](const Json& row, const std::string& where) {
         answers.push_back(read_answer(row, where, settings, tokenizer.get()));
@@ -52,7 +52,7 @@ static int judge(JudgeConfig& config, const Args&) {
                      (long long)without_tokenizer);
     JudgeCounts counts;
     AtomicFile out(config.out);
-    for (const JudgedAnswer& answer : answers) {
+    for (const AnswerToJudge& answer : answers) {
         CHECK(answer.stored || answer.segments.empty(),
               "%s has no stored %s: what a judge wrote of the answer", answer.where.c_str(),
               settings.kind == "capo" ? "\"critiques\"" : "\"verdict_text\"");

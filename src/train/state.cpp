@@ -9,10 +9,12 @@
 #include <cstring>
 #include <optional>
 
+namespace {
 struct Part {
     std::string name;
     Tensor tensor; // of the trainer's type and the parameter's shape
 };
+} // namespace
 
 // One of the trainer's arrays: of this rank's part, or of everything.
 struct Array {

@@ -62,7 +62,7 @@ std::vector<std::string> stored_texts(const Json& list, const std::string& where
     return texts;
 }
 
-void read_tokens(JudgedAnswer& answer, const Tokenizer& tokenizer) {
+void read_tokens(AnswerToJudge& answer, const Tokenizer& tokenizer) {
     const std::vector<int32_t> ids = json_ids(answer.source, "completion_ids", answer.where);
     std::vector<size_t> begins;
     const std::string text = tokenizer.decode(ids, true, &begins);
@@ -84,7 +84,7 @@ Json spans_json(const std::vector<Segment>& segments) {
     return list;
 }
 
-void put_critiques(Json& line, const JudgedAnswer& answer, const JudgeSettings& settings,
+void put_critiques(Json& line, const AnswerToJudge& answer, const JudgeSettings& settings,
                    JudgeCounts& counts) {
     const int steps = (int)answer.segments.size();
     line["steps"] = spans_json(answer.segments);
@@ -130,7 +130,7 @@ std::vector<SentenceVerdict> majority(const std::vector<std::vector<SentenceVerd
     return result;
 }
 
-void put_verdicts(Json& line, const JudgedAnswer& answer, JudgeCounts& counts) {
+void put_verdicts(Json& line, const AnswerToJudge& answer, JudgeCounts& counts) {
     line["sentences"] = spans_json(answer.segments);
     std::vector<std::vector<SentenceVerdict>> verdicts;
     std::string why_not;
@@ -153,10 +153,10 @@ void put_verdicts(Json& line, const JudgedAnswer& answer, JudgeCounts& counts) {
 
 } // namespace
 
-JudgedAnswer read_answer(const Json& row, const std::string& where, const JudgeSettings& settings,
-                         const Tokenizer* tokenizer) {
+AnswerToJudge read_answer(const Json& row, const std::string& where, const JudgeSettings& settings,
+                          const Tokenizer* tokenizer) {
     const bool capo = settings.kind == "capo";
-    JudgedAnswer answer;
+    AnswerToJudge answer;
     answer.source = row, answer.where = where;
     if (const char* key = key_of(row, {"question", "prompt"}))
         answer.question = json_string(row, key, where);
@@ -182,7 +182,7 @@ JudgedAnswer read_answer(const Json& row, const std::string& where, const JudgeS
     return answer;
 }
 
-Json judged_row(const JudgedAnswer& answer, const JudgeSettings& settings, JudgeCounts& counts) {
+Json judged_row(const AnswerToJudge& answer, const JudgeSettings& settings, JudgeCounts& counts) {
     ++counts.rows;
     Json line = answer.source;
     if (settings.kind == "capo")

@@ -7,7 +7,7 @@
 
 #include <map>
 
-struct JudgedAnswer {
+struct AnswerToJudge {
     Json source;       // the row as it was read
     std::string where; // "file:line"
     std::string question, response;
@@ -20,8 +20,8 @@ struct JudgedAnswer {
 
 // One row {"question"|"prompt", "response"|"answer", ..}. tokenizer: gives completion_ids their bytes; null:
 // the ids are passed over.
-JudgedAnswer read_answer(const Json& row, const std::string& where, const JudgeSettings& settings,
-                         const Tokenizer* tokenizer);
+AnswerToJudge read_answer(const Json& row, const std::string& where, const JudgeSettings& settings,
+                          const Tokenizer* tokenizer);
 
 struct JudgeCounts {
     int64_t rows = 0, critiques = 0, invalid_critiques = 0, rows_without_vote = 0, unparsable = 0;
@@ -31,4 +31,4 @@ struct JudgeCounts {
 };
 
 // The output row of an answer whose `texts` are there.
-Json judged_row(const JudgedAnswer& answer, const JudgeSettings& settings, JudgeCounts& counts);
+Json judged_row(const AnswerToJudge& answer, const JudgeSettings& settings, JudgeCounts& counts);
