@@ -183,7 +183,9 @@ static void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
         trunk_forward(engine.model, own, of(engine.branch), of(engine.ids), of(engine.position),
                       [&](int l, LayerActs& acts) {
                           ops.kv_write(engine.cache[l], acts.qkv, of(engine.slot), m.H, m.K);
-                          ops.decode_attention(acts.att, acts.lse, acts.qkv, engine.cache[l],
+                          // A recording's statistic; on a GPU, which records nothing, there is none.
+                          const Tensor lse = engine.model.compute.gpu ? Tensor{} : acts.lse;
+                          ops.decode_attention(acts.att, lse, acts.qkv, engine.cache[l],
                                                of(engine.table), of(engine.length), m.H, m.K,
                                                attention_scale(m));
                       });
