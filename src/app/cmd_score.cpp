@@ -25,11 +25,11 @@ struct ScoredRowsSettings : RowsSettings { // data.*
 };
 
 struct ScoreSettings { // score.*
-    std::string pool = "auto";
+    Pool pool = Pool::automatic;
     double beta = 0;
     int problems = 500;
     void visit(Fields& v) {
-        v.choice("pool", pool, {"auto", "mean", "last", "sum", "min"},
+        v.choice("pool", pool, {pool_names, 5},
                  "how token scores make an answer's; auto: last for a sequence-classification "
                  "head, the sum of log-ratios, else the mean");
         v.field("beta", beta, 0, 1e6,
@@ -152,7 +152,7 @@ static int score(ScoreConfig& config, const Args&) {
     PreferenceData data = config.data.path.empty()
                               ? planted_answers(*task, config.score.problems, inputs.options)
                               : read_preferences(config.data.path, inputs.options, window);
-    if (config.score.pool != "auto") reward->pool = config.score.pool;
+    if (config.score.pool != Pool::automatic) reward->pool = config.score.pool;
 
     AtomicFile out(config.out);
     std::vector<ScoredRow> scored;

@@ -85,13 +85,13 @@ CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs
 
 bool CreditSources::to_tokens() const {
     return std::any_of(config.begin(), config.end(), [](const SourceConfig& source) {
-        return source.counts() && source.to == "tokens";
+        return source.counts() && source.to == To::tokens;
     });
 }
 
 bool CreditSources::to_reward() const {
     return std::any_of(config.begin(), config.end(), [](const SourceConfig& source) {
-        return source.counts() && source.to == "reward";
+        return source.counts() && source.to == To::reward;
     });
 }
 

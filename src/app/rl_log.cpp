@@ -87,8 +87,8 @@ void put_credit(Json& line, const Batch& batch, const StepCredit& credit) {
     line["checker_mean"] = mean(batch.checker);
     for (const Channel& channel : credit.channels) {
         if (channel.name == "rule") continue;
-        std::vector<double> score =
-            pooled_channel(channel, channel.name == "orm" ? "last" : "mean", batch.drawn.offset);
+        std::vector<double> score = pooled_channel(
+            channel, channel.name == "orm" ? Pool::last : Pool::mean, batch.drawn.offset);
         line["score_mean_" + channel.name] = mean(score);
         std::vector<ScoredAnswer> answers;
         for (size_t i = 0; i < score.size(); ++i)

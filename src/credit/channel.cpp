@@ -9,18 +9,21 @@ const char* level_name(Level level) {
     return level == Level::segment ? "segment" : "token";
 }
 
-double pooled(std::span<const double> scores, const std::string& pool) {
+const char* const pool_names[] = {"auto", "mean", "last", "sum", "min", "none"};
+const char* name_of(Pool pool) { return pool_names[(int)pool]; }
+
+double pooled(std::span<const double> scores, Pool pool) {
     CHECK(!scores.empty(), "a completion without tokens has no score");
-    if (pool == "last") return scores.back();
-    if (pool == "min") return *std::min_element(scores.begin(), scores.end());
+    if (pool == Pool::last) return scores.back();
+    if (pool == Pool::min) return *std::min_element(scores.begin(), scores.end());
     double sum = 0;
     for (double score : scores) sum += score;
-    if (pool == "sum") return sum;
-    CHECK(pool == "mean", "unknown pool \"%s\"; it must be mean, last, sum or min", pool.c_str());
+    if (pool == Pool::sum) return sum;
+    CHECK(pool == Pool::mean, "pool = %s makes no number", name_of(pool));
     return sum / (double)scores.size();
 }
 
-std::vector<double> pooled_channel(const Channel& channel, const std::string& pool,
+std::vector<double> pooled_channel(const Channel& channel, Pool pool,
                                    std::span<const int64_t> offset) {
     if (channel.level == Level::completion) return channel.values;
     const std::span<const int64_t> first =

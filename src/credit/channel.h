@@ -45,10 +45,15 @@ struct Channel {
     bool failed(int i) const { return !valid.empty() && !valid[i]; }
 };
 
-// mean | last | sum | min of a completion's numbers; at least one.
-double pooled(std::span<const double> scores, const std::string& pool);
+// How a completion's numbers become one; none: they stay.
+enum class Pool { automatic, mean, last, sum, min, none };
+extern const char* const pool_names[6];
+const char* name_of(Pool pool);
+
+// Of at least one number, and neither automatic nor none.
+double pooled(std::span<const double> scores, Pool pool);
 
 // The same per completion (a channel of completions: as it is). A completion without a number has
 // 0.
-std::vector<double> pooled_channel(const Channel& channel, const std::string& pool,
+std::vector<double> pooled_channel(const Channel& channel, Pool pool,
                                    std::span<const int64_t> offset);

@@ -13,7 +13,7 @@ double Part::weighted(double x) const {
 
 double after_last_segment(std::span<const double> values, AfterLast rule) {
     if (rule == AfterLast::zero || values.empty()) return 0;
-    return pooled(values, rule == AfterLast::last ? "last" : "mean");
+    return pooled(values, rule == AfterLast::last ? Pool::last : Pool::mean);
 }
 
 // An answer without a segment becomes one.
@@ -73,7 +73,7 @@ static void eos_gets_mean(std::vector<double>& x, const Layout& layout) {
 static std::vector<double> values_at(Level to, const Channel& channel, const SourceConfig& source,
                                      const Part& part, const Layout& layout,
                                      const SegmentRules& rules) {
-    const bool stay = channel.level != Level::completion && source.pool == "none";
+    const bool stay = channel.level != Level::completion && source.pool == Pool::none;
     if (stay && channel.level == to) return channel.values;
     if (stay) return on_tokens(channel, layout, rules.after_last);
     const std::vector<double> score = pooled_channel(channel, source.pool, layout.offset);
@@ -91,9 +91,7 @@ static Part part_of(const Channel& given, const SourceConfig& source, const Segm
               channel.name.c_str(), v);
     Part part;
     part.name = source.name, part.weight = source.weight, part.clip = source.clip;
-    part.to = source.to == "reward"   ? Level::completion
-              : source.to == "tokens" ? Level::token
-                                      : Level::segment;
+    part.to = source.goes_to();
     part.valid = channel.valid.empty() ? std::vector<uint8_t>(I, 1) : channel.valid;
     std::vector<int64_t> first(I + 1); // where a completion's numbers begin
     std::iota(first.begin(), first.end(), 0);
@@ -112,9 +110,9 @@ static Part part_of(const Channel& given, const SourceConfig& source, const Segm
             group[k] = layout.group.empty() ? 0 : layout.group[i];
         }
     // drm's key is of its dimensions
-    const std::string& how = source.row().normalises ? std::string("none") : source.normalise;
+    const Normalise how = source.row().normalises ? Normalise::none : source.normalise;
     part.values = normalised(std::move(x), counts, group, how, source.std_floor);
-    if (source.eos == "mean") eos_gets_mean(part.values, layout);
+    if (source.eos == Eos::mean) eos_gets_mean(part.values, layout);
     for (size_t k = 0; k < counts.size(); ++k)
         if (!counts[k]) part.values[k] = 0;
     return part;

@@ -3,8 +3,8 @@
 // completion, a credit c_is per segment and a credit c_it per token. For each source of a weight
 // other than 0, in order:
 //
-//   1. pool        token or segment scores to one score of the completion: mean | last | sum;
-//                  none: they stay
+//   1. pool        token or segment scores to one score of the completion: mean | last | sum |
+//                  min; none: they stay
 //   2. to          reward: the score goes to R_i
 //                  tokens: it goes to c_it; a completion's score is copied to each of its tokens, a
 //                  segment's to each of its own

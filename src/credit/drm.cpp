@@ -7,7 +7,7 @@
 double drm_confidence(std::span<const double> logp_reasoning, std::span<const double> logp_answer) {
     double answer = 0;
     for (double logp : logp_answer) answer += logp;
-    return pooled(logp_reasoning, "mean") + answer;
+    return pooled(logp_reasoning, Pool::mean) + answer;
 }
 
 double drm_relevance(std::span<const double> logits) {
@@ -18,7 +18,7 @@ double drm_relevance(std::span<const double> logits) {
 
 std::vector<double> drm_scores(const std::vector<DrmDimension>& dimensions,
                                const std::vector<WellFormed>& form, const Layout& layout,
-                               const std::string& normalise, double std_floor, double malformed) {
+                               Normalise normalise, double std_floor, double malformed) {
     std::vector<uint8_t> counts;
     for (WellFormed each : form) counts.push_back(each == WellFormed::yes);
     std::vector<double> S(form.size());

@@ -14,6 +14,7 @@
 // Departure: the paper's notes do not say on which scale the three are added; the z-score is ours.
 
 #include "credit/channel.h"
+#include "credit/normalise.h"
 
 // Of one completion. R at least one token (the mark that ends the reasoning counts).
 double drm_confidence(std::span<const double> logp_reasoning, std::span<const double> logp_answer);
@@ -26,7 +27,7 @@ struct DrmDimension {
     double weight = 1;
     std::vector<double> score; // (I) raw; where not well-formed, not read
 };
-// S (I); 0 where the judge failed. normalise: as `normalised`, below.
+// S (I); 0 where the judge failed. normalise: of credit/normalise.h.
 std::vector<double> drm_scores(const std::vector<DrmDimension>& dimensions,
                                const std::vector<WellFormed>& form, const Layout& layout,
-                               const std::string& normalise, double std_floor, double malformed);
+                               Normalise normalise, double std_floor, double malformed);

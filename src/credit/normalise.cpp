@@ -45,13 +45,12 @@ static std::vector<double> within_groups(const std::vector<double>& x,
 }
 
 std::vector<double> normalised(std::vector<double> x, std::span<const uint8_t> counts,
-                               std::span<const int> group, const std::string& how,
-                               double std_floor) {
-    if (how == "none") return x;
-    if (how == "group") return within_groups(x, counts, group, std_floor);
+                               std::span<const int> group, Normalise how, double std_floor) {
+    if (how == Normalise::none) return x;
+    if (how == Normalise::group) return within_groups(x, counts, group, std_floor);
     const Moments m = moments(x, [&](size_t k) { return (double)counts[k]; });
     if (m.n == 0) return x;
-    const double centre = how == "mean_std" ? m.mean : 0;
+    const double centre = how == Normalise::mean_std ? m.mean : 0;
     for (double& v : x) v = (v - centre) / (m.std + 1e-8);
     return x;
 }

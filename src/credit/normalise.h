@@ -10,10 +10,11 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
+
+enum class Normalise { automatic, none, mean_std, std, group };
+const char* name_of(Normalise how);
 
 // group, counts: of each number. Numbers that do not count are left as they come out.
 std::vector<double> normalised(std::vector<double> x, std::span<const uint8_t> counts,
-                               std::span<const int> group, const std::string& how,
-                               double std_floor);
+                               std::span<const int> group, Normalise how, double std_floor);

@@ -6,7 +6,16 @@
 #include <set>
 
 const Source& SourceConfig::row() const { return find_source(source); }
+Level SourceConfig::goes_to() const {
+    if (to == To::reward) return Level::completion;
+    return to == To::tokens ? Level::token : Level::segment;
+}
 std::string SourceConfig::where() const { return "credit source \"" + name + "\""; }
+
+static const char* const to_names[] = {"auto", "reward", "tokens", "segments"};
+static const char* const normalise_names[] = {"auto", "none", "mean_std", "std", "group"};
+static const char* const eos_names[] = {"own", "mean"};
+const char* name_of(Normalise how) { return normalise_names[(int)how]; }
 
 void JudgeKeys::visit(Fields& v) {
     v.json("judge", judge, "directory of the judge");
@@ -52,16 +61,15 @@ static void visit_common(SourceConfig& source, Fields& v) {
     v.choice("source", source.source, source_names(), "who judges");
     v.field("name", source.name, "of its channel; empty: the source's");
     v.field("weight", source.weight, -1e6, 1e6, "factor; 0: it is not read");
-    v.choice("to", source.to, {"auto", "reward", "tokens", "segments"},
+    v.choice("to", source.to, to_names,
              "reward of the completion, credit of its tokens or of its segments");
-    v.choice("normalise", source.normalise, {"auto", "none", "mean_std", "std", "group"},
+    v.choice("normalise", source.normalise, normalise_names,
              "before the weight, over the batch, or over the prompt's completions (group)");
     v.field("std_floor", source.std_floor, -1, 1e9,
             "normalise=group: a deviation below it gives 0; -1: the source's own");
-    v.choice("pool", source.pool, {"auto", "none", "mean", "last", "sum"},
+    v.choice("pool", source.pool, pool_names,
              "makes one score of a completion's token or segment scores");
-    v.choice("eos", source.eos, {"own", "mean"},
-             "mean: the last token gets the mean of its completion");
+    v.choice("eos", source.eos, eos_names, "mean: the last token gets the mean of its completion");
     v.field("clip", source.clip, 0, 1e9, "bound of |weight x|; 0: none");
 }
 
@@ -69,29 +77,31 @@ static void resolve(SourceConfig& source, const std::string& where) {
     const Source& row = source.row();
     const bool numbers = row.level == Level::completion;
     if (source.name.empty()) source.name = row.name;
-    if (source.pool == "auto") source.pool = row.pool;
-    CHECK(!numbers || source.pool == "none",
+    if (source.pool == Pool::automatic) source.pool = row.pool;
+    CHECK(!numbers || source.pool == Pool::none,
           "%s: %s gives one score per completion; there is nothing to pool", where.c_str(),
           row.name);
-    const bool scores = numbers || source.pool != "none"; // one per completion
+    const bool scores = numbers || source.pool != Pool::none; // one per completion
     const bool segments = row.level == Level::segment && !scores;
-    if (source.to == "auto") source.to = scores ? "reward" : segments ? "segments" : "tokens";
-    CHECK(scores || source.to != "reward",
-          "%s: source \"%s\" gives one number per %s; to=reward needs a pool (mean, last, sum)",
-          where.c_str(), row.name, level_name(row.level));
-    CHECK(scores || segments || source.to != "segments",
+    if (source.to == To::automatic)
+        source.to = scores ? To::reward : segments ? To::segments : To::tokens;
+    CHECK(
+        scores || source.to != To::reward,
+        "%s: source \"%s\" gives one number per %s; to=reward needs a pool (mean, last, sum, min)",
+        where.c_str(), row.name, level_name(row.level));
+    CHECK(scores || segments || source.to != To::segments,
           "%s: source \"%s\" gives one number per token; to=segments needs a pool (mean, last, "
-          "sum)",
+          "sum, min)",
           where.c_str(), row.name);
-    if (source.normalise == "auto")
-        source.normalise = row.normalises          ? "group"
-                           : source.to == "tokens" ? row.token_normalise
-                                                   : "none";
-    CHECK(source.std_floor < 0 || source.normalise == "group",
+    if (source.normalise == Normalise::automatic)
+        source.normalise = row.normalises            ? Normalise::group
+                           : source.to == To::tokens ? row.token_normalise
+                                                     : Normalise::none;
+    CHECK(source.std_floor < 0 || source.normalise == Normalise::group,
           "%s: std_floor = %g belongs to normalise = group, found normalise = %s", where.c_str(),
-          source.std_floor, source.normalise.c_str());
+          source.std_floor, name_of(source.normalise));
     if (source.std_floor < 0) source.std_floor = row.normalises ? 1e-6 : 0;
-    CHECK(source.eos == "own" || source.to == "tokens",
+    CHECK(source.eos == Eos::own || source.to == To::tokens,
           "%s: eos=mean stands on the last token; it needs to=tokens", where.c_str());
 }
 
@@ -101,7 +111,7 @@ static void check_segments(const std::vector<SourceConfig>& sources) {
     for (const SourceConfig& source : sources)
         segments |= source.counts() && source.row().level == Level::segment;
     for (const SourceConfig& source : sources)
-        CHECK(segments || !source.counts() || source.to != "segments",
+        CHECK(segments || !source.counts() || source.to != To::segments,
               "%s: to=segments needs segments, and no source of the list gives any; trm and "
               "trm_labels do",
               source.where().c_str());

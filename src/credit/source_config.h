@@ -2,6 +2,8 @@
 // One entry of the list `credit`. Which keys it may have follows from its source.
 
 #include "base/config.h"
+#include "credit/channel.h"
+#include "credit/normalise.h"
 
 // How a generative judge is asked; read by what asks it, not by the formulas.
 struct JudgeKeys {
@@ -36,9 +38,17 @@ struct CoherenceKeys {
     void visit(Fields& v);
 };
 
+// Where a source's numbers go.
+enum class To { automatic, reward, tokens, segments };
+// What the last token gets: its own score or the mean of its completion.
+enum class Eos { own, mean };
+
 struct SourceConfig {
     std::string source = "rule", name; // name: of the channel; the source's unless given
-    std::string pool = "auto", to = "auto", normalise = "auto", eos = "own";
+    Pool pool = Pool::automatic;
+    To to = To::automatic;
+    Normalise normalise = Normalise::automatic;
+    Eos eos = Eos::own;
     double weight = 1, clip = 0, std_floor = -1; // std_floor -1: the source's own
     std::string model, reference;
     JudgeKeys judge;
@@ -53,6 +63,7 @@ struct SourceConfig {
     Json anchor;                      // preference
 
     const struct Source& row() const;
+    Level goes_to() const;                      // of the numbers that it adds
     bool counts() const { return weight != 0; } // else nothing of it is read
     std::string where() const;                  // for messages: credit source "NAME"
 };

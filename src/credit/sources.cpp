@@ -212,25 +212,26 @@ static void preference_keys(SourceConfig& source, Fields& v) {
 
 std::span<const Source> source_table() {
     using Asks = Source::Asks;
+    constexpr Normalise as_is = Normalise::none, mean_std = Normalise::mean_std;
     constexpr Level whole = Level::completion, segment = Level::segment, token = Level::token;
     static const Source rows[] = {
         // clang-format off
-        // name          level    pool    to tokens   asks           ratio  steps  own    keys
+        // name          level    pool        to tokens   asks           ratio  steps  own    keys
         // ask         reads       formula
-        {"rule",         whole,   "none", "mean_std", Asks::nobody, false, false, false, nullptr,         ask_rule,   rule_reads,   nullptr},
-        {"oracle",       token,   "none", "mean_std", Asks::nobody, false, true,  false, nullptr,         ask_oracle, nullptr,    nullptr},
-        {"orm",          token,   "last", "mean_std", Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"prm",          token,   "none", "mean_std", Asks::model,  false, false, false, model_keys,      ask_steps,  nullptr,    nullptr},
-        {"qrm",          token,   "none", "mean_std", Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"pgtg",         token,   "none", "mean_std", Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"dpo_rm",       token,   "none", "mean_std", Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
-        {"implicit_prm", token,   "none", "mean_std", Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
-        {"self",         token,   "none", "mean_std", Asks::policy, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"capo",         token,   "none", "none",     Asks::judge,  false, false, false, capo_keys,       ask_capo,   capo_reads, capo_channel},
-        {"drm",          whole,   "none", "none",     Asks::judge,  false, false, true,  drm_keys,        nullptr,    drm_reads,  drm_channel},
-        {"trm",          segment, "none", "none",     Asks::judge,  false, false, false, trm_keys,        ask_trm,    nullptr,    nullptr},
-        {"trm_labels",   segment, "none", "none",     Asks::judge,  false, false, false, trm_labels_keys, nullptr,    nullptr,    nullptr},
-        {"preference",   whole,   "none", "none",     Asks::judge,  false, false, false, preference_keys, nullptr,    nullptr,    nullptr},
+        {"rule",         whole,   Pool::none, mean_std, Asks::nobody, false, false, false, nullptr,         ask_rule,   rule_reads,   nullptr},
+        {"oracle",       token,   Pool::none, mean_std, Asks::nobody, false, true,  false, nullptr,         ask_oracle, nullptr,    nullptr},
+        {"orm",          token,   Pool::last, mean_std, Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"prm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, model_keys,      ask_steps,  nullptr,    nullptr},
+        {"qrm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"pgtg",         token,   Pool::none, mean_std, Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"dpo_rm",       token,   Pool::none, mean_std, Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
+        {"implicit_prm", token,   Pool::none, mean_std, Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
+        {"self",         token,   Pool::none, mean_std, Asks::policy, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"capo",         token,   Pool::none, as_is,    Asks::judge,  false, false, false, capo_keys,       ask_capo,   capo_reads, capo_channel},
+        {"drm",          whole,   Pool::none, as_is,    Asks::judge,  false, false, true,  drm_keys,        nullptr,    drm_reads,  drm_channel},
+        {"trm",          segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_keys,        ask_trm,    nullptr,    nullptr},
+        {"trm_labels",   segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_labels_keys, nullptr,    nullptr,    nullptr},
+        {"preference",   whole,   Pool::none, as_is,    Asks::judge,  false, false, false, preference_keys, nullptr,    nullptr,    nullptr},
         // clang-format on
     };
     return rows;
@@ -264,7 +265,7 @@ std::vector<RawScore> raw_scores_of(const SourceConfig& source) {
     const Source& row = source.row();
     if (row.reads) return row.reads(source);
     RawScore one{source.name, row.level};
-    one.or_number = source.pool != "none";
+    one.or_number = source.pool != Pool::none;
     return {one};
 }
 

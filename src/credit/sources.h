@@ -45,9 +45,9 @@ struct RawScore {
 
 struct Source {
     const char* name;
-    Level level;      // of its channel
-    const char* pool; // how token scores become one, unless told otherwise; "none": they stay
-    const char* token_normalise; // default where it goes to the tokens
+    Level level;               // of its channel
+    Pool pool;                 // how token scores become one, unless told otherwise
+    Normalise token_normalise; // default where it goes to the tokens
     // Whose scores it reads. policy: the policy's first weights. judge: steps that a judge marked.
     enum class Asks { nobody, model, policy, judge } asks;
     bool log_ratio;    // the scores are a log-ratio to a reference

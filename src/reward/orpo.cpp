@@ -13,7 +13,7 @@ static double log_miss(double m) {
 
 double orpo_loss(std::span<const double> chosen, std::span<const double> rejected, double beta,
                  std::span<double> dchosen, std::span<double> drejected) {
-    const double w = pooled(chosen, "mean"), l = pooled(rejected, "mean");
+    const double w = pooled(chosen, Pool::mean), l = pooled(rejected, Pool::mean);
     CHECK(w < 0 && l < 0, "orpo: an answer of probability 1 has no odds (mean logp %g and %g)", w,
           l);
     const double d = (w - log_miss(w)) - (l - log_miss(l)), k = beta * sigmoid(-d);

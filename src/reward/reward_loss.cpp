@@ -81,20 +81,20 @@ static double implicit_prm(const RewardSettings& settings, const AnswerScores& a
 constexpr Head at_last = Head::sequence_classification, at_each = Head::token_classification;
 static const RewardKind kinds[] = {
     // clang-format off
-    // name           head      read at         pool    ratio  policy beta sft labels        loss
-    {"orm",           at_last,  Reads::last,   "last", false, false, 1,   0, "",           orm,     nullptr},
-    {"orm_pointwise", at_last,  Reads::last,   "last", false, false, 1,   0, "0 or 1",     nullptr, orm_pointwise},
-    {"prm",           at_each,  Reads::steps,  "mean", false, false, 1,   0, "-1, 0 or 1", nullptr, prm},
-    {"pgtg",          at_each,  Reads::tokens, "mean", false, false, 1,   0, "",           pgtg,    nullptr},
-    {"qrm",           at_each,  Reads::tokens, "mean", false, false, 0.2, 0, "",           qrm,     nullptr},
-    {"dpo_rm",        Head::lm, Reads::tokens, "sum",  true,  false, 0.1, 0, "",           dpo,     nullptr},
-    {"implicit_prm",  Head::lm, Reads::tokens, "sum",  true,  false, 1,   0, "0 or 1",     nullptr, implicit_prm},
-    {"dpo",           Head::lm, Reads::tokens, "sum",  true,  true,  0.1, 0, "",           dpo,     nullptr},
-    {"ipo",           Head::lm, Reads::tokens, "mean", true,  true,  0.1, 0, "",           ipo,     nullptr},
-    {"kto",           Head::lm, Reads::tokens, "sum",  true,  true,  0.1, 0, "0 or 1",     nullptr, kto},
-    {"orpo",          Head::lm, Reads::tokens, "mean", false, true,  0.1, 0, "",           orpo,    nullptr},
-    {"cpo",           Head::lm, Reads::tokens, "sum",  false, true,  0.1, 1, "",           cpo,     nullptr},
-    {"simpo",         Head::lm, Reads::tokens, "mean", false, true,  2,   0, "",           qrm,     nullptr},
+    // name           head      read at         pool        ratio  policy beta sft labels        loss
+    {"orm",           at_last,  Reads::last,   Pool::last, false, false, 1,   0, "",           orm,     nullptr},
+    {"orm_pointwise", at_last,  Reads::last,   Pool::last, false, false, 1,   0, "0 or 1",     nullptr, orm_pointwise},
+    {"prm",           at_each,  Reads::steps,  Pool::mean, false, false, 1,   0, "-1, 0 or 1", nullptr, prm},
+    {"pgtg",          at_each,  Reads::tokens, Pool::mean, false, false, 1,   0, "",           pgtg,    nullptr},
+    {"qrm",           at_each,  Reads::tokens, Pool::mean, false, false, 0.2, 0, "",           qrm,     nullptr},
+    {"dpo_rm",        Head::lm, Reads::tokens, Pool::sum,  true,  false, 0.1, 0, "",           dpo,     nullptr},
+    {"implicit_prm",  Head::lm, Reads::tokens, Pool::sum,  true,  false, 1,   0, "0 or 1",     nullptr, implicit_prm},
+    {"dpo",           Head::lm, Reads::tokens, Pool::sum,  true,  true,  0.1, 0, "",           dpo,     nullptr},
+    {"ipo",           Head::lm, Reads::tokens, Pool::mean, true,  true,  0.1, 0, "",           ipo,     nullptr},
+    {"kto",           Head::lm, Reads::tokens, Pool::sum,  true,  true,  0.1, 0, "0 or 1",     nullptr, kto},
+    {"orpo",          Head::lm, Reads::tokens, Pool::mean, false, true,  0.1, 0, "",           orpo,    nullptr},
+    {"cpo",           Head::lm, Reads::tokens, Pool::sum,  false, true,  0.1, 1, "",           cpo,     nullptr},
+    {"simpo",         Head::lm, Reads::tokens, Pool::mean, false, true,  2,   0, "",           qrm,     nullptr},
     // clang-format on
 };
 
@@ -259,7 +259,7 @@ double kto_reference_point(const std::vector<std::vector<double>>& logp,
                            const std::vector<std::vector<double>>& logp_ref) {
     double sum = 0;
     for (size_t s = 0; s < logp.size(); ++s)
-        sum += pooled(logp[s], "sum") - pooled(logp_ref[s], "sum");
+        sum += pooled(logp[s], Pool::sum) - pooled(logp_ref[s], Pool::sum);
     return std::max(0.0, sum / (double)logp.size());
 }
 
@@ -295,7 +295,7 @@ RewardFigures reward_figures(const RewardSettings& settings, const RewardBatch& 
             sum += Z[s][t], square += Z[s][t] * Z[s][t], ++count;
         }
     figures.spread = std::sqrt(std::max(0.0, square / count - sum / count * (sum / count)));
-    const char* pool = kind.pool;
+    const Pool pool = kind.pool;
     if (batch.paired) {
         const double pairs = (double)Z.size() / 2;
         figures.pair_accuracy = figures.gap = 0;

@@ -44,7 +44,7 @@ struct RewardKind {
     const char* name;
     Head model_head; // of the written directory; lm for qrm with a vocabulary head
     enum class Reads { last, steps, tokens } reads;
-    const char* pool;      // how an answer's outputs make the score that the figures compare
+    Pool pool;             // how an answer's outputs make the score that the figures compare
     bool ratio;            // of a language model to its reference
     bool policy;           // a policy is trained, no reward model
     double beta, sft_coef; // defaults

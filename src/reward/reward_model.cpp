@@ -27,9 +27,10 @@ static ScoreHead head_in(const ModelConfig& config) {
     return ScoreHead::log_prob;
 }
 
-static std::string pool_of(const ModelConfig& config, ScoreHead head) {
-    if (config.head == Head::sequence_classification) return "last";
-    return head == ScoreHead::log_ratio ? "sum" : "mean"; // beta times the sum is DPO's reward
+static Pool pool_of(const ModelConfig& config, ScoreHead head) {
+    if (config.head == Head::sequence_classification) return Pool::last;
+    return head == ScoreHead::log_ratio ? Pool::sum
+                                        : Pool::mean; // beta times the sum is DPO's reward
 }
 
 std::unique_ptr<RewardModel> load_reward_model(const std::string& path,

@@ -14,6 +14,7 @@
 // that was taken. Raw: no beta, no normalisation. log_prob makes any policy a reward model, the
 // control beside a trained one.
 
+#include "credit/channel.h"
 #include "train/step.h"
 
 enum class ScoreHead { scalar, logit, log_softmax, log_prob, log_ratio };
@@ -24,7 +25,8 @@ struct RewardModel {
     std::unique_ptr<Pass> pass, reference_pass;
     ScoreHead head = ScoreHead::scalar;
     std::string kind; // "reward_kind" of config.json: orm, qrm, ..; "": not known
-    std::string pool; // how token scores make the score of a completion, unless told otherwise
+    Pool pool =
+        Pool::automatic; // how token scores make the score of a completion, unless told otherwise
     int tokens_per_micro_batch = 0;
 };
 

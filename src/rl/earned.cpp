@@ -24,8 +24,8 @@ void check_credit(const AlgoConfig& algo, const std::vector<SourceConfig>& sourc
     const AdvantageConfig& advantage = algo.advantage;
     bool tokens = false, segments = false;
     for (const SourceConfig& source : sources) {
-        tokens |= source.counts() && source.to == "tokens";
-        segments |= source.counts() && source.to == "segments";
+        tokens |= source.counts() && source.to == To::tokens;
+        segments |= source.counts() && source.to == To::segments;
     }
     CHECK(
         tokens || advantage.estimator != Estimator::token,

@@ -40,14 +40,14 @@ static Credit credit_of(const std::vector<Channel>& channels, const char* source
 TEST(Credit, DefaultsFollowWhatTheSourceGives) {
     auto sources = sources_of(R"([{"source": "rule"}, {"source": "orm", "model": "m"},
                                   {"source": "qrm", "model": "m"}, {"source": "oracle"}])");
-    EXPECT_EQ(sources[0].to, "reward");
-    EXPECT_EQ(sources[0].normalise, "none");
-    EXPECT_EQ(sources[1].pool, "last");
-    EXPECT_EQ(sources[1].to, "reward");
-    EXPECT_EQ(sources[2].pool, "none");
-    EXPECT_EQ(sources[2].to, "tokens");
-    EXPECT_EQ(sources[2].normalise, "mean_std");
-    EXPECT_EQ(sources[3].to, "tokens");
+    EXPECT_EQ(sources[0].to, To::reward);
+    EXPECT_EQ(sources[0].normalise, Normalise::none);
+    EXPECT_EQ(sources[1].pool, Pool::last);
+    EXPECT_EQ(sources[1].to, To::reward);
+    EXPECT_EQ(sources[2].pool, Pool::none);
+    EXPECT_EQ(sources[2].to, To::tokens);
+    EXPECT_EQ(sources[2].normalise, Normalise::mean_std);
+    EXPECT_EQ(sources[3].to, To::tokens);
 }
 
 TEST(Credit, TokenScoresAreNormalisedOverAllTokensOfTheBatch) {

@@ -17,7 +17,7 @@ static const Doubles confidence = {-1.7, -0.9, -2.5, -0.9}, relevance = {2.1, 1.
 
 static Doubles scores(const std::vector<DrmDimension>& dimensions,
                       std::vector<WellFormed> form = std::vector<WellFormed>(4, WellFormed::yes)) {
-    return drm_scores(dimensions, form, layout, "group", 1e-6, -3);
+    return drm_scores(dimensions, form, layout, Normalise::group, 1e-6, -3);
 }
 
 static Doubles all_three() {
@@ -67,8 +67,9 @@ TEST(Drm, AMalformedOrFailedCompletionLeavesTheOthersAsTheyWere) {
     for (WellFormed odd : {WellFormed::no, WellFormed::judge_failed}) {
         const Doubles S = scores({{1, {-1.7, -0.9, 1e9, -2.5}}}, {yes, yes, odd, yes});
         const int three[] = {0, 0, 0};
-        const Doubles without = drm_scores({{1, {-1.7, -0.9, -2.5}}}, {yes, yes, yes},
-                                           {std::span(offset).first(4), three}, "group", 1e-6, -3);
+        const Doubles without =
+            drm_scores({{1, {-1.7, -0.9, -2.5}}}, {yes, yes, yes},
+                       {std::span(offset).first(4), three}, Normalise::group, 1e-6, -3);
         EXPECT_EQ(S[0], without[0]);
         EXPECT_EQ(S[1], without[1]);
         EXPECT_EQ(S[3], without[2]);

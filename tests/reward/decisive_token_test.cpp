@@ -63,7 +63,7 @@ double accuracy(const std::vector<std::vector<double>>& Z) {
     for (size_t w = 0; w < texts.size(); ++w)
         for (size_t l = 0; l < texts.size(); ++l)
             if (right(texts[w]) && !right(texts[l]))
-                ++all, won += pooled(Z[w], "mean") > pooled(Z[l], "mean");
+                ++all, won += pooled(Z[w], Pool::mean) > pooled(Z[l], Pool::mean);
     return won / all;
 }
 

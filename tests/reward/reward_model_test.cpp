@@ -202,13 +202,13 @@ TEST(RewardModel, DirectoriesSayWhichHeadTheyHave) {
         const char* name;
         ModelConfig config;
         ScoreHead head;
-        const char* pool;
+        Pool pool;
     };
-    for (const Case& c : {Case{"lm", lm, ScoreHead::log_prob, "mean"},
-                          {"token", token, ScoreHead::scalar, "mean"},
-                          {"sequence", sequence, ScoreHead::scalar, "last"},
-                          {"logit", logit, ScoreHead::logit, "mean"},
-                          {"soft", soft, ScoreHead::log_softmax, "mean"}}) {
+    for (const Case& c : {Case{"lm", lm, ScoreHead::log_prob, Pool::mean},
+                          {"token", token, ScoreHead::scalar, Pool::mean},
+                          {"sequence", sequence, ScoreHead::scalar, Pool::last},
+                          {"logit", logit, ScoreHead::logit, Pool::mean},
+                          {"soft", soft, ScoreHead::log_softmax, Pool::mean}}) {
         std::string path = write_directory(at(c.name), c.config, 1);
         auto reward = load_reward_model(path, "", {}, 64);
         EXPECT_EQ(reward->head, c.head) << c.name;
@@ -220,7 +220,7 @@ TEST(RewardModel, DirectoriesSayWhichHeadTheyHave) {
     EXPECT_TRUE(contains(message, "dpo_rm") && contains(message, "reference")) << message;
     auto reward = load_reward_model(path, at("lm"), {}, 64);
     EXPECT_EQ(reward->head, ScoreHead::log_ratio);
-    EXPECT_EQ(reward->pool, "sum");
+    EXPECT_EQ(reward->pool, Pool::sum);
     message = message_of([&] { load_reward_model(at("token"), at("lm"), {}, 64); });
     EXPECT_TRUE(contains(message, "no reference")) << message;
     message = message_of([&] { load_reward_model(path, at("token"), {}, 64); });

@@ -42,7 +42,7 @@ ExplainPage explain_pairs(const StoredRun& run, int pairs) {
     page.name = format("%s: %s", run.directory.c_str(), kind.c_str());
     page.formula.push_back(
         format("Z_t: score of token t by the head \"%s\"; a completion's score: %s of its Z",
-               score_head_name(reward->head), reward->pool.c_str()));
+               score_head_name(reward->head), name_of(reward->pool)));
     double sum = 0, square = 0, count = 0;
     for (const auto& row : scores)
         for (double z : row) sum += z, square += z * z, ++count;

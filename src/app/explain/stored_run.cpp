@@ -62,7 +62,7 @@ StoredUpdate StoredRun::update(int64_t step) const {
     std::vector<SourceConfig> sources;
     if (config.contains("credit")) sources = read_sources(config["credit"]);
     bool anew = algo.advantage.combine == Combine::sum_of_normalised;
-    for (const SourceConfig& source : sources) anew |= source.to == "segments";
+    for (const SourceConfig& source : sources) anew |= source.to == To::segments;
     return loss_of(read_rollouts(path, algo, choice, anew ? &sources : nullptr), algo, choice, step,
                    true);
 }
