@@ -10,6 +10,7 @@
 //
 // With bench.card=H100 nothing is computed: the same commands go through ops that only count their work, and
 // every second printed is the least that the card's data sheet allows, as if each op reached its limit.
+// Otherwise rates are those of undisturbed runs; the table of ops is made by one more.
 
 #include "app/bench/bench.h"
 #include "app/commands.h"
@@ -28,39 +29,34 @@ namespace {
 
 int bench_train(const BenchConfig& config) {
     const Machine machine = find_machine(config);
-    const Ops* plain = nullptr;
-    auto model = open_model(config, machine, false, plain);
+    auto model = open_model(config, machine, false);
     const ModelConfig& m = model->config;
     const int B = config.bench.batch, repeats = config.bench.repeats;
-    const auto sequences = make_sequences(config, *model, (size_t)B * (repeats + 1));
+    const auto sequences = make_sequences(config, *model, (size_t)B * (repeats + 2));
     Trainer trainer(*model, config.train.tokens_per_micro_batch, B);
 
     std::vector<double> seconds, token_rates,
         flop_rates; // medians of these: steps differ in length
     Work all;
     int64_t micro_batches = 0, tokens = 0;
-    double total = 0;
-    for (int r = 0; r <= repeats; ++r) {
+    const TimedRun timed = measure(*model, machine, repeats, [&](int r) {
         std::vector<TrainSequence> step(sequences.begin() + (size_t)r * B,
                                         sequences.begin() + (size_t)(r + 1) * B);
-        if (r == 1) reset_op_records(); // the first step is not measured
         double start = machine.clock();
         StepStats stats = accumulate_gradients(trainer, step, sft_loss(step));
         apply_update(trainer, OptimConfig(), 0, stats); // rate 0: the weights stay
         double elapsed = machine.clock() - start;
-        if (r == 0) continue;
+        if (r == 0 || r > repeats) return;
         Work work;
         for (const TrainSequence& sequence : step)
             if (!sequence.target.empty()) // tokens behind the last target are not fed
                 work.add(sequence.target.back(), (double)sequence.target.size());
         all.N += work.N, all.R += work.R, all.A += work.A;
-        seconds.push_back(elapsed), total += elapsed;
+        seconds.push_back(elapsed);
         token_rates.push_back((double)stats.tokens / elapsed);
         flop_rates.push_back(3 * forward_flop(m, work) / elapsed);
         tokens += stats.tokens, micro_batches += stats.micro_batches;
-    }
-    const auto records = op_records();
-    model->ops = plain;
+    });
 
     const int64_t rows = std::max<int64_t>(1, std::llround(all.N / (double)micro_batches));
     const int64_t targets = std::max<int64_t>(1, std::llround(all.R / (double)micro_batches));
@@ -72,7 +68,7 @@ int bench_train(const BenchConfig& config) {
     report["tokens_per_s"] = median(token_rates);
     add_rates(report, machine, median(seconds), median(flop_rates), peak);
     report["gflop_per_token"] = 3 * forward_flop(m, all) / (double)tokens * 1e-9;
-    add_ops(report, machine, records, total, repeats);
+    add_ops(report, machine, timed);
     print_report(
         config, report,
         format(
@@ -85,8 +81,7 @@ int bench_train(const BenchConfig& config) {
 
 int bench_generate(const BenchConfig& config) {
     const Machine machine = find_machine(config);
-    const Ops* plain = nullptr;
-    auto model = open_model(config, machine, true, plain);
+    auto model = open_model(config, machine, true);
     const ModelConfig& m = model->config;
     const int B = config.bench.batch, repeats = config.bench.repeats;
     std::vector<std::vector<int32_t>> prompts;
@@ -106,28 +101,21 @@ int bench_generate(const BenchConfig& config) {
         work.add((double)prompt.size() + decode_steps, config.bench.new_tokens);
     }
     std::vector<double> seconds, prefill, decode, rates;
-    double total = 0;
-    for (int r = 0; r <= repeats; ++r) {
-        if (r == 1) reset_op_records(); // the first run is not measured
+    const TimedRun timed = measure(*model, machine, repeats, [&](int r) {
         GenerateStats stats;
         double start = machine.clock();
         generate(*model, prompts, sample, (uint32_t)r, &stats);
         double elapsed = machine.clock() - start;
-        if (r == 0) continue;
-        seconds.push_back(elapsed), total += elapsed;
+        if (r == 0 || r > repeats) return;
+        seconds.push_back(elapsed);
         rates.push_back((double)stats.new_tokens / elapsed);
         prefill.push_back(stats.prefill_seconds), decode.push_back(stats.decode_seconds);
-    }
-    const auto records = op_records();
-    model->ops = plain;
-
-    if (machine
-            .computed) { // its clock is not generate's: a run of the first token alone is the prompts'
+    });
+    if (machine.computed) { // its clock is not generate's: the prompts are a run of the first token
         sample.max_new_tokens = sample.min_new_tokens = 1;
-        model->ops = &timed_ops(*plain, machine.limits);
-        generate(*model, prompts, sample);
-        prefill = {machine.clock()}, decode = {median(seconds) - machine.clock()};
-        model->ops = plain;
+        const TimedRun first =
+            measure(*model, machine, 0, [&](int) { generate(*model, prompts, sample); });
+        prefill = {first.seconds}, decode = {median(seconds) - first.seconds};
     }
     // What a step of decoding must read: the matrices once, and keys and values of every sequence.
     const Weight& head = model->params.lm_head;
@@ -153,7 +141,7 @@ int bench_generate(const BenchConfig& config) {
     add_rates(report, machine, median(seconds), forward_flop(m, work) / median(seconds),
               gemm_peak(*model, machine, B, B, 1, false));
     report["gflop_per_token"] = forward_flop(m, work) / (B * config.bench.new_tokens) * 1e-9;
-    add_ops(report, machine, records, total, repeats);
+    add_ops(report, machine, timed);
     print_report(
         config, report,
         format("FLOP/run = 2 N P + 2 R V C + 4 L H D A: N = %.0f fed tokens, R = %.0f new "
@@ -174,8 +162,7 @@ int bench_rl(const BenchConfig& config) {
         "bench.batch=%d is not a multiple of bench.group=%d: a step is whole groups of completions",
         config.bench.batch, G);
     const Machine machine = find_machine(config);
-    const Ops* plain = nullptr;
-    auto model = open_model(config, machine, true, plain);
+    auto model = open_model(config, machine, true);
     const ModelConfig& m = model->config;
     Trainer trainer(*model, config.train.tokens_per_micro_batch, config.bench.batch + P);
     SampleConfig sample;
@@ -200,10 +187,8 @@ int bench_rl(const BenchConfig& config) {
 
     Rng rng(1);
     std::vector<double> seconds, decode, train;
-    double total = 0;
     bool recorded = false; // training has no forward pass of its own
-    for (int r = 0; r <= repeats; ++r) {
-        if (r == 1) reset_op_records(); // the first step is not measured
+    const TimedRun timed = measure(*model, machine, repeats, [&](int r) {
         const double start = machine.clock();
         Recording recording(trainer.pass, config.train.tokens_per_micro_batch);
         Rollouts rollouts;
@@ -221,12 +206,10 @@ int bench_rl(const BenchConfig& config) {
         recorded = recording.holds();
         update_policy(trainer, rollouts, texts, kept, algo, settings);
         const double end = machine.clock();
-        if (r == 0) continue;
-        seconds.push_back(end - start), total += end - start;
+        if (r == 0 || r > repeats) return;
+        seconds.push_back(end - start);
         decode.push_back(generated - start), train.push_back(end - generated);
-    }
-    const auto records = op_records();
-    model->ops = plain;
+    });
 
     const double flop = forward_flop(m, drawn) + (recorded ? 2 : 3) * forward_flop(m, trained);
     const double step = median(seconds);
@@ -243,7 +226,7 @@ int bench_rl(const BenchConfig& config) {
     report["generate_seconds"] = median(decode);
     report["train_seconds"] = median(train);
     add_rates(report, machine, step, flop / step, peak);
-    add_ops(report, machine, records, total, repeats);
+    add_ops(report, machine, timed);
     print_report(
         config, report,
         format("FLOP/step = (2 N P + 2 R V C + 4 L H D A) drawing, N = %.0f, R = %.0f, A = "

@@ -18,7 +18,11 @@ double median(std::vector<double> values) {
 
 // ---- the machine --------------------------------------------------------------------------------
 
-double Machine::clock() const { return computed ? sum_of(op_records(), &OpRecord::bound) : now(); }
+double Machine::clock() const {
+    if (computed) return sum_of(op_records(), &OpRecord::bound);
+    if (compute.gpu) gpu_ops(compute.dtype).wait();
+    return now();
+}
 
 // Bytes per second, read and written, of a copy too large for any cache: the best of some.
 static double copy_rate(const Ops& ops, int64_t mib) {
@@ -69,8 +73,7 @@ Machine find_machine(const BenchConfig& config) {
     return machine;
 }
 
-std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& machine, bool packed,
-                                  const Ops*& plain) {
+std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& machine, bool packed) {
     auto model = machine.computed
                      ? make_model(read_model_config(model_directory(config.model.path)),
                                   machine.compute, false)
@@ -81,9 +84,23 @@ std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& mach
     // What is not drawn cannot be kept off the end of sequence: tokens that nobody wrote are 0, an end in some
     // vocabularies.
     if (machine.computed) model->config.eos.clear();
-    plain = model->ops;
-    model->ops = &timed_ops(*plain, machine.limits);
     return model;
+}
+
+TimedRun measure(Model& model, const Machine& machine, int repeats,
+                 const std::function<void(int)>& run) {
+    const Ops& plain = *model.ops;
+    const Ops& timed = timed_ops(plain, machine.limits);
+    if (machine.computed) model.ops = &timed;
+    reset_op_records();
+    for (int r = 0; r <= repeats; ++r) run(r);
+    model.ops = &timed;
+    reset_op_records();
+    const double start = machine.clock();
+    run(repeats + 1);
+    const double end = machine.clock();
+    model.ops = &plain;
+    return {op_records(), end - start};
 }
 
 // ---- rows ---------------------------------------------------------------------------------------
@@ -175,17 +192,18 @@ double gemm_peak(const Model& model, const Machine& machine, int64_t rows, int64
 
 // ---- report -------------------------------------------------------------------------------------
 
-void add_ops(Json& report, const Machine& machine, const std::vector<OpRecord>& records,
-             double total, double runs) {
+void add_ops(Json& report, const Machine& machine, const TimedRun& timed) {
     const auto seconds = machine.computed ? &OpRecord::bound : &OpRecord::seconds;
     Json parts, ops;
-    for (const char* part : op_parts) parts[part] = sum_of(records, seconds, part) / runs;
-    parts["rest"] = (total - sum_of(records, seconds)) / runs;
-    for (const OpRecord& r : records)
-        ops[r.name] = {{"calls", (double)r.calls / runs},
-                       {"seconds", r.*seconds / runs},
+    for (const char* part : op_parts) parts[part] = sum_of(timed.ops, seconds, part);
+    parts["rest"] = timed.seconds - sum_of(timed.ops, seconds);
+    for (const OpRecord& r : timed.ops)
+        ops[r.name] = {{"calls", r.calls},
+                       {"seconds", r.*seconds},
                        {"gflops", r.flop / (r.*seconds) * 1e-9},
                        {"gb_per_s", r.bytes / (r.*seconds) * 1e-9}};
+    report["timed_seconds"] = timed.seconds;
+    report["ops_seconds"] = sum_of(timed.ops, seconds);
     report["parts"] = parts;
     report["ops"] = ops;
 }
@@ -208,7 +226,9 @@ void print_report(const BenchConfig& config, const Json& report, const std::stri
     if (report.contains("parts")) {
         double sum = 0;
         for (const auto& [name, seconds] : report["parts"].items()) sum += seconds.get<double>();
-        std::printf("\n%-28s %10s %7s\n", "part", "seconds", "share");
+        std::printf(
+            "\nOne more run, op by op (each is waited for, so the rates above are not its own)\n");
+        std::printf("%-28s %10s %7s\n", "part", "seconds", "share");
         for (const auto& [name, seconds] : report["parts"].items())
             std::printf("%-28s %10.4g %6.1f%%\n", name.c_str(), seconds.get<double>(),
                         100 * seconds.get<double>() / sum);

@@ -5,6 +5,7 @@
 #include "app/inputs.h"
 #include "ops/timed.h"
 
+#include <functional>
 #include <vector>
 
 struct BenchSettings {
@@ -73,12 +74,21 @@ struct Machine {
     std::string peak_from; // whose peak, for the report
     Limits limits;         // of the data sheet; memory: as copied here, if it is here
     ComputeConfig compute;
-    double clock() const; // seconds
+    double clock() const; // seconds; on a GPU all that was launched is done
 };
 Machine find_machine(const BenchConfig& config);
-// The model on that machine. Sets model.ops to a timed table; `plain` is the one beneath it.
-std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& machine, bool packed,
-                                  const Ops*& plain);
+std::unique_ptr<Model> open_model(const BenchConfig& config, const Machine& machine, bool packed);
+
+// One run through timed ops. Each of them waits for the device, which undoes graphs and overlap: rates come
+// from other runs.
+struct TimedRun {
+    std::vector<OpRecord> ops;
+    double seconds = 0;
+};
+// Calls run(r) for r = 0 .. repeats as any command would; run 0 warms up. Then run(repeats + 1), timed. Of a
+// card that is not there every run is one of counted ops.
+TimedRun measure(Model& model, const Machine& machine, int repeats,
+                 const std::function<void(int)>& run);
 
 // What is measured: sequences with targets; a prompt is what stands before the first target.
 std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model& model,
@@ -103,9 +113,9 @@ double gemm_peak(const Model& model, const Machine& machine, int64_t rows, int64
 Json describe(const BenchConfig& config, const Machine& machine, const char* what);
 // rate, peak: FLOP per second.
 void add_rates(Json& report, const Machine& machine, double seconds, double rate, double peak);
-// Seconds by part, and work and rates op by op, of `runs` runs that took `total` seconds.
-void add_ops(Json& report, const Machine& machine, const std::vector<OpRecord>& records,
-             double total, double runs);
+// Seconds by part, and work and rates op by op. ops_seconds / step_seconds above 1 is what the waits cost,
+// below 1 what passes between the ops.
+void add_ops(Json& report, const Machine& machine, const TimedRun& timed);
 void print_report(const BenchConfig& config, const Json& report, const std::string& formula);
 
 int bench_ops(const BenchConfig& config); // ops.cpp

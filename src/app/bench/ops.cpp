@@ -46,9 +46,8 @@ Json measure(const Case& one, const Ops& timed, const Ops& plain, int repeats) {
 int bench_ops(const BenchConfig& config) {
     CHECK(config.bench.card.empty(), "rlhf bench ops measures; bench.card has nothing to measure");
     const Machine machine = find_machine(config);
-    const Ops* plain = nullptr;
-    auto model = open_model(config, machine, false, plain);
-    const Ops& timed = *model->ops;
+    auto model = open_model(config, machine, false);
+    const Ops *plain = model->ops, &timed = timed_ops(*plain, machine.limits);
     const ModelConfig& m = model->config;
     const DType dtype = machine.compute.dtype, wide = wide_dtype(dtype);
     const int64_t N = config.train.tokens_per_micro_batch, W = m.qkv_width();
@@ -131,7 +130,6 @@ int bench_ops(const BenchConfig& config) {
     report["tokens"] = N;
     for (const Case& one : cases) ops[one.name] = measure(one, timed, *plain, config.bench.repeats);
     report["ops"] = ops;
-    model->ops = plain;
     for (void* memory : owned) plain->free(memory);
     print_report(config, report,
                  format("GB/s = bytes that the call must move / best seconds, over %lld tokens, "
