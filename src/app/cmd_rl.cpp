@@ -16,7 +16,7 @@
 static void check_config(RlConfig& config, const Args& args) {
     resolve_algorithm(config.algo, args, config.sample.max_new_tokens);
     check_select(config.select);
-    CHECK(!config.task.name.empty(), "task.name is missing: arithmetic, gsm8k or jsonl");
+    CHECK(!config.task.name.empty(), "task.name is missing; rlhf help rl lists the tasks");
     CHECK(!config.model.path.empty(),
           "model.path is missing: the policy to start from (rlhf sft makes one)");
 }

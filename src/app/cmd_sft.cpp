@@ -114,11 +114,13 @@ double mean_loss(Trainer& trainer, const std::vector<TrainSequence>& sequences) 
 std::string start_directory(const SftConfig& config, Run& run) {
     if (!run.checkpoint.empty()) return run.checkpoint;
     if (!config.model.path.empty()) return model_directory(config.model.path);
-    CHECK(config.task.name == "arithmetic",
-          "model.path is missing: the directory of the model to train (only task.name=arithmetic "
-          "has a built-in model)");
+    const Vocabulary* vocabulary =
+        config.task.name.empty() ? nullptr : make_task(config.task).vocabulary;
+    CHECK(vocabulary,
+          "model.path is missing: the directory of the model to train (only the built-in tasks, as "
+          "task.name=arithmetic, have a built-in model)");
     run.begin();
-    write_tiny_model(config.tiny, (uint64_t)config.run.seed, run.file("initial"));
+    write_tiny_model(config.tiny, *vocabulary, (uint64_t)config.run.seed, run.file("initial"));
     return run.file("initial");
 }
 

@@ -91,7 +91,8 @@ static void look_back(const Params& params, const ModelConfig& config, double lo
     }
 }
 
-void write_tiny_model(const TinySettings& settings, uint64_t seed, const std::string& directory) {
+void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary, uint64_t seed,
+                      const std::string& directory) {
     CHECK(settings.width % (2 * settings.heads) == 0,
           "tiny.width=%d is not a multiple of 2 x tiny.heads = %d", settings.width,
           2 * settings.heads);
@@ -100,19 +101,19 @@ void write_tiny_model(const TinySettings& settings, uint64_t seed, const std::st
     ModelConfig config;
     config.L = settings.layers, config.C = settings.width, config.F = settings.feed_forward;
     config.H = config.K = settings.heads, config.D = config.C / config.H;
-    config.V = arithmetic::vocabulary;
+    config.V = vocabulary.size();
     config.rope_theta = settings.rope_theta;
     config.family = settings.family;
     config.qkv_bias = settings.family == "qwen2", config.head_norm = settings.family == "qwen3";
     config.max_positions = settings.context;
-    config.bos = arithmetic::bos, config.pad = arithmetic::pad, config.eos = {arithmetic::eos};
+    config.bos = vocabulary.bos(), config.pad = vocabulary.pad(), config.eos = {vocabulary.eos()};
     auto model = make_model(config, {}, false);
     init_params(model->params, config, *model->ops, seed);
     if (settings.look_back > 0) look_back(model->params, config, settings.look_back);
     AtomicDirectory output(directory);
     write_model(*model, output.temporary, "f32");
-    write_file(join_path(output.temporary, "tokenizer.json"), arithmetic::tokenizer_json());
+    write_file(join_path(output.temporary, "tokenizer.json"), vocabulary.tokenizer_json());
     write_file(join_path(output.temporary, "tokenizer_config.json"),
-               arithmetic::tokenizer_config_json());
+               vocabulary.tokenizer_config_json());
     output.commit();
 }

@@ -39,8 +39,7 @@ Row problem_row(const Problem& problem, const RowOptions& options, RowNeed need)
 // The trained or scored positions of a row: those that its mask names.
 TrainSequence train_sequence(const Row& row);
 
-// The built-in model, of the arithmetic task's vocabulary: what a run starts from without
-// model.path.
+// The built-in model, of a built-in task's vocabulary: what a run starts from without model.path.
 struct TinySettings {
     int layers = 3, width = 64, heads = 4, feed_forward = 160, context = 512;
     double rope_theta = 1000, look_back = 0;
@@ -48,4 +47,5 @@ struct TinySettings {
     void visit(Fields& v);
 };
 // Writes it, freshly initialised from the seed, as a Hugging Face directory with its tokenizer.
-void write_tiny_model(const TinySettings& settings, uint64_t seed, const std::string& directory);
+void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary, uint64_t seed,
+                      const std::string& directory);

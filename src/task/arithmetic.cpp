@@ -214,6 +214,7 @@ Task arithmetic_task(const TaskConfig& task_config) {
           config.steps_max);
     Task task;
     task.name = "arithmetic";
+    task.vocabulary = &words();
     task.count = [=](Split split) {
         return split == Split::train && config.problems ? config.problems : INT64_MAX;
     };
@@ -252,73 +253,12 @@ Task arithmetic_task(const TaskConfig& task_config) {
 
 // ---- text and tokenizer files -------------------------------------------------------------------
 
-static const char* const spelling[vocabulary] = {
-    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "+", "-", ">", "<eos>", "<bos>", "<pad>"};
+const Vocabulary& arithmetic::words() {
+    static const Vocabulary vocabulary_words(
+        {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "+", "-", ">"});
+    return vocabulary_words;
+}
 
 std::string arithmetic::text(const std::vector<int32_t>& ids, bool special) {
-    std::string out;
-    for (int32_t id : ids) {
-        if (id < 0 || id >= vocabulary)
-            out += "?";
-        else if (id < eos || special)
-            out += spelling[id];
-    }
-    return out;
-}
-
-std::string arithmetic::tokenizer_json() {
-    Json vocab = Json::object(), added = Json::array();
-    for (int id = 0; id < vocabulary; ++id) {
-        vocab[spelling[id]] = id;
-        if (id < eos) continue;
-        added.push_back({{"id", id},
-                         {"content", spelling[id]},
-                         {"single_word", false},
-                         {"lstrip", false},
-                         {"rstrip", false},
-                         {"normalized", false},
-                         {"special", true}});
-    }
-    Json byte_level = {{"type", "ByteLevel"},
-                       {"add_prefix_space", false},
-                       {"trim_offsets", true},
-                       {"use_regex", true}};
-    // A text gets <bos> in front, as a prompt has it.
-    Json first = {{"SpecialToken", {{"id", "<bos>"}, {"type_id", 0}}}};
-    auto sequence = [](const char* id, int type) {
-        return Json{{"Sequence", {{"id", id}, {"type_id", type}}}};
-    };
-    Json special = {{"<bos>", {{"id", "<bos>"}, {"ids", {bos}}, {"tokens", {"<bos>"}}}}};
-    Json root;
-    root["version"] = "1.0";
-    root["truncation"] = nullptr;
-    root["padding"] = nullptr;
-    root["added_tokens"] = added;
-    root["normalizer"] = nullptr;
-    root["pre_tokenizer"] = byte_level;
-    root["post_processor"] = {{"type", "TemplateProcessing"},
-                              {"single", Json::array({first, sequence("A", 0)})},
-                              {"pair", Json::array({first, sequence("A", 0), sequence("B", 1)})},
-                              {"special_tokens", special}};
-    root["decoder"] = byte_level;
-    root["model"] = {{"type", "BPE"},
-                     {"dropout", nullptr},
-                     {"unk_token", nullptr},
-                     {"continuing_subword_prefix", nullptr},
-                     {"end_of_word_suffix", nullptr},
-                     {"fuse_unk", false},
-                     {"byte_fallback", false},
-                     {"ignore_merges", false},
-                     {"vocab", vocab},
-                     {"merges", Json::array()}};
-    return root.dump(2) + "\n";
-}
-
-std::string arithmetic::tokenizer_config_json() {
-    Json root = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                 {"bos_token", "<bos>"},
-                 {"eos_token", "<eos>"},
-                 {"pad_token", "<pad>"},
-                 {"clean_up_tokenization_spaces", false}};
-    return root.dump(2) + "\n";
+    return words().text(ids, special);
 }

@@ -15,6 +15,7 @@
 
 #include "base/config.h"
 #include "base/rng.h"
+#include "task/vocabulary.h"
 
 struct ArithmeticConfig {
     int steps_min = 1, steps_max = 4;
@@ -58,9 +59,7 @@ namespace arithmetic {
 enum Token { plus = 10, minus = 11, arrow = 12, eos = 13, bos = 14, pad = 15, vocabulary = 16 };
 // One character per token; <bos>, <eos> and <pad> are spelled so.
 std::string text(const std::vector<int32_t>& ids, bool special);
-// tokenizer.json and tokenizer_config.json of a byte-level BPE without merges, as Hugging Face reads them.
-std::string tokenizer_json();
-std::string tokenizer_config_json();
+const Vocabulary& words();
 } // namespace arithmetic
 
 struct ChainStep {

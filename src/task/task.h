@@ -5,8 +5,13 @@
 
 #include "base/json.h"
 #include "task/arithmetic.h"
+#include "task/chain_lookup.h"
+#include "task/stale_library.h"
 
+#include <cmath>
 #include <functional>
+#include <optional>
+#include <span>
 
 struct Problem {
     std::string prompt;              // as text, for people; also for the model when `ids` is empty
@@ -24,6 +29,8 @@ struct Verdict {
     std::string reason; // in a few words
     std::string
         answer; // the answer in one spelling per value, for majority votes; "" none was found
+    double useful = NAN; // share of what was asked for that is answered, rightly or not; NAN: the
+                         // task does not say
 };
 
 // What the rule says of a part of a completion. The parts follow one another without gaps and cover the
@@ -32,6 +39,33 @@ struct StepVerdict {
     int begin = 0, end = 0; // tokens [begin, end) of the completion
     bool right = false;
     std::string reason;
+    int kind = -1; // what kind of part the task calls it, where it has kinds
+};
+
+// A completion that reasons before it answers, and what exact judges of the reasoning say: logits.
+struct ReasonedAnswer {
+    // Tokens: the reasoning is [0, reasoning_end), the answer [answer_begin, end of the completion).
+    int reasoning_end = 0, answer_begin = 0;
+    double question = 0, documents = NAN, answer = 0; // relevance; NAN: there are no documents
+    double coherence = 0;
+};
+
+// A completion that judges sentences: what it says of each, and what is right.
+struct JudgedSentence {
+    int end = 0;                               // token behind what is said of it
+    int faithful = 0, correct = 0;             // as judged, 0 or 1
+    int true_faithful = -1, true_correct = -1; // -1: not known
+};
+
+// A number of a task's own, over many answers.
+struct Answered {
+    const Problem* problem;
+    const std::vector<int32_t>* completion;
+    std::span<const double> logp{}; // of its tokens; empty: not known
+};
+struct TaskFigure {
+    std::string name;
+    double value;
 };
 
 enum class Split { train, eval };
@@ -48,6 +82,17 @@ struct Task {
     std::function<std::vector<StepVerdict>(const Problem&,
                                            const std::vector<int32_t>& completion_ids)>
         verify_steps;
+    // Empty for tasks of which there is nothing to say beside right and wrong.
+    std::function<std::vector<TaskFigure>(const std::vector<Answered>&)> figures;
+    // Empty for tasks that ask for no reasoning. None: the completion is malformed.
+    std::function<std::optional<ReasonedAnswer>(const Problem&,
+                                                const std::vector<int32_t>& completion_ids)>
+        reasoned;
+    // Empty for tasks that do not ask for a judgement of sentences. None: it cannot be read.
+    std::function<std::optional<std::vector<JudgedSentence>>(
+        const Problem&, const std::vector<int32_t>& completion_ids)>
+        judged;
+    const Vocabulary* vocabulary = nullptr; // of a built-in task, whose model is made for it
 };
 
 // The first wrong part, -1: none is wrong.
@@ -62,9 +107,11 @@ struct TaskConfig {
     std::string answer_form = "any";
     bool calculator = false;
     ArithmeticConfig arithmetic;
+    ChainLookupConfig chain_lookup;
+    StaleLibraryConfig stale_library;
 
     void visit(Fields& v) {
-        v.choice("name", name, {"", "arithmetic", "gsm8k", "jsonl"},
+        v.choice("name", name, {"", "arithmetic", "chain_lookup", "stale_library", "gsm8k", "jsonl"},
                  "where prompts and the rule that checks their answers come from");
         v.input("data", data, "gsm8k, jsonl: file of rows with a prompt and an answer");
         v.input("eval_data", eval_data,
@@ -82,7 +129,9 @@ struct TaskConfig {
             "to the last number of the text");
         v.field("calculator", calculator,
                 "gsm8k: keep the <<48/2=24>> annotations in demonstrations");
-        v.object("arithmetic", arithmetic, "the built-in task");
+        v.object("arithmetic", arithmetic, "sums with every step written out");
+        v.object("chain_lookup", chain_lookup, "edges followed through documents (DRM)");
+        v.object("stale_library", stale_library, "facts, documents that may be stale (TRM)");
     }
 };
 

@@ -12,7 +12,7 @@ static Task gsm8k() {
 
 // The ids that the task makes and those that its tokenizer.json gives for the same text.
 TEST(ProblemRow, TheBuiltInTokenizerSpellsWhatTheTaskMakes) {
-    auto tokenizer = Tokenizer::parse(arithmetic::tokenizer_json(), "built-in tokenizer");
+    auto tokenizer = Tokenizer::parse(arithmetic::words().tokenizer_json(), "built-in tokenizer");
     EXPECT_EQ(tokenizer->vocabulary(), arithmetic::vocabulary);
     TaskConfig config;
     config.name = "arithmetic";
@@ -43,7 +43,7 @@ TEST(ProblemRow, ArithmeticRowsAreTheIdsOfTheTask) {
 
 TEST(ProblemRow, Gsm8kAsksTheQuestionAndTrainsOnTheCleanAnswer) {
     // The arithmetic tokenizer drops letters and keeps digits.
-    auto tokenizer = Tokenizer::parse(arithmetic::tokenizer_json(), "built-in tokenizer");
+    auto tokenizer = Tokenizer::parse(arithmetic::words().tokenizer_json(), "built-in tokenizer");
     RowOptions options;
     options.tokenizer = tokenizer.get();
     options.eos = arithmetic::eos;

@@ -1,0 +1,84 @@
+#include "task/vocabulary.h"
+
+#include "base/check.h"
+#include "base/json.h"
+
+#include <algorithm>
+
+Vocabulary::Vocabulary(std::vector<std::string> words) : spelling(std::move(words)) {
+    for (const char* word : {"<eos>", "<bos>", "<pad>"}) spelling.push_back(word);
+}
+
+int32_t Vocabulary::id(const std::string& word) const {
+    const auto found = std::find(spelling.begin(), spelling.end(), word);
+    CHECK(found != spelling.end(), "\"%s\" is no word of the task's vocabulary", word.c_str());
+    return (int32_t)(found - spelling.begin());
+}
+
+std::string Vocabulary::text(const std::vector<int32_t>& ids, bool special) const {
+    std::string out;
+    for (int32_t id : ids) {
+        if (id < 0 || id >= size())
+            out += "?";
+        else if (id < eos() || special)
+            out += spelling[id];
+    }
+    return out;
+}
+
+std::string Vocabulary::tokenizer_json() const {
+    Json vocab = Json::object(), added = Json::array();
+    for (int id = 0; id < size(); ++id) {
+        const bool special = id >= eos(), word = !special && spelling[id].size() > 1;
+        if (!word) vocab[spelling[id]] = id;
+        if (!special && !word) continue;
+        added.push_back({{"id", id},
+                         {"content", spelling[id]},
+                         {"single_word", false},
+                         {"lstrip", false},
+                         {"rstrip", false},
+                         {"normalized", false},
+                         {"special", special}});
+    }
+    Json byte_level = {{"type", "ByteLevel"},
+                       {"add_prefix_space", false},
+                       {"trim_offsets", true},
+                       {"use_regex", true}};
+    Json first = {{"SpecialToken", {{"id", "<bos>"}, {"type_id", 0}}}};
+    auto sequence = [](const char* id, int type) {
+        return Json{{"Sequence", {{"id", id}, {"type_id", type}}}};
+    };
+    Json special = {{"<bos>", {{"id", "<bos>"}, {"ids", {bos()}}, {"tokens", {"<bos>"}}}}};
+    Json root;
+    root["version"] = "1.0";
+    root["truncation"] = nullptr;
+    root["padding"] = nullptr;
+    root["added_tokens"] = added;
+    root["normalizer"] = nullptr;
+    root["pre_tokenizer"] = byte_level;
+    root["post_processor"] = {{"type", "TemplateProcessing"},
+                              {"single", Json::array({first, sequence("A", 0)})},
+                              {"pair", Json::array({first, sequence("A", 0), sequence("B", 1)})},
+                              {"special_tokens", special}};
+    root["decoder"] = byte_level;
+    root["model"] = {{"type", "BPE"},
+                     {"dropout", nullptr},
+                     {"unk_token", nullptr},
+                     {"continuing_subword_prefix", nullptr},
+                     {"end_of_word_suffix", nullptr},
+                     {"fuse_unk", false},
+                     {"byte_fallback", false},
+                     {"ignore_merges", false},
+                     {"vocab", vocab},
+                     {"merges", Json::array()}};
+    return root.dump(2) + "\n";
+}
+
+std::string Vocabulary::tokenizer_config_json() const {
+    Json root = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"bos_token", "<bos>"},
+                 {"eos_token", "<eos>"},
+                 {"pad_token", "<pad>"},
+                 {"clean_up_tokenization_spaces", false}};
+    return root.dump(2) + "\n";
+}

@@ -1,0 +1,27 @@
+#pragma once
+// The vocabulary of a built-in task: every token is one of a few spellings, so a model of it can be
+// tiny and still read and write text.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+struct Vocabulary {
+    // By id. Behind the given words stand <eos>, <bos> and <pad>. Of words of more than one
+    // character none is the beginning of another.
+    std::vector<std::string> spelling;
+
+    explicit Vocabulary(std::vector<std::string> words);
+    int size() const { return (int)spelling.size(); }
+    int32_t eos() const { return size() - 3; }
+    int32_t bos() const { return size() - 2; }
+    int32_t pad() const { return size() - 1; }
+    int32_t id(const std::string& word) const; // fails if there is no such word
+    // "?" for an id outside. special: with <eos>, <bos> and <pad>.
+    std::string text(const std::vector<int32_t>& ids, bool special) const;
+    // tokenizer.json and tokenizer_config.json as Hugging Face reads them: a byte-level BPE without
+    // merges for the single characters, the longer words as added tokens. A text gets <bos> in
+    // front, as a prompt has it.
+    std::string tokenizer_json() const;
+    std::string tokenizer_config_json() const;
+};
