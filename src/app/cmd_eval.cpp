@@ -132,10 +132,12 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     std::unique_ptr<AtomicFile> out;
     if (!config.out.empty()) out = std::make_unique<AtomicFile>(config.out);
     std::vector<Answers> answers(count);
+    std::vector<Answered> answered;
     double tokens = 0, finished = 0, steps = 0, steps_right = 0;
     for (const Completion& completion : completions) {
         const Problem& problem = problems[completion.prompt];
         std::string text = inputs.text(completion.ids);
+        answered.push_back({&problem, &completion.ids, completion.logp});
         Verdict verdict = task.verify(problem, completion.ids, text);
         answers[completion.prompt].votes.push_back(verdict.answer);
         answers[completion.prompt].right.push_back(verdict.reward > 0);
@@ -169,6 +171,8 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     result["finished_share"] = finished / all;
     result["mean_tokens"] = tokens / all;
     if (steps > 0) result["steps_right_share"] = steps_right / steps;
+    if (task.figures)
+        for (const TaskFigure& figure : task.figures(answered)) result[figure.name] = figure.value;
     FILE* to = config.out == "-" ? stderr : stdout; // nothing but rows where rows go
     if (config.format == "json")
         std::fprintf(to, "%s\n", result.dump().c_str());

@@ -17,6 +17,9 @@ static void check_config(RlConfig& config, const Args& args) {
     resolve_algorithm(config.algo, args, config.sample.max_new_tokens);
     check_select(config.select);
     CHECK(!config.task.name.empty(), "task.name is missing; rlhf help rl lists the tasks");
+    CHECK(config.replay.rows_per_step == 0 || !config.replay.task.name.empty(),
+          "replay.rows_per_step=%d needs replay.task.name: whose worked answers are replayed",
+          config.replay.rows_per_step);
     CHECK(!config.model.path.empty(),
           "model.path is missing: the policy to start from (rlhf sft makes one)");
 }

@@ -1,9 +1,11 @@
 #include "app/credit_sources.h"
 
+#include "credit/preference.h"
 #include "model/hf.h"
 #include "model/same_tokenizer.h"
 
 #include <algorithm>
+#include <cmath>
 
 // The completion's tokens as targets; a prompt goes through the network once for all completions of
 // its group.
@@ -22,7 +24,29 @@ static std::vector<TrainSequence> sequences_of(const std::vector<ScoredText>& te
 // What a source needs, before anything is loaded for it.
 static void check_source(const SourceConfig& source, const Task& task) {
     const Source& row = source.row();
-    const std::string who = source.where();
+    const std::string who = source.where(), name = row.name;
+    if (name == "trm_labels") {
+        CHECK(task.judged, "%s needs a task that asks for verdicts on sentences; %s does not",
+              who.c_str(), task.name.c_str());
+        return;
+    }
+    if (name == "drm") {
+        CHECK(task.reasoned, "%s needs a task that tells reasoning from answer; %s does not",
+              who.c_str(), task.name.c_str());
+        for (const auto& [judge, key] : {std::pair{&source.relevance.judge, "relevance"},
+                                         {&source.coherence.judge, "coherence"}})
+            CHECK(judge->is_null() || judge->is_string(),
+                  "%s: %s.judge must be a directory, or oracle, the task's exact program; found %s",
+                  who.c_str(), key, dump_row(*judge).c_str());
+        return;
+    }
+    if (name == "preference") {
+        CHECK(!source.model.empty(),
+              "%s: model is missing: the directory of a reward model with a scalar head, or "
+              "oracle, the task's exact program",
+              who.c_str());
+        return;
+    }
     const bool judge = row.asks == Source::Asks::judge;
     CHECK(row.ask, "%s: rl has no judge of the kind %s; rlhf loss and diff read its stored scores",
           who.c_str(), row.name);
@@ -55,6 +79,125 @@ static std::shared_ptr<RewardModel> load_source(const SourceConfig& source, cons
     return model;
 }
 
+// ---- DRM ----------------------------------------------------------------------------------------
+
+// The judge of a dimension; null: the task's exact program.
+static std::string judge_directory(const Json& judge) {
+    return judge.is_null() || judge == "oracle" ? "" : model_directory(judge.get<std::string>());
+}
+
+// A reranker's logit: of "yes" against "no", behind the row.
+static std::vector<double> reranker_logits(RewardModel& judge, const JudgeRows& words,
+                                           const std::vector<std::vector<int32_t>>& rows) {
+    std::vector<TrainSequence> asked;
+    for (size_t r = 0; r < rows.size(); ++r)
+        for (int32_t answer : {words.yes, words.no}) {
+            TrainSequence& sequence = asked.emplace_back();
+            sequence.ids = rows[r];
+            sequence.ids.push_back(answer);
+            sequence.target = {(int32_t)rows[r].size()};
+            sequence.prompt = (int)r, sequence.shared = (int)rows[r].size() - 1;
+        }
+    const auto logp = token_scores(judge, asked);
+    std::vector<double> z;
+    for (size_t r = 0; r < rows.size(); ++r) z.push_back(logp[2 * r][0] - logp[2 * r + 1][0]);
+    return z;
+}
+
+// An outcome reward model's score of the row.
+static std::vector<double> row_scores(RewardModel& judge,
+                                      const std::vector<std::vector<int32_t>>& rows) {
+    std::vector<TrainSequence> asked;
+    for (const std::vector<int32_t>& row : rows) {
+        TrainSequence& sequence = asked.emplace_back();
+        sequence.ids = row;
+        sequence.target = {(int32_t)row.size() - 1};
+    }
+    std::vector<double> z;
+    for (const std::vector<double>& score : token_scores(judge, asked)) z.push_back(score[0]);
+    return z;
+}
+
+std::vector<std::optional<DrmParts>> CreditSources::reasoned(const SourceConfig& source,
+                                                             const Judged& batch) const {
+    CHECK(source.confidence.weight == 0 || batch.temperature == 1,
+          "%s: confidence is of log-probabilities at temperature 1; sample.temperature = %g",
+          source.where().c_str(), batch.temperature);
+    std::vector<std::optional<DrmParts>> parts;
+    std::vector<std::vector<int32_t>> relevance, coherence;
+    JudgeRows words;
+    for (size_t i = 0; i < batch.completion.size(); ++i) {
+        const Problem& problem = batch.problem[batch.group[i]];
+        const auto answer = task.reasoned(problem, batch.completion[i]);
+        parts.emplace_back();
+        if (!answer) continue;
+        parts.back() = DrmParts{answer->reasoning_end, answer->answer_begin, answer->question,
+                                answer->documents,     answer->answer,       answer->coherence};
+        words = answer->rows;
+        for (const auto& row : {words.question, words.documents, words.answer})
+            relevance.push_back(row);
+        coherence.push_back(words.coherence);
+    }
+    const std::string reranker = judge_directory(source.relevance.judge),
+                      reward_model = judge_directory(source.coherence.judge);
+    std::vector<double> logit, score;
+    if (!relevance.empty() && !reranker.empty() && source.relevance.weight != 0)
+        logit = reranker_logits(*judges.at(reranker), words, relevance);
+    if (!coherence.empty() && !reward_model.empty() && source.coherence.weight != 0)
+        score = row_scores(*judges.at(reward_model), coherence);
+    size_t k = 0;
+    for (auto& part : parts) {
+        if (!part) continue;
+        if (!logit.empty()) {
+            part->question = logit[3 * k], part->answer = logit[3 * k + 2];
+            if (!std::isnan(part->documents)) part->documents = logit[3 * k + 1];
+        }
+        if (!score.empty()) part->coherence = score[k];
+        ++k;
+    }
+    return parts;
+}
+
+// ---- the preference model -----------------------------------------------------------------------
+
+// sigma(score(y) - score(anchor)) of each text; the anchor is a number, or an answer to the same
+// prompt.
+std::shared_ptr<const Scorer> CreditSources::preference(const SourceConfig& source,
+                                                        const std::string& policy,
+                                                        const ComputeConfig& compute,
+                                                        int budget) const {
+    const std::string directory = model_directory(source.model);
+    check_same_tokenizer(policy, directory);
+    std::shared_ptr<RewardModel> model = load_reward_model(directory, "", compute, budget);
+    CHECK(model->head == ScoreHead::scalar,
+          "%s: %s has no scalar head; train one with rlhf reward reward.kind=orm",
+          source.where().c_str(), directory.c_str());
+    std::vector<int32_t> anchor;
+    if (source.anchor.is_string()) {
+        Row row = parse_row({{"prompt", ""}, {"completion", source.anchor}}, source.where(),
+                            inputs.options, RowNeed::completion);
+        anchor.assign(row.ids.begin() + row.prompt_length, row.ids.end());
+    }
+    const double level = source.anchor.is_number() ? source.anchor.get<double>() : 0;
+    return std::make_shared<Scorer>([=](const std::vector<ScoredText>& texts) {
+        std::vector<std::vector<int32_t>> rows, anchors;
+        for (const ScoredText& text : texts) {
+            rows.push_back(text.ids);
+            std::vector<int32_t>& row = anchors.emplace_back(text.ids);
+            row.resize((size_t)text.first);
+            row.insert(row.end(), anchor.begin(), anchor.end());
+        }
+        const std::vector<double> score = row_scores(*model, rows);
+        const std::vector<double> other =
+            anchor.empty() ? std::vector<double>(rows.size(), level) : row_scores(*model, anchors);
+        TokenScores p;
+        for (size_t i = 0; i < score.size(); ++i) p.push_back({beats_anchor(score[i], other[i])});
+        return p;
+    });
+}
+
+// ---- all sources --------------------------------------------------------------------------------
+
 CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs& inputs_,
                              const std::string& policy, const std::string& start,
                              const ComputeConfig& compute, int tokens_per_micro_batch)
@@ -63,6 +206,16 @@ CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs
     for (const SourceConfig& source : config) {
         const Source& row = source.row();
         check_source(source, task);
+        if (source.source == "preference" && source.model != "oracle") {
+            scorers.push_back(preference(source, policy, compute, tokens_per_micro_batch));
+            continue;
+        }
+        for (const Json* judge : {&source.relevance.judge, &source.coherence.judge})
+            if (const std::string path = judge_directory(*judge); !path.empty()) {
+                check_same_tokenizer(policy, path);
+                if (!judges[path])
+                    judges[path] = load_reward_model(path, "", compute, tokens_per_micro_batch);
+            }
         if (row.asks == Source::Asks::nobody || row.asks == Source::Asks::judge) {
             scorers.push_back(nullptr);
             continue;
@@ -102,7 +255,7 @@ static std::vector<StepSpan> steps_of(const CreditSources& sources, const Proble
     std::vector<StepSpan> steps;
     if (sources.task.verify_steps) {
         for (const StepVerdict& step : sources.task.verify_steps(problem, completion))
-            steps.push_back({step.begin, step.end, step.right});
+            steps.push_back({step.begin, step.end, step.right, step.kind});
         return steps;
     }
     const int length = (int)completion.size();
@@ -124,8 +277,33 @@ std::vector<Channel> CreditSources::ask(const Judged& batch) {
         const int first = (int)(ids.size() - batch.completion[i].size());
         completions.texts.push_back({ids, first, batch.group[i]});
     }
+    completions.logp.assign(batch.logp.begin(), batch.logp.end());
+    completions.useful.assign(batch.useful.begin(), batch.useful.end());
     completions.steps = [&](int i) {
         return steps_of(*this, batch.problem[batch.group[i]], batch.completion[i]);
     };
+    completions.sentences = [&](int i) {
+        std::vector<StepSpan> list = completions.steps(i);
+        const bool kinds = std::any_of(list.begin(), list.end(),
+                                       [](const StepSpan& step) { return step.kind >= 0; });
+        // of a task that sorts its steps into kinds, the end has none
+        const bool closed = !list.empty() && list.back().kind < 0 && list.back().right;
+        if (closed && (kinds || list.size() == 1)) list.pop_back();
+        return list;
+    };
+    completions.verdicts = [&](int i) {
+        std::optional<std::vector<LabelledVerdict>> verdicts;
+        const auto judged = task.judged(batch.problem[batch.group[i]], batch.completion[i]);
+        if (!judged) return verdicts;
+        verdicts.emplace();
+        for (const JudgedSentence& each : *judged)
+            verdicts->push_back({each.end,
+                                 {each.faithful == 1, each.correct == 1},
+                                 {each.true_faithful == 1, each.true_correct == 1},
+                                 each.true_faithful >= 0,
+                                 each.true_correct >= 0});
+        return verdicts;
+    };
+    completions.reasoned = [&](const SourceConfig& source) { return reasoned(source, batch); };
     return ask_sources(config, scorers, completions);
 }

@@ -8,6 +8,7 @@
 #include "reward/reward_model.h"
 
 #include <map>
+#include <optional>
 
 // A batch of completions as the sources see it.
 struct Judged {
@@ -16,6 +17,9 @@ struct Judged {
     const std::vector<std::vector<int32_t>>& completion; // (rows)
     const std::vector<TrainSequence>& sequence; // (rows) prompt and completion, every token listed
     std::span<const double> checker; // (rows) what the task's rule says, 1 right, 0 wrong
+    std::span<const double> useful;  // (rows) likewise, of what was asked for
+    std::span<const double> logp;    // of all completion tokens, of the policy at `temperature`
+    double temperature = 1;
 };
 
 struct CreditSources {
@@ -33,4 +37,12 @@ struct CreditSources {
     const Task& task;
     const Inputs& inputs;
     std::vector<std::shared_ptr<const Scorer>> scorers; // per source; one per directory, null: none
+
+private:
+    // drm: the judges of relevance and coherence, by directory.
+    std::map<std::string, std::shared_ptr<RewardModel>> judges;
+    std::vector<std::optional<DrmParts>> reasoned(const SourceConfig& source,
+                                                  const Judged& batch) const;
+    std::shared_ptr<const Scorer> preference(const SourceConfig& source, const std::string& policy,
+                                             const ComputeConfig& compute, int budget) const;
 };

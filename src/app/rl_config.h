@@ -35,6 +35,18 @@ struct RlTrainSettings { // train.*
     }
 };
 
+// Reinforcement learning forgets what it does not ask for: worked answers beside it, an optimiser
+// step of supervised fine-tuning behind each of its own.
+struct ReplaySettings { // replay.*
+    int rows_per_step = 0;
+    TaskConfig task;
+    void visit(Fields& v) {
+        v.field("rows_per_step", rows_per_step, 0, 1e6,
+                "worked answers in the supervised step behind each step; 0: none");
+        v.object("task", task, "whose worked answers they are");
+    }
+};
+
 struct CriticSettings { // critic.*
     std::string path;
     double lr = 1e-4;
@@ -63,6 +75,7 @@ struct RlConfig {
     Json credit = Json::array({{{"source", "rule"}}});
     AlgoConfig algo;
     SelectConfig select;
+    ReplaySettings replay;
     CriticSettings critic;
     std::string reference;
     OptimSettings optim;
@@ -79,6 +92,7 @@ struct RlConfig {
         v.object("algo", algo, "stations 4 and 6: advantage and loss");
         v.object("select", select, "station 5: what trains");
         v.object("train", train, "steps");
+        v.object("replay", replay, "supervised steps between those of the policy");
         v.object("critic", critic, "the value model (algo.preset=ppo)");
         v.input("reference", reference,
                 "model that the KL is measured against; empty: the policy's start");

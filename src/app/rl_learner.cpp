@@ -8,6 +8,7 @@
 #include "model/trainer_path.h"
 #include "rl/advantage.h"
 #include "rl/earned.h"
+#include "train/sft_loss.h"
 
 #include <algorithm>
 #include <cmath>
@@ -76,6 +77,7 @@ Learner::Learner(const RlConfig& config_, const Run& run)
       policy(load_policy(config, policy_directory(config, run), compute)),
       trainer(*policy, config.train.tokens_per_micro_batch, config.train.tokens_per_micro_batch),
       task(make_task(config.task)),
+      replayed(config.replay.rows_per_step > 0 ? make_task(config.replay.task) : Task{}),
       inputs(open_inputs(policy_directory(config, run), policy->config, config.data.template_name,
                          true, config.chat)),
       sources(config.credit, task, inputs, policy_directory(config, run),
@@ -106,6 +108,8 @@ Learner::Learner(const RlConfig& config_, const Run& run)
     if (run.step == 0) return;
     const Json state = run.resumed_state();
     next_problem = json_int(state, "next_problem", run.checkpoint);
+    if (state.contains("next_replayed"))
+        next_replayed = json_int(state, "next_replayed", run.checkpoint);
     ema = json_number(state, "ema", run.checkpoint);
     pass_before = json_number_or(state, "eval_before", 0, run.checkpoint);
     const bool rounded = state_has_weights(trainer, config.run.save_dtype);
@@ -123,7 +127,8 @@ static void save_network(const Model& model, Trainer& trainer, const std::string
 }
 
 void Learner::save(Run& run, int64_t step) {
-    const Json state = {{"eval_before", pass_before}, {"next_problem", next_problem}, {"ema", ema}};
+    Json state = {{"eval_before", pass_before}, {"next_problem", next_problem}, {"ema", ema}};
+    if (next_replayed > 0) state["next_replayed"] = next_replayed;
     run.save(step, state, [&](const std::string& directory) {
         const std::string& dtype = config.run.save_dtype;
         make_directories(trainer_path(directory, critic ? "critic" : ""));
@@ -216,6 +221,7 @@ void Learner::add_round(Batch& batch, int64_t step) {
             batch.sample.push_back(completion.sample);
             add_completion(batch.drawn, batch.texts.completion, std::move(completion));
             batch.checker.push_back(rewards[s]);
+            batch.useful.push_back(verdicts[s].useful);
             batch.text.push_back(texts[s]);
             batch.reason.push_back(verdicts[s].reason);
         }
@@ -232,7 +238,8 @@ StepCredit Learner::give_credit(const Batch& batch) {
     const std::vector<TrainSequence> sequences = all_tokens(drawn, batch.texts);
     StepCredit credit;
     credit.channels =
-        sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences, batch.checker});
+        sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences, batch.checker,
+                     batch.useful, drawn.logp_old, config.sample.temperature});
     credit.credit =
         earned(sources.config, credit.channels, {drawn.offset, drawn.group}, config.algo);
     credit.seconds = now() - start;
@@ -312,8 +319,20 @@ Updated Learner::update(const Batch& batch, const Rollouts& r, const Selection& 
         settings.lr = peak > 0 ? settings.lr / peak * config.critic.lr : 0;
         update.critic = update_critic(*critic_trainer, r, batch.texts, kept, config.algo, settings);
     }
+    if (config.replay.rows_per_step > 0) update.replay = replay(update.lr);
     update.seconds = now() - start;
     return update;
+}
+
+// An optimiser step on the next worked answers.
+StepStats Learner::replay(double lr) {
+    std::vector<TrainSequence> rows;
+    for (int r = 0; r < config.replay.rows_per_step; ++r)
+        rows.push_back(train_sequence(problem_row(replayed.problem(Split::train, next_replayed++),
+                                                  inputs.options, RowNeed::completion)));
+    StepStats stats = accumulate_gradients(trainer, rows, sft_loss(rows));
+    apply_update(trainer, config.optim.adamw, lr, stats);
+    return stats;
 }
 
 Evaluation Learner::evaluate() {
@@ -328,7 +347,10 @@ Evaluation Learner::evaluate() {
     sample.n = config.train.eval_samples;
     Evaluation result;
     std::vector<int> right(count);
-    for (const Completion& completion : generate(*policy, prompts, sample, 0)) {
+    const std::vector<Completion> completions = generate(*policy, prompts, sample, 0);
+    std::vector<Answered> answered;
+    for (const Completion& completion : completions) {
+        answered.push_back({&problems[completion.prompt], &completion.ids, completion.logp});
         const Verdict verdict =
             task.verify(problems[completion.prompt], completion.ids, inputs.text(completion.ids));
         right[completion.prompt] += verdict.reward > 0;
@@ -339,6 +361,7 @@ Evaluation Learner::evaluate() {
         for (int hits : right) values.push_back(pass_at_k(sample.n, hits, k));
         return mean_over_prompts(values, sample.n);
     };
+    if (task.figures) result.figures = task.figures(answered);
     result.pass = pass_at(1);
     result.pass_k = pass_at(sample.n);
     return result;

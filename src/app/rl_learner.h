@@ -17,6 +17,7 @@ struct Batch {
     Rollouts drawn;               // logp_old and entropy as sampled; no reward yet
     std::vector<int> sample;      // (I) number of the completion among its prompt's
     std::vector<double> checker;  // (I) what the task's rule says, whoever gives the credit
+    std::vector<double> useful;   // (I) likewise, of what was asked for; NAN: it does not say
     std::vector<std::string> text, reason; // (I)
     GenerateStats sampling;
     double check_seconds = 0;
@@ -46,6 +47,7 @@ Rollouts numbers_of(const Batch& batch, const StepCredit& credit, const Consulte
 struct Updated {
     UpdateStats policy;
     std::optional<UpdateStats> critic; // where there is one of its own
+    std::optional<StepStats> replay;   // of worked answers, where they are replayed
     double lr = 0;                     // of the policy's steps
     double seconds = 0;
 };
@@ -54,8 +56,9 @@ struct Updated {
 bool reads_start(const RlConfig& config);
 
 struct Evaluation {
-    Estimate pass, pass_k; // pass@1, pass@eval_samples
-    double length = 0;     // of a completion, tokens
+    Estimate pass, pass_k;           // pass@1, pass@eval_samples
+    double length = 0;               // of a completion, tokens
+    std::vector<TaskFigure> figures; // the task's own
 };
 
 struct Learner {
@@ -69,7 +72,7 @@ struct Learner {
     Trainer trainer;
     std::unique_ptr<Trainer> critic_trainer;
     std::unique_ptr<Pass> reference_pass;
-    Task task;
+    Task task, replayed; // replayed: whose worked answers the update repeats; without a name none
     Inputs inputs;
     CreditSources sources;
     bool exact; // sampled log-probabilities are the trainer's
@@ -78,9 +81,10 @@ struct Learner {
     int64_t held_out; // problems of an evaluation
 
     // What a checkpoint remembers beside weights and moments.
-    int64_t next_problem = 0; // of the training split
-    double ema = 0;           // of the baseline "ema"
-    double pass_before = 0;   // pass@1 before the first step
+    int64_t next_problem = 0;  // of the training split
+    int64_t next_replayed = 0; // likewise
+    double ema = 0;            // of the baseline "ema"
+    double pass_before = 0;    // pass@1 before the first step
 
     Batch roll_out(int64_t step);
     StepCredit give_credit(const Batch& batch);
@@ -95,6 +99,7 @@ struct Learner {
 
 private:
     void add_round(Batch& batch, int64_t step);
+    StepStats replay(double lr);
     bool adopts_logp_old() const;
 };
 

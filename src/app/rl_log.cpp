@@ -98,6 +98,11 @@ void put_credit(Json& line, const Batch& batch, const StepCredit& credit) {
     }
 }
 
+// The task's own figures of the step's completions.
+void put_figures(Json& line, const std::string& prefix, const std::vector<TaskFigure>& figures) {
+    for (const TaskFigure& figure : figures) line[prefix + figure.name] = figure.value;
+}
+
 // What the doctor has to say of a step: broken laws, and a loss of 0 in words.
 struct Diagnosis {
     Json broken = Json::array();
@@ -178,6 +183,7 @@ Json step_line(const StepResults& s) {
         line["dropped_groups"] = s.batch.dropped_groups;
     }
     put_credit(line, s.batch, s.credit);
+    if (s.update.replay) line["replay_loss_nats_per_token"] = s.update.replay->loss;
     if (s.update.critic) {
         line["value_loss"] = s.update.critic->parts.value;
         line["critic_grad_norm"] = s.update.critic->step.grad_norm;
@@ -202,6 +208,7 @@ double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& 
     };
     put("pass@1", result.pass);
     evaluated[prefix + std::string("completion_tokens_mean")] = result.length;
+    put_figures(evaluated, prefix + std::string("task_"), result.figures);
     if (const int k = config.train.eval_samples; k > 1) put(format("pass@%d", k), result.pass_k);
     progress.message(format("pass@1 %s %.3f [%.3f, %.3f] on %lld held-out problems", when.c_str(),
                             result.pass.value, result.pass.low, result.pass.high,
@@ -212,6 +219,13 @@ double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& 
 void RlLog::write(const StepResults& s, Learner& learner) {
     const UpdateStats& update = s.update.policy;
     Json line = step_line(s);
+    if (learner.task.figures) {
+        std::vector<Answered> answered;
+        for (size_t i = 0; i < s.batch.texts.completion.size(); ++i)
+            answered.push_back(
+                {&s.batch.problem[s.numbers.group[i]], &s.batch.texts.completion[i]});
+        put_figures(line, "task_", learner.task.figures(answered));
+    }
     if (config.critic.shared) line["value_loss"] = update.parts.value;
     line.update(evaluated); // before the first step
     evaluated.clear();

@@ -4,6 +4,8 @@
 #include "credit/normalise.h"
 #include "credit/sigmoid.h"
 
+#include <cmath>
+
 double drm_confidence(std::span<const double> logp_reasoning, std::span<const double> logp_answer) {
     double answer = 0;
     for (double logp : logp_answer) answer += logp;
@@ -14,6 +16,17 @@ double drm_relevance(std::span<const double> logits) {
     double sum = 0;
     for (double z : logits) sum += sigmoid(z);
     return sum;
+}
+
+double drm_relevance(const DrmParts& parts, const std::vector<std::string>& terms) {
+    std::vector<double> logits;
+    for (const std::string& term : terms) {
+        const double z = term == "question"    ? parts.question
+                         : term == "documents" ? parts.documents
+                                               : parts.answer;
+        if (!std::isnan(z)) logits.push_back(z);
+    }
+    return drm_relevance(logits);
 }
 
 std::vector<double> drm_scores(const std::vector<DrmDimension>& dimensions,

@@ -16,10 +16,24 @@
 #include "credit/channel.h"
 #include "credit/normalise.h"
 
+#include <cmath>
+
 // Of one completion. R at least one token (the mark that ends the reasoning counts).
 double drm_confidence(std::span<const double> logp_reasoning, std::span<const double> logp_answer);
 // One logit per term that there is; without documents there is no term of theirs.
 double drm_relevance(std::span<const double> logits);
+
+// What is known of a completion that reasons, before its dimensions are added up.
+struct DrmParts {
+    // Its reasoning is tokens [0, reasoning_end), its answer [answer_begin, its end).
+    int reasoning_end = 0, answer_begin = 0;
+    // Logits. NAN: there is no such term.
+    double question = NAN, documents = NAN, answer = NAN;
+    double coherence = 0;
+};
+
+// The same of the terms named, of those that there are.
+double drm_relevance(const DrmParts& parts, const std::vector<std::string>& terms);
 
 enum class WellFormed : uint8_t { yes, no, judge_failed };
 

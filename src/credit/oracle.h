@@ -8,9 +8,14 @@
 //               q = min(1, recall W/R (1 - precision)/precision)
 //               W wrong and R right steps of the batch
 //
+// or, of steps that the task sorts into kinds, one rate of errors per kind (trm: the four cases of a
+// sentence), so that a hole in one of them can be made on purpose.
+//
 // Its errors depend on the seed and the text alone: the same answer is judged the same way again.
 
 #include "credit/sources.h"
 
-// The steps of every completion with what the judge says of each.
-std::vector<std::vector<StepSpan>> judge_steps(const Completions& batch, const JudgeKeys& judge);
+// The steps of every completion, as `steps` gives them, with what the judge says of each.
+std::vector<std::vector<StepSpan>>
+judge_steps(const Completions& batch, const std::function<std::vector<StepSpan>(int i)>& steps,
+            const JudgeKeys& judge);

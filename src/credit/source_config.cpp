@@ -36,6 +36,10 @@ void JudgeKeys::visit(Fields& v) {
     v.field("precision", precision, 0, 1,
             "model=oracle: share of right alarms among the steps it calls wrong");
     v.field("recall", recall, 0, 1, "model=oracle: share of the wrong steps that it finds");
+    v.field("errors", errors, 0, 1,
+            "trm, model=oracle: instead of precision and recall, how often its verdict is turned "
+            "round on sentences that are faithful and right, faithful and wrong, unfaithful and "
+            "right, unfaithful and wrong");
     v.field("seed", seed, 0, 9e15, "model=oracle: of its errors");
 }
 

@@ -15,6 +15,7 @@ struct JudgeKeys {
     bool reference_answer = true;
     // model=oracle: an exact program that errs as often as it is told
     double precision = 1, recall = 1;
+    std::vector<double> errors; // trm: per case; empty: precision and recall
     int64_t seed = 0;
     void visit(Fields& v);
 };

@@ -52,7 +52,7 @@ static std::vector<Channel> ask_steps(const SourceConfig& source, const Completi
 static std::vector<Channel> ask_capo(const SourceConfig& source, const Completions& batch,
                                      const TokenScores&) {
     Channel penalty = token_channel(source.name);
-    const std::vector<std::vector<StepSpan>> judged = judge_steps(batch, source.judge);
+    const std::vector<std::vector<StepSpan>> judged = judge_steps(batch, batch.steps, source.judge);
     for (size_t i = 0; i < judged.size(); ++i) {
         const size_t length = batch.texts[i].ids.size() - (size_t)batch.texts[i].first;
         for (double label : step_labels(judged[i], length)) penalty.values.push_back(label < 0);
@@ -63,13 +63,47 @@ static std::vector<Channel> ask_capo(const SourceConfig& source, const Completio
 static std::vector<Channel> ask_trm(const SourceConfig& source, const Completions& batch,
                                     const TokenScores&) {
     Channel channel{source.name, Level::segment, {}, {}, {}};
-    for (const std::vector<StepSpan>& steps : judge_steps(batch, source.judge)) {
+    for (const auto& steps : judge_steps(batch, batch.sentences, source.judge)) {
         for (const StepSpan& step : steps) {
             channel.values.push_back(step.right);
             channel.segments.end.push_back(step.end);
         }
         channel.segments.first.push_back((int64_t)channel.values.size());
     }
+    return {channel};
+}
+
+// An output that cannot be read is one segment worth `unparsable`, or a failure where that says
+// skip.
+static std::vector<Channel> ask_trm_labels(const SourceConfig& source, const Completions& batch,
+                                           const TokenScores&) {
+    Channel channel{source.name, Level::segment, {}, {}, {}};
+    for (size_t i = 0; i < batch.texts.size(); ++i) {
+        const auto verdicts = batch.verdicts((int)i);
+        const bool failed = !verdicts && source.unparsable.is_string();
+        channel.valid.push_back(!failed);
+        if (verdicts) {
+            for (const LabelledVerdict& each : *verdicts) {
+                channel.values.push_back(trm_label_reward(each, source.alpha, source.bonus));
+                channel.segments.end.push_back(each.end);
+            }
+        } else if (!failed) {
+            const Json& worth = source.unparsable;
+            channel.values.push_back(worth.is_null() ? -0.5 : worth.get<double>());
+            channel.segments.end.push_back((int)batch.length(i));
+        }
+        channel.segments.first.push_back((int64_t)channel.values.size());
+    }
+    return {channel};
+}
+
+// A model's score of a completion comes as p already, as it has to be compared with the anchor's.
+static std::vector<Channel> ask_preference(const SourceConfig& source, const Completions& batch,
+                                           const TokenScores& scores) {
+    Channel channel{source.name, Level::completion, batch.useful, {}, {}};
+    if (scores.empty()) return {channel};
+    channel.values.clear();
+    for (const std::vector<double>& p : scores) channel.values.push_back(p.at(0));
     return {channel};
 }
 
@@ -157,6 +191,37 @@ static Channel drm_channel(const SourceConfig& source, const std::vector<Channel
     return channel;
 }
 
+// The parts, and their sum for the reader.
+static std::vector<Channel> ask_drm(const SourceConfig& source, const Completions& batch,
+                                    const TokenScores&) {
+    std::vector<Channel> raw = {{source.name, Level::completion, {}, {}, {}}};
+    for (const auto& [name, weight] : dimensions_of(source))
+        raw.push_back({name, Level::completion, {}, {}, {}});
+    std::vector<int64_t> offset = {0};
+    std::vector<int> group;
+    const auto reasoned = batch.reasoned(source);
+    for (size_t i = 0; i < reasoned.size(); ++i) {
+        const std::span<const double> logp =
+            std::span(batch.logp).subspan((size_t)offset.back(), batch.length(i));
+        offset.push_back(offset.back() + (int64_t)batch.length(i));
+        group.push_back(batch.texts[i].group);
+        raw[0].values.push_back(source.malformed), raw[0].valid.push_back(1);
+        for (size_t k = 1; k < raw.size(); ++k) {
+            const std::string dimension = raw[k].name.substr(source.name.size());
+            double score = 0;
+            if (reasoned[i] && dimension == "_confidence")
+                score = drm_confidence(logp.first((size_t)reasoned[i]->reasoning_end),
+                                       logp.subspan((size_t)reasoned[i]->answer_begin));
+            if (reasoned[i] && dimension == "_relevance")
+                score = drm_relevance(*reasoned[i], source.relevance.terms);
+            if (reasoned[i] && dimension == "_coherence") score = reasoned[i]->coherence;
+            raw[k].values.push_back(score), raw[k].valid.push_back(reasoned[i].has_value());
+        }
+    }
+    raw[0].values = drm_channel(source, raw, {offset, group}).values;
+    return raw;
+}
+
 // ---- keys ---------------------------------------------------------------------------------------
 
 static void model_keys(SourceConfig& source, Fields& v) {
@@ -228,10 +293,10 @@ std::span<const Source> source_table() {
         {"implicit_prm", token,   Pool::none, mean_std, Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
         {"self",         token,   Pool::none, mean_std, Asks::policy, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
         {"capo",         token,   Pool::none, as_is,    Asks::judge,  false, false, false, capo_keys,       ask_capo,   capo_reads, capo_channel},
-        {"drm",          whole,   Pool::none, as_is,    Asks::judge,  false, false, true,  drm_keys,        nullptr,    drm_reads,  drm_channel},
+        {"drm",          whole,   Pool::none, as_is,    Asks::judge,  false, false, true,  drm_keys,        ask_drm,    drm_reads,  drm_channel},
         {"trm",          segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_keys,        ask_trm,    nullptr,    nullptr},
-        {"trm_labels",   segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_labels_keys, nullptr,    nullptr,    nullptr},
-        {"preference",   whole,   Pool::none, as_is,    Asks::judge,  false, false, false, preference_keys, nullptr,    nullptr,    nullptr},
+        {"trm_labels",   segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_labels_keys, ask_trm_labels, nullptr,    nullptr},
+        {"preference",   whole,   Pool::none, as_is,    Asks::judge,  false, false, false, preference_keys, ask_preference, nullptr,    nullptr},
         // clang-format on
     };
     return rows;

@@ -10,11 +10,14 @@
 // same formula. Then the channels are added up (credit/combine.h).
 
 #include "credit/channel.h"
+#include "credit/drm.h"
 #include "credit/source_config.h"
 #include "credit/steps.h"
+#include "credit/trm.h"
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 // A prompt and what follows it, as ids; the tokens ids[first ..] are scored. Texts of one group
 // have the same ids before `first`.
@@ -31,6 +34,17 @@ struct Completions {
     std::vector<double> checked;   // (I) by the task's rule: 1 right, 0 wrong
     // They cover the completion without gaps.
     std::function<std::vector<StepSpan>(int i)> steps;
+    // trm: the same without the end of the sequence, which is no sentence.
+    std::function<std::vector<StepSpan>(int i)> sentences;
+    // trm_labels: what the completion says of labelled sentences. None: it cannot be read.
+    std::function<std::optional<std::vector<LabelledVerdict>>(int i)> verdicts;
+    // drm: (N) log-probabilities of the policy at temperature 1; and by entry (I) the parts, none
+    // of a malformed completion.
+    std::vector<double> logp;
+    std::function<std::vector<std::optional<DrmParts>>(const SourceConfig&)> reasoned;
+    // preference, as an exact program: (I) share of what was asked for that is answered.
+    std::vector<double> useful;
+    size_t length(size_t i) const { return texts[i].ids.size() - (size_t)texts[i].first; }
 };
 
 // A raw score that a source reads, by its name in "scores".

@@ -7,6 +7,7 @@
 struct StepSpan {
     int begin = 0, end = 0; // tokens [begin, end) of the completion
     bool right = false;
+    int kind = -1; // of the task's kinds of steps; -1: none
 };
 
 // Of a process reward model (reward/prm.h), which reads a step at its last token: tanh z_end, on

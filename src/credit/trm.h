@@ -15,9 +15,26 @@
 struct SentenceLabel {
     bool faithful, correct;
 };
+// What a judge wrote of a sentence, and its label. What is not known of the label earns nothing.
+struct LabelledVerdict {
+    int end = 0; // token behind it
+    SentenceLabel judged{}, label{};
+    bool known_faithful = true, known_correct = true;
+};
+inline double trm_label_reward(const LabelledVerdict& verdict, double alpha, double bonus) {
+    const SentenceLabel &judged = verdict.judged, &label = verdict.label;
+    const double f = verdict.known_faithful ? alpha * (judged.faithful == label.faithful) : 0;
+    if (!verdict.known_correct) return f;
+    return f + (1 - alpha) * (judged.correct == label.correct) +
+           bonus * (!judged.correct && !label.correct);
+}
+
 inline double trm_label_reward(SentenceLabel judged, SentenceLabel label, double alpha,
                                double bonus) {
-    return alpha * (judged.faithful == label.faithful) +
-           (1 - alpha) * (judged.correct == label.correct) +
-           bonus * (!judged.correct && !label.correct);
+    return trm_label_reward({0, judged, label}, alpha, bonus);
+}
+
+// Where the bonus puts the threshold of p(c = 0) above which it pays to say 0.
+inline double trm_threshold(double alpha, double bonus) {
+    return (1 - alpha) / (2 * (1 - alpha) + bonus);
 }

@@ -44,6 +44,13 @@ static const MetricMeaning table[] = {
     {"rl", "score_mean_*", "", "raw score of a credit source, mean over the completions"},
     {"rl", "auc_*", "",
      "how often the source scores a right completion above a wrong one: 0.5 is chance"},
+    {"rl", "task_*", "",
+     "the task's own figure of the step's completions, as hit_faithful_wrong of stale_library or "
+     "valid of chain_lookup"},
+    {"rl", "eval_task_*", "", "the same of the held-out problems"},
+    {"rl", "eval_before_task_*", "", "the same before the first step"},
+    {"rl", "replay_loss_nats_per_token", "nats",
+     "-logp of the worked answers that are replayed, before their step"},
     {"rl", "eval_pass@*", "share", "held-out problems solved by one of so many completions"},
     {"rl", "eval_completion_tokens_mean", "tokens", "length of a completion of a held-out problem"},
     {"rl", "eval_before_pass@*", "share", "the same before the first step"},

@@ -71,10 +71,11 @@ LookupQuestion parse_lookup(const std::vector<int32_t>& ids) {
     LookupQuestion question;
     size_t at = 1;
     auto check = [&](bool right) {
-        CHECK(right,
-              "\"%s\" is no question of chain_lookup: <bos>, two documents as #AAB;BC;, then ?A2!-> "
-              "with a hint or - behind the !",
-              words().text(ids, true).c_str());
+        CHECK(
+            right,
+            "\"%s\" is no question of chain_lookup: <bos>, two documents as #AAB;BC;, then ?A2!-> "
+            "with a hint or - behind the !",
+            words().text(ids, true).c_str());
     };
     auto is = [&](size_t k, char c) { return k < ids.size() && ids[k] == sign(c); };
     auto node = [&](size_t k) {
@@ -85,8 +86,7 @@ LookupQuestion parse_lookup(const std::vector<int32_t>& ids) {
     while (is(at, '#')) {
         LookupDocument& document = question.documents.emplace_back();
         document.title = node(at + 1);
-        for (at += 2; is(at + 2, ';'); at += 3)
-            document.edges.push_back({node(at), node(at + 1)});
+        for (at += 2; is(at + 2, ';'); at += 3) document.edges.push_back({node(at), node(at + 1)});
     }
     check(question.documents.size() == 2 && ids.size() == at + 6 && is(at, '?') &&
           is(at + 3, '!') && is(at + 5, '>'));
@@ -107,8 +107,7 @@ static LookupQuestion draw_question(const ChainLookupConfig& config, Rng& rng) {
         const int* chain = order.data() + (size_t)d * (config.edges + 1);
         LookupDocument& document = question.documents.emplace_back();
         document.title = chain[0];
-        for (int e = 0; e < config.edges; ++e)
-            document.edges.push_back({chain[e], chain[e + 1]});
+        for (int e = 0; e < config.edges; ++e) document.edges.push_back({chain[e], chain[e + 1]});
         rng.shuffle(document.edges);
     }
     question.start = question.documents[rng.below(2)].title;
@@ -166,7 +165,8 @@ WrittenTrace read_trace(const LookupQuestion& question, const std::vector<int32_
     WrittenTrace trace;
     size_t at = 0;
     auto is_digit = [&](int32_t id) { return id >= digit(0) && id <= digit(9); };
-    for (; at + 3 <= ids.size() && is_digit(ids[at]) && is_node(ids[at + 1]) && is_node(ids[at + 2]);
+    for (;
+         at + 3 <= ids.size() && is_digit(ids[at]) && is_node(ids[at + 1]) && is_node(ids[at + 2]);
          at += 3) {
         trace.counted &= ids[at] == digit(question.hops - (int)trace.edges.size());
         trace.edges.push_back({ids[at + 1], ids[at + 2]});
@@ -225,10 +225,10 @@ static Verdict verify(const LookupQuestion& question, const std::vector<int32_t>
     const bool right = trace.answer == question.answer();
     const TraceKind kind = kind_of(question, trace);
     verdict.reward = right;
-    verdict.reason = std::string(right ? "right" : "the answer is wrong") +
-                     (kind == TraceKind::valid
-                          ? ""
-                          : std::string(", the reasoning is ") + trace_kind_name(kind));
+    verdict.reason =
+        std::string(right ? "right" : "the answer is wrong") +
+        (kind == TraceKind::valid ? ""
+                                  : std::string(", the reasoning is ") + trace_kind_name(kind));
     return verdict;
 }
 
@@ -279,7 +279,33 @@ static std::vector<TaskFigure> figures(const std::vector<Answered>& answers) {
     return list;
 }
 
-static std::optional<ReasonedAnswer> reasoned(const LookupQuestion& question,
+// relevant Q | R,  relevant D | R,  relevant R | A,  coherent D Q | R; each with the end of a
+// sequence. D: the documents, Q: the question without its hint.
+JudgeRows lookup_judge_rows(const std::vector<int32_t>& prompt,
+                            const std::vector<int32_t>& completion, int reasoning_end) {
+    using Ids = std::vector<int32_t>;
+    const auto mark = std::find(prompt.begin(), prompt.end(), sign('?'));
+    const Ids documents(prompt.begin() + 1, mark), question(mark, mark + 3),
+        reasoning(completion.begin(), completion.begin() + reasoning_end),
+        answer(completion.begin() + reasoning_end, completion.begin() + reasoning_end + 1);
+    auto row = [](const char* what, std::initializer_list<const Ids*> before, const Ids& after) {
+        Ids ids = {words().bos(), words().id(what)};
+        for (const Ids* part : before) ids.insert(ids.end(), part->begin(), part->end());
+        ids.push_back(sign('|'));
+        ids.insert(ids.end(), after.begin(), after.end());
+        ids.push_back(words().eos());
+        return ids;
+    };
+    return {row("relevant", {&question}, reasoning),
+            row("relevant", {&documents}, reasoning),
+            row("relevant", {&reasoning}, answer),
+            row("coherent", {&documents, &question}, reasoning),
+            words().id("yes"),
+            words().id("no")};
+}
+
+static std::optional<ReasonedAnswer> reasoned(const std::vector<int32_t>& prompt,
+                                              const LookupQuestion& question,
                                               const std::vector<int32_t>& completion) {
     const WrittenTrace trace = read_trace(question, completion);
     if (trace.answer < 0) return std::nullopt;
@@ -288,6 +314,7 @@ static std::optional<ReasonedAnswer> reasoned(const LookupQuestion& question,
     answer.reasoning_end = answer.answer_begin = trace.reasoning;
     answer.question = judged.question, answer.documents = judged.documents;
     answer.answer = judged.answer, answer.coherence = judged.coherence;
+    answer.rows = lookup_judge_rows(prompt, completion, trace.reasoning);
     return answer;
 }
 
@@ -345,7 +372,7 @@ Task chain_lookup_task(const TaskConfig& task_config) {
     };
     task.figures = figures;
     task.reasoned = [](const Problem& problem, const std::vector<int32_t>& completion) {
-        return reasoned(parse_lookup(problem.prompt_ids), completion);
+        return reasoned(problem.prompt_ids, parse_lookup(problem.prompt_ids), completion);
     };
     return task;
 }

@@ -96,4 +96,8 @@ struct LookupJudgement {
 };
 LookupJudgement judge_trace(const LookupQuestion& question, const WrittenTrace& trace);
 
+// What models are asked of a completion whose reasoning is its first `reasoning_end` tokens.
+struct JudgeRows lookup_judge_rows(const std::vector<int32_t>& prompt,
+                                   const std::vector<int32_t>& completion, int reasoning_end);
+
 Task chain_lookup_task(const TaskConfig& config);

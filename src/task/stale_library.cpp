@@ -377,8 +377,8 @@ static std::optional<std::vector<JudgedSentence>> judged(const Library& library,
         why_not = end == completion.end() ? "does not end" : "goes on after its end";
         return std::nullopt;
     }
-    const auto verdicts_read = parse_verdicts(words().text(completion, false),
-                                              (int)question.sentences.size(), why_not);
+    const auto verdicts_read =
+        parse_verdicts(words().text(completion, false), (int)question.sentences.size(), why_not);
     if (!verdicts_read) return std::nullopt;
     std::vector<JudgedSentence> list;
     size_t byte = 0;
@@ -411,8 +411,7 @@ static Verdict verify_judge(const Library& library, const LibraryQuestion& quest
 static Verdict verify_know(const Library& library, const LibraryQuestion& question,
                            const std::vector<int32_t>& completion) {
     const int known = library.known(question.requests[0]);
-    const bool is_right =
-        completion == std::vector<int32_t>{value_id(known), words().eos()};
+    const bool is_right = completion == std::vector<int32_t>{value_id(known), words().eos()};
     Verdict verdict;
     verdict.answer = words().text(completion, false);
     verdict.reward = is_right;
@@ -487,8 +486,7 @@ static std::vector<StepVerdict> answer_steps(const Library& library,
 }
 
 // A verdict is right when its correctness is.
-static std::vector<StepVerdict> judge_steps(const Library& library,
-                                            const LibraryQuestion& question,
+static std::vector<StepVerdict> judge_steps(const Library& library, const LibraryQuestion& question,
                                             const std::vector<int32_t>& completion) {
     std::string why_not;
     const auto list = judged(library, question, completion, why_not);
@@ -562,7 +560,8 @@ struct JudgeFigures {
         if (with_logp && wrong_ones > 0)
             figures.push_back({"best_f1_of_wrong", best_f1(scored, wrong_ones)});
         for (int k = 0; k < library_cases; ++k)
-            figures.push_back({std::string("hit_") + library_case_name(k), share(hits[k], cases[k])});
+            figures.push_back(
+                {std::string("hit_") + library_case_name(k), share(hits[k], cases[k])});
         figures.push_back({"hit_faithfulness", share(faithful_hits, sentences)});
         figures.push_back({"readable", share(readable, sentences)});
         return figures;
@@ -656,8 +655,8 @@ Task stale_library_task(const TaskConfig& task_config) {
         const bool bare = role == Role::know || (train && rng.uniform() < config.know_share);
         LibraryQuestion question;
         if (bare)
-            question = draw.statement(all[(size_t)(train ? rng.below((int)all.size())
-                                                         : i % (int64_t)all.size())]);
+            question = draw.statement(
+                all[(size_t)(train ? rng.below((int)all.size()) : i % (int64_t)all.size())]);
         else
             question = role == Role::judge ? draw.to_judge(facts) : draw.to_answer(facts);
         Problem problem;
@@ -676,13 +675,12 @@ Task stale_library_task(const TaskConfig& task_config) {
                 problem.answer += question.right(*library, each) ? "1" : "0";
         else
             for (Fact fact : question.requests)
-                problem.answer +=
-                    words().text({entity_id(fact), attribute_id(fact),
-                                  value_id(question.role == Role::know
-                                               ? library->known(fact)
-                                               : question.truth(*library, fact)),
-                                  stop},
-                                 false);
+                problem.answer += words().text(
+                    {entity_id(fact), attribute_id(fact),
+                     value_id(question.role == Role::know ? library->known(fact)
+                                                          : question.truth(*library, fact)),
+                     stop},
+                    false);
         problem.where = format("stale_library problem %lld", (long long)i);
         return problem;
     };
@@ -693,9 +691,7 @@ Task stale_library_task(const TaskConfig& task_config) {
         return question.role == Role::judge ? verify_judge(*library, question, completion)
                                             : verify_answer(*library, question, completion);
     };
-    task.figures = [=](const std::vector<Answered>& answers) {
-        return figures(*library, answers);
-    };
+    task.figures = [=](const std::vector<Answered>& answers) { return figures(*library, answers); };
     if (role == Role::know) return task;
     task.verify_steps = [=](const Problem& problem, const std::vector<int32_t>& completion) {
         const LibraryQuestion question = parse_library(problem.prompt_ids);

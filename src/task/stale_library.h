@@ -42,9 +42,10 @@ struct StaleLibraryConfig {
         v.field("values", values, 4, 40, "values that an attribute can have");
         v.field("sentences", sentences, 1, 6, "most sentences to judge, or requests to answer");
         v.field("library", library, 0, 9e15, "seed of the facts and of which are held out");
-        v.field("mix", mix, 0, 1e6,
-                "judge: weights of the cases faithful and right, faithful and wrong, unfaithful and "
-                "right, unfaithful and wrong");
+        v.field(
+            "mix", mix, 0, 1e6,
+            "judge: weights of the cases faithful and right, faithful and wrong, unfaithful and "
+            "right, unfaithful and wrong");
         v.field("fields", fields,
                 "judge: what demonstrations fill in before the correctness: faithfulness, reason; "
                 "what is left out is 1 and empty");
@@ -97,8 +98,8 @@ struct LibrarySentence {
 struct LibraryQuestion {
     enum class Role { know, judge, answer } role = Role::know;
     std::vector<LibraryLine> lines;
-    std::vector<LibrarySentence> sentences; // judge: of the answer
-    std::vector<Fact> requests;             // answer; know: the one fact
+    std::vector<LibrarySentence> sentences;   // judge: of the answer
+    std::vector<Fact> requests;               // answer; know: the one fact
     const LibraryLine* line(Fact fact) const; // null: no document speaks of it
     int truth(const Library& library, Fact fact) const;
     bool faithful(const LibrarySentence& sentence) const;

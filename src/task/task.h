@@ -42,12 +42,20 @@ struct StepVerdict {
     int kind = -1; // what kind of part the task calls it, where it has kinds
 };
 
+// Rows to put to models that judge reasoning: a reranker says yes or no behind the first three, an
+// outcome reward model scores the last.
+struct JudgeRows {
+    std::vector<int32_t> question, documents, answer, coherence;
+    int32_t yes = -1, no = -1;
+};
+
 // A completion that reasons before it answers, and what exact judges of the reasoning say: logits.
 struct ReasonedAnswer {
     // Tokens: the reasoning is [0, reasoning_end), the answer [answer_begin, end of the completion).
     int reasoning_end = 0, answer_begin = 0;
     double question = 0, documents = NAN, answer = 0; // relevance; NAN: there are no documents
     double coherence = 0;
+    JudgeRows rows;
 };
 
 // A completion that judges sentences: what it says of each, and what is right.
@@ -111,7 +119,8 @@ struct TaskConfig {
     StaleLibraryConfig stale_library;
 
     void visit(Fields& v) {
-        v.choice("name", name, {"", "arithmetic", "chain_lookup", "stale_library", "gsm8k", "jsonl"},
+        v.choice("name", name,
+                 {"", "arithmetic", "chain_lookup", "stale_library", "gsm8k", "jsonl"},
                  "where prompts and the rule that checks their answers come from");
         v.input("data", data, "gsm8k, jsonl: file of rows with a prompt and an answer");
         v.input("eval_data", eval_data,

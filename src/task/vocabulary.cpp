@@ -30,7 +30,7 @@ std::string Vocabulary::tokenizer_json() const {
     Json vocab = Json::object(), added = Json::array();
     for (int id = 0; id < size(); ++id) {
         const bool special = id >= eos(), word = !special && spelling[id].size() > 1;
-        if (!word) vocab[spelling[id]] = id;
+        vocab[spelling[id]] = id; // added tokens that are not in here would get other ids
         if (!special && !word) continue;
         added.push_back({{"id", id},
                          {"content", spelling[id]},

@@ -7,8 +7,8 @@
 #include <vector>
 
 struct Vocabulary {
-    // By id. Behind the given words stand <eos>, <bos> and <pad>. Of words of more than one
-    // character none is the beginning of another.
+    // By id: the given words, <eos>, <bos>, <pad>. Of words of more than one character none is the
+    // beginning of another.
     std::vector<std::string> spelling;
 
     explicit Vocabulary(std::vector<std::string> words);

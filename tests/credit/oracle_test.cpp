@@ -20,7 +20,7 @@ TEST(OracleJudge, ErrsAsOftenAsItIsTold) {
     JudgeKeys judge;
     judge.precision = 0.8, judge.recall = 0.6;
     double found = 0, called = 0;
-    const auto judged = judge_steps(batch, judge);
+    const auto judged = judge_steps(batch, batch.steps, judge);
     for (int i = 0; i < 4000; ++i)
         for (size_t s = 0; s < 4; ++s) {
             if (judged[i][s].right) continue;
@@ -33,7 +33,7 @@ TEST(OracleJudge, ErrsAsOftenAsItIsTold) {
 
 TEST(OracleJudge, AnExactOneIsTheTaskItself) {
     const Completions batch = completions(50);
-    const auto judged = judge_steps(batch, JudgeKeys());
+    const auto judged = judge_steps(batch, batch.steps, JudgeKeys());
     for (int i = 0; i < 50; ++i)
         for (size_t s = 0; s < 4; ++s) EXPECT_EQ(judged[i][s].right, batch.steps(i)[s].right);
 }
@@ -44,7 +44,7 @@ TEST(OracleJudge, JudgesATextTheSameWayAgainAndBySeed) {
     judge.precision = 0.5, judge.recall = 0.5;
     auto verdicts = [&] {
         std::vector<bool> all;
-        for (const auto& steps : judge_steps(batch, judge))
+        for (const auto& steps : judge_steps(batch, batch.steps, judge))
             for (const StepSpan& step : steps) all.push_back(step.right);
         return all;
     };
@@ -52,4 +52,25 @@ TEST(OracleJudge, JudgesATextTheSameWayAgainAndBySeed) {
     EXPECT_EQ(once, verdicts());
     judge.seed = 1;
     EXPECT_NE(once, verdicts());
+}
+
+// A hole in one of the task's kinds of steps, and no error elsewhere.
+TEST(OracleJudge, ErrsByTheKindOfAStep) {
+    Completions batch = completions(2000);
+    const auto of_kinds = [&](int i) {
+        std::vector<StepSpan> steps = batch.steps(i);
+        for (int s = 0; s < 4; ++s) steps[s].kind = s;
+        return steps;
+    };
+    JudgeKeys judge;
+    judge.errors = {0, 0.3, 1, 0};
+    double turned[4] = {};
+    const auto judged = judge_steps(batch, of_kinds, judge);
+    for (int i = 0; i < 2000; ++i)
+        for (int s = 0; s < 4; ++s)
+            turned[s] += (judged[i][s].right != batch.steps(i)[s].right) / 2000.;
+    EXPECT_EQ(turned[0], 0);
+    EXPECT_NEAR(turned[1], 0.3, 0.03);
+    EXPECT_NEAR(turned[2], 1, 1e-9);
+    EXPECT_EQ(turned[3], 0);
 }
