@@ -16,6 +16,13 @@
 static void check_config(RlConfig& config, const Args& args) {
     resolve_algorithm(config.algo, args, config.sample.max_new_tokens);
     check_select(config.select);
+    CHECK(config.reference.empty() || needs_reference(config.algo),
+          "reference = %s has no effect without a KL; set algo.kl, for instance to k3",
+          config.reference.c_str());
+    CHECK((config.critic.path.empty() && !config.critic.shared) || needs_value(config.algo),
+          "algo.preset = %s has no critic: critic.path and critic.shared have no effect; ppo and "
+          "ppo_qrm have one",
+          config.algo.preset.c_str());
     CHECK(!config.task.name.empty(), "task.name is missing; rlhf help rl lists the tasks");
     CHECK(config.replay.rows_per_step == 0 || !config.replay.task.name.empty(),
           "replay.rows_per_step=%d needs replay.task.name: whose worked answers are replayed",

@@ -19,8 +19,8 @@ struct JobConfig { // an entry of the lists stages and arms
     std::string name;
     std::vector<std::string> run; // the command's words
     bool shared = false;          // once for all seeds
-    std::vector<std::string>
-        figures; // of the JSON object that the command prints last, for the table
+    // Of the JSON object that the command prints last, for the table.
+    std::vector<std::string> figures;
     struct Bound {
         std::string figure; // of a stage, as in figures; of an arm, "start" or "end" of the metric
         double low, high;

@@ -44,8 +44,8 @@ struct PreferenceData {
     int64_t skipped = 0, cut = 0;
     std::string file;
     bool paired() const { return rows[0].paired(); }
-    std::string
-    told() const; // "3 rows whose prompt fills the window of 64 tokens were skipped", or ""
+    // "3 rows whose prompt fills the window of 64 tokens were skipped", or "".
+    std::string told() const;
     int window = 0;
 };
 

@@ -14,9 +14,8 @@ const char* level_name(Level level); // "completion", "segment", "token"
 // The completions of a batch, without their texts: I completions i of some prompts, N tokens in
 // all.
 struct Layout {
-    std::span<const int64_t>
-        offset;                 // (I + 1): completion i owns tokens offset[i] .. offset[i + 1] - 1
-    std::span<const int> group; // (I) its prompt
+    std::span<const int64_t> offset;      // (I + 1): i owns tokens offset[i] .. offset[i + 1] - 1
+    std::span<const int> group;           // (I) its prompt
     std::span<const std::string> where{}; // (I) "file:line", for messages; may be empty
     int completions() const { return (int)offset.size() - 1; }
     int64_t tokens() const { return offset.back(); }
@@ -28,8 +27,8 @@ struct Layout {
 
 // Where the segments of a batch end; S segments in all.
 struct Segments {
-    std::vector<int64_t> first{
-        0};               // (I + 1): completion i owns segments first[i] .. first[i + 1] - 1
+    // (I + 1): completion i owns segments first[i] .. first[i + 1] - 1.
+    std::vector<int64_t> first{0};
     std::vector<int> end; // (S) token behind a segment's last, counted from the completion's first
     std::span<const int> of(int i) const { // ends of completion i's
         return {end.data() + first[i], (size_t)(first[i + 1] - first[i])};

@@ -155,6 +155,62 @@ static Json tokenizer_config(const Json& metadata, const std::string& where) {
     return config;
 }
 
+namespace {
+struct Vocabulary {
+    // Filled as the list it is: its own insertion looks through all keys before.
+    Json::object_t vocab;
+    std::unordered_map<std::string, size_t> id_of;
+    Json added = Json::array(); // control tokens and the user's
+};
+} // namespace
+
+static Vocabulary read_vocabulary(const Json& metadata, const std::vector<std::string>& tokens,
+                                  const std::vector<std::string>& merges,
+                                  const std::string& where) {
+    const char* types_key = "tokenizer.ggml.token_type";
+    Json types = metadata.contains(types_key) ? metadata.at(types_key) : Json::array();
+
+    // llama.cpp's kinds of token: 1 normal, 3 control, 4 the user's, 5 unused (a filler for an id without
+    // a token).
+    enum { normal = 1, control = 3, user_defined = 4, unused = 5 };
+    Vocabulary all;
+    const std::unordered_set<std::string> marks = untyped_marks(metadata, tokens, merges, where);
+    for (size_t id = 0; id < tokens.size(); ++id) {
+        const std::string& token = tokens[id];
+        int64_t type =
+            id < types.size() && types[id].is_number_integer() ? types[id].get<int64_t>() : 1;
+        if (type == unused) continue;
+        if (type == normal && marks.count(token)) type = control;
+        CHECK(all.id_of.emplace(token, id).second,
+              "%s: token \"%.60s\" stands in the vocabulary twice", where.c_str(), token.c_str());
+        all.vocab.emplace_back(token, id);
+        if (type == control || type == user_defined)
+            all.added.push_back({{"id", id},
+                                 {"content", token},
+                                 {"single_word", false},
+                                 {"lstrip", false},
+                                 {"rstrip", false},
+                                 {"normalized", false},
+                                 {"special", type == control}});
+    }
+    return all;
+}
+
+static void check_merges(const std::vector<std::string>& merges,
+                         const std::unordered_map<std::string, size_t>& id_of,
+                         const std::string& where) {
+    for (const std::string& merge : merges) {
+        size_t space = merge.find(' ', 1);
+        bool valid = space != std::string::npos;
+        if (valid) {
+            std::string left = merge.substr(0, space), right = merge.substr(space + 1);
+            valid = id_of.count(left) && id_of.count(right) && id_of.count(left + right);
+        }
+        CHECK(valid, "%s: merge \"%.60s\" does not join two tokens of the vocabulary to a third",
+              where.c_str(), merge.c_str());
+    }
+}
+
 TokenizerFiles gguf_tokenizer(const Json& metadata, const std::string& where) {
     std::string kind = json_string_or(metadata, "tokenizer.ggml.model", "none", where);
     CHECK(
@@ -166,45 +222,8 @@ TokenizerFiles gguf_tokenizer(const Json& metadata, const std::string& where) {
         pre_tokenizer(json_string_or(metadata, "tokenizer.ggml.pre", "none", where), where);
     std::vector<std::string> tokens = strings(metadata, "tokenizer.ggml.tokens", where);
     std::vector<std::string> merges = strings(metadata, "tokenizer.ggml.merges", where);
-    const char* types_key = "tokenizer.ggml.token_type";
-    Json types = metadata.contains(types_key) ? metadata.at(types_key) : Json::array();
-
-    // llama.cpp's kinds of token: 1 normal, 3 control, 4 the user's, 5 unused (a filler for an id without
-    // a token).
-    enum { normal = 1, control = 3, user_defined = 4, unused = 5 };
-    Json::object_t
-        vocab; // filled as the list it is: its own insertion looks through all keys before
-    std::unordered_map<std::string, size_t> id_of;
-    Json added = Json::array();
-    const std::unordered_set<std::string> marks = untyped_marks(metadata, tokens, merges, where);
-    for (size_t id = 0; id < tokens.size(); ++id) {
-        const std::string& token = tokens[id];
-        int64_t type =
-            id < types.size() && types[id].is_number_integer() ? types[id].get<int64_t>() : 1;
-        if (type == unused) continue;
-        if (type == normal && marks.count(token)) type = control;
-        CHECK(id_of.emplace(token, id).second, "%s: token \"%.60s\" stands in the vocabulary twice",
-              where.c_str(), token.c_str());
-        vocab.emplace_back(token, id);
-        if (type == control || type == user_defined)
-            added.push_back({{"id", id},
-                             {"content", token},
-                             {"single_word", false},
-                             {"lstrip", false},
-                             {"rstrip", false},
-                             {"normalized", false},
-                             {"special", type == control}});
-    }
-    for (const std::string& merge : merges) {
-        size_t space = merge.find(' ', 1);
-        bool valid = space != std::string::npos;
-        if (valid) {
-            std::string left = merge.substr(0, space), right = merge.substr(space + 1);
-            valid = id_of.count(left) && id_of.count(right) && id_of.count(left + right);
-        }
-        CHECK(valid, "%s: merge \"%.60s\" does not join two tokens of the vocabulary to a third",
-              where.c_str(), merge.c_str());
-    }
+    Vocabulary all = read_vocabulary(metadata, tokens, merges, where);
+    check_merges(merges, all.id_of, where);
     CHECK(!json_bool_or(metadata, "tokenizer.ggml.add_eos_token", false, where),
           "%s: tokenizer.ggml.add_eos_token: true is not supported", where.c_str());
     const char* bos_key = "tokenizer.ggml.bos_token_id";
@@ -216,7 +235,7 @@ TokenizerFiles gguf_tokenizer(const Json& metadata, const std::string& where) {
         {"version", "1.0"},
         {"truncation", nullptr},
         {"padding", nullptr},
-        {"added_tokens", added},
+        {"added_tokens", all.added},
         {"normalizer", pre.nfc ? Json{{"type", "NFC"}} : Json(nullptr)},
         {"pre_tokenizer", pre.json},
         {"post_processor", post_processor(bos, (int)json_int_or(metadata, bos_key, -1, where))},
@@ -230,7 +249,7 @@ TokenizerFiles gguf_tokenizer(const Json& metadata, const std::string& where) {
           {"fuse_unk", false},
           {"byte_fallback", false},
           {"ignore_merges", pre.ignore_merges}}}};
-    json["model"]["vocab"] = std::move(vocab);
+    json["model"]["vocab"] = std::move(all.vocab);
     json["model"]["merges"] = std::move(merges);
     auto text = [](const Json& value) {
         return value.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -1,4 +1,5 @@
 #include "rl/algorithms.h"
+#include "rl/key_effect.h"
 
 static const char* const baseline_names[] = {"none",       "group_mean", "leave_one_out",
                                              "batch_mean", "ema",        "own"};
@@ -139,10 +140,7 @@ void resolve_algorithm(AlgoConfig& algo, const Args& args, double longest) {
         copy_field(fields.list[i], wanted.list[i]);
     }
     if (algo.max_length_norm == 0) algo.max_length_norm = longest;
-    CHECK(algo.kl != Kl::none || algo.kl_coef == 0 || names_key(args, "algo.kl") ||
-              !names_key(args, "algo.kl_coef"),
-          "algo.kl_coef = %g has no effect with algo.kl = none; set algo.kl, for instance to k3",
-          algo.kl_coef);
+    check_key_effects(algo, preset, args);
     CHECK(algo.kl == Kl::none || !names_key(args, "algo.kl") || algo.kl_coef != 0 ||
               names_key(args, "algo.kl_coef"),
           "algo.kl = %s has no weight; set algo.kl_coef, for instance to 0.04", name_of(algo.kl));

@@ -9,6 +9,9 @@
 
 #include "rl/algo_config.h"
 
+#include <algorithm>
+#include <string_view>
+
 // What the policy term says of one token. Whatever the algorithm, its derivative is
 //
 //     dL/dlogp_t = - w_t  factor_t  A_t  gate_t
@@ -41,6 +44,9 @@ struct PolicyTerm {
     // Tokens with w = 0 are not in the loss (but count in a sequence ratio).
     double (*loss)(const CompletionView& o, const AlgoConfig& algo, PolicyGrad& grad) = nullptr;
     Ratio ratio = Ratio::none;
+    // Of the keys that not every term reads (clip_eps_low, clip_eps_high, dual_clip, ratio_cap),
+    // those that this one does.
+    std::span<const char* const> keys = {};
     // A factor's gradient is stopped, so the derivative is by definition not that of the loss's
     // value.
     bool stops_gradient = false;
@@ -50,6 +56,8 @@ struct PolicyTerm {
     std::string (*bounds)(const AlgoConfig& algo) = nullptr;
     // The same with one token's numbers, a line; null or "": nothing to say.
     std::string (*bounds_met)(const AlgoConfig& algo, const TokenTerm& term) = nullptr;
+
+    bool reads_key(std::string_view key) const { return std::ranges::count(keys, key) > 0; }
 };
 
 struct Algorithm {

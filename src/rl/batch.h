@@ -49,13 +49,12 @@ template <class T> std::span<T> tokens_of(std::vector<T>& array, const Rollouts&
 }
 
 struct Advantages {
-    std::vector<double> token; // (N) A_it
-    std::vector<double>
-        completion;          // (I) mean of A_it over the completion: what selects completions
-    std::vector<double> ret; // (N) target of the value; empty without a critic
-    int single_groups = 0;   // groups of one completion: advantage 0
-    int equal_groups = 0;    // groups whose rewards are all equal: advantage 0
-    double ema = 0;          // baseline=ema: the moving average after this batch
+    std::vector<double> token;      // (N) A_it
+    std::vector<double> completion; // (I) mean of A_it: what selects completions
+    std::vector<double> ret;        // (N) target of the value; empty without a critic
+    int single_groups = 0;          // groups of one completion: advantage 0
+    int equal_groups = 0;           // groups whose rewards are all equal: advantage 0
+    double ema = 0;                 // baseline=ema: the moving average after this batch
 };
 
 struct Selection {

@@ -32,5 +32,5 @@ Algorithm capo() {
     return {.name = "capo",
             .summary = "GRPO with a reward per token, wrong steps charged",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

@@ -18,6 +18,8 @@ static void preset(AlgoConfig& algo) {
     algo.aggregation = Aggregation::token_mean;    // 1/(sum_j |o_j|) sum_i sum_t
 }
 
+static constexpr const char* cap_keys[] = {"ratio_cap"};
+
 static double policy_loss(const CompletionView& o, const AlgoConfig& algo, PolicyGrad& grad) {
     return sum_of_scores(o, grad, [&](size_t t) {
         const double r = token_ratio(o, t);
@@ -43,6 +45,7 @@ Algorithm cispo() {
             .preset = preset,
             .policy = {.loss = policy_loss,
                        .ratio = Ratio::token,
+                       .keys = cap_keys,
                        .stops_gradient = true,
                        .formula = "-w min(r, cap) A",
                        .ratio_formula = token_ratio_formula,

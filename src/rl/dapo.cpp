@@ -28,5 +28,5 @@ Algorithm dapo() {
     return {.name = "dapo",
             .summary = "GRPO with clip-higher and a token mean",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

@@ -22,5 +22,5 @@ Algorithm dr_grpo() {
     return {.name = "dr_grpo",
             .summary = "GRPO without its two biases",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

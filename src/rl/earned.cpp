@@ -20,6 +20,27 @@ void put_credit(Rollouts& r, Credit credit) {
     r.parts = std::move(credit.parts);
 }
 
+// Error: a key that only segments read departs from the preset's, and there are none.
+static void check_segment_keys(const AlgoConfig& algo, const std::vector<SourceConfig>& sources) {
+    const AdvantageConfig &a = algo.advantage, usual = preset_algorithm(algo.preset).advantage;
+    bool any = false, stay = false, segments = false;
+    for (const SourceConfig& source : sources) {
+        if (!source.counts()) continue;
+        any |= source.row().level == Level::segment;
+        stay |= source.row().level == Level::segment && source.pool == Pool::none;
+        segments |= source.to == To::segments;
+    }
+    CHECK(any || a.format_penalty == usual.format_penalty,
+          "algo.advantage.format_penalty = %g has no effect: no credit source gives segments; trm "
+          "and trm_labels do",
+          a.format_penalty);
+    CHECK(stay || a.after_last_segment == usual.after_last_segment,
+          "algo.advantage.after_last_segment has no effect: no credit source gives segments that "
+          "are not pooled; trm and trm_labels do");
+    CHECK(segments || a.segment_pool == usual.segment_pool,
+          "algo.advantage.segment_pool has no effect: no credit source goes to the segments");
+}
+
 void check_credit(const AlgoConfig& algo, const std::vector<SourceConfig>& sources) {
     const AdvantageConfig& advantage = algo.advantage;
     bool tokens = false, segments = false;
@@ -37,6 +58,7 @@ void check_credit(const AlgoConfig& algo, const std::vector<SourceConfig>& sourc
         "use estimator = outcome (grpo, rloo, ..), or \"to\": \"tokens\"",
         name_of(advantage.estimator));
     const bool sum = advantage.combine == Combine::sum_of_normalised;
+    check_segment_keys(algo, sources);
     CHECK(advantage.baseline != Baseline::own || (!segments && !(tokens && sum)),
           "algo.advantage.baseline = own is of rewards of completions; it has no use for segments "
           "and tokens");

@@ -24,5 +24,5 @@ Algorithm grpo() {
     return {.name = "grpo",
             .summary = "group-relative advantage, clipped",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

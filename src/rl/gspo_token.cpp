@@ -32,6 +32,7 @@ Algorithm gspo_token() {
             .preset = preset,
             .policy = {.loss = policy_loss,
                        .ratio = Ratio::sequence,
+                       .keys = clip_keys,
                        .stops_gradient = true,
                        .formula = "-w s A a",
                        .ratio_formula = sequence_ratio_formula,

@@ -43,6 +43,7 @@ std::string clip_met_sequence(const AlgoConfig& algo, const TokenTerm& term) {
 
 const PolicyTerm clipped_tokens = {.loss = clipped_tokens_loss,
                                    .ratio = Ratio::token,
+                                   .keys = clip_keys,
                                    .formula = "-w r A a",
                                    .ratio_formula = token_ratio_formula,
                                    .bounds = clip_bounds_token,
@@ -50,6 +51,7 @@ const PolicyTerm clipped_tokens = {.loss = clipped_tokens_loss,
 
 const PolicyTerm clipped_sequence = {.loss = clipped_sequence_loss,
                                      .ratio = Ratio::sequence,
+                                     .keys = clip_keys,
                                      .formula = "-w s A a",
                                      .ratio_formula = sequence_ratio_formula,
                                      .bounds = clip_bounds_sequence,

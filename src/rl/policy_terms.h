@@ -81,6 +81,9 @@ inline constexpr const char* token_ratio_formula = "r = exp(logp - logp_old)";
 inline constexpr const char* sequence_ratio_formula =
     "s = exp(mean of logp - logp_old over the completion)";
 
+// Keys that clipped_term reads.
+inline constexpr const char* clip_keys[] = {"clip_eps_low", "clip_eps_high", "dual_clip"};
+
 // The words of PPO's clip, of a token's ratio r or a completion's ratio s.
 std::string clip_bounds_token(const AlgoConfig& algo);
 std::string clip_bounds_sequence(const AlgoConfig& algo);

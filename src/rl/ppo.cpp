@@ -29,5 +29,5 @@ Algorithm ppo() {
     return {.name = "ppo",
             .summary = "clipped, with a critic and GAE",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

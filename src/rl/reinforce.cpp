@@ -24,5 +24,5 @@ Algorithm reinforce() {
     return {.name = "reinforce",
             .summary = "policy gradient with a baseline",
             .preset = preset,
-            .policy = scores};
+            .policy = scores}; // -A_i logp_it
 }

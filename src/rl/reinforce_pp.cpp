@@ -28,5 +28,5 @@ Algorithm reinforce_pp() {
     return {.name = "reinforce_pp",
             .summary = "PPO without a critic, whitened over the batch",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

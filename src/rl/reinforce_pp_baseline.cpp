@@ -25,5 +25,5 @@ Algorithm reinforce_pp_baseline() {
     return {.name = "reinforce_pp_baseline",
             .summary = "group mean as baseline, whitened over the batch",
             .preset = preset,
-            .policy = clipped_tokens};
+            .policy = clipped_tokens}; // clipped_surrogate(r_it, A_it)
 }

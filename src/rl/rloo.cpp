@@ -21,5 +21,5 @@ Algorithm rloo() {
     return {.name = "rloo",
             .summary = "REINFORCE, baseline from the prompt's others",
             .preset = preset,
-            .policy = scores};
+            .policy = scores}; // -A_i logp_it
 }

@@ -44,6 +44,31 @@ static void check_range(const std::vector<double>& range, const char* name, doub
         CHECK(value > low, "select.%s = %g must be above %g", name, value, low);
 }
 
+// Of keys that the others leave without effect.
+static void check_unused(const SelectConfig& select) {
+    auto changes = [](const std::vector<double>& range) {
+        return !range.empty() && range.front() != range.back();
+    };
+    const SelectConfig usual;
+    const bool all_tokens = select.keep_tokens.front() >= 1 && select.keep_tokens.back() >= 1;
+    CHECK(select.mode != SelectMode::all || select.keep_samples.empty(),
+          "select.keep_samples has no effect with select.mode = all; set select.mode");
+    CHECK(select.mode == SelectMode::intra_then_cross || select.keep_samples_intra.empty(),
+          "select.keep_samples_intra has no effect with select.mode = %s; only intra_then_cross "
+          "reads it",
+          name_of(select.mode));
+    CHECK(select.mode == SelectMode::random || select.seed == 0,
+          "select.seed = %lld has no effect with select.mode = %s; only random reads it",
+          (long long)select.seed, name_of(select.mode));
+    CHECK(!all_tokens || (select.token_key == usual.token_key && select.scope == usual.scope),
+          "select.token_key and select.scope have no effect while all tokens train; set "
+          "select.keep_tokens, for instance to [0.5,0.5]");
+    CHECK(select.schedule == usual.schedule || changes(select.keep_samples) ||
+              changes(select.keep_samples_intra) || changes(select.keep_tokens),
+          "select.schedule has no effect where no start differs from its end; set "
+          "select.keep_samples or select.keep_tokens");
+}
+
 void check_select(const SelectConfig& select) {
     if (select.mode != SelectMode::all) {
         CHECK(!select.keep_samples.empty(),
@@ -58,6 +83,7 @@ void check_select(const SelectConfig& select) {
         check_range(select.keep_samples_intra, "keep_samples_intra", 0);
     }
     check_range(select.keep_tokens, "keep_tokens", 0);
+    check_unused(select);
 }
 
 bool needs_entropy(const SelectConfig& select) {

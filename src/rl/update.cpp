@@ -1,3 +1,9 @@
+// From the batch to the derivative, in order of calls:
+//
+//   update_policy    passes over the batch, minibatches
+//   policy_terms     one completion's arrays, as the loss wants them
+//   completion_loss  rl/loss.cpp: the policy term of the algorithm's file (rl/grpo.cpp, ...), KL, entropy
+//                    bonus, value loss; its dlogp goes back through the network
 #include "rl/update.h"
 
 #include "base/rng.h"

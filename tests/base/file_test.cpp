@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include "command.h"
+#include "message_of.h"
 
 #include <sys/stat.h>
 
@@ -16,15 +17,6 @@ int mode_of(const std::string& path) {
 bool is_link(const std::string& path) {
     struct stat info;
     return ::lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
-}
-
-std::string message_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 } // namespace

@@ -23,3 +23,21 @@ TEST(TrmLabels, EveryCaseOfRightAndWrong) {
     EXPECT_EQ(trm_label_reward({true, false}, {true, true}, 0.75, 0), 0.75);
     EXPECT_EQ(trm_label_reward({false, true}, {true, true}, 0.75, 0), 0.25);
 }
+
+// At the threshold p* of p(c = 0) a judge earns as much by saying 0 as by saying 1.
+TEST(TrmLabels, TheBonusMovesTheBestThreshold) {
+    const double alpha = 0.5;
+    struct Case {
+        double bonus, threshold;
+    };
+    for (const Case& c : {Case{0, 0.5}, {0.25, 0.4}, {0.5, 1.0 / 3}, {1, 0.25}, {2, 1.0 / 6}}) {
+        auto earns = [&](bool says, double p_wrong) {
+            const SentenceLabel judged{true, says};
+            return p_wrong * trm_label_reward(judged, {true, false}, alpha, c.bonus) +
+                   (1 - p_wrong) * trm_label_reward(judged, {true, true}, alpha, c.bonus);
+        };
+        EXPECT_NEAR(earns(false, c.threshold), earns(true, c.threshold), 1e-12) << c.bonus;
+        EXPECT_LT(earns(false, c.threshold - 0.01), earns(true, c.threshold - 0.01));
+        EXPECT_GT(earns(false, c.threshold + 0.01), earns(true, c.threshold + 0.01));
+    }
+}

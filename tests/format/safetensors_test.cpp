@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "format/safetensors.h"
+#include "message_of.h"
 #include "testing.h"
 
 #include <csignal>
@@ -14,15 +15,6 @@ std::string fresh_directory(const std::string& name) {
     remove_tree(path);
     make_directories(path);
     return path;
-}
-
-std::string message_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 // A file of this header and this many bytes of values.

@@ -2,6 +2,7 @@
 // of (tests/reference/make_golden_gguf.py), and files that are broken.
 
 #include "base/half.h"
+#include "message_of.h"
 #include "model/gguf_model.h"
 #include "model/hf.h"
 #include "testing.h"
@@ -11,21 +12,6 @@
 
 namespace {
 const std::string golden = "tests/golden/gguf/";
-
-std::string message_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
-
-#define EXPECT_MESSAGE(act, part)                                                                  \
-    do {                                                                                           \
-        std::string message_ = message_of([&] { act; });                                           \
-        EXPECT_NE(message_.find(part), std::string::npos) << message_;                             \
-    } while (0)
 
 GgufContents parse(const std::string& file) {
     return parse_gguf((const uint8_t*)file.data(), file.size(), "F");

@@ -4,6 +4,7 @@
 #include "base/half.h"
 #include "base/json.h"
 #include "format/safetensors.h"
+#include "message_of.h"
 #include "model/hf.h"
 #include "model/hf_config.h"
 #include "model/pass.h"
@@ -18,21 +19,6 @@ std::string fresh_directory(const std::string& name) {
     make_directories(path);
     return path;
 }
-
-std::string message_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
-
-#define EXPECT_MESSAGE(act, part)                                                                  \
-    do {                                                                                           \
-        std::string message_ = message_of([&] { act; });                                           \
-        EXPECT_NE(message_.find(part), std::string::npos) << message_;                             \
-    } while (0)
 
 // Only what reading and writing needs of a backend.
 const Ops& memory_ops(DType dtype) {

@@ -5,7 +5,7 @@
 Two kinds of cases. "pairs" and "labels": a step of a few pairs or labelled answers, scores given, the loss and its
 derivative by every score. "heads": logits of a vocabulary head or hidden rows of a scalar head, the loss of Q-RM
 through torch's own log_softmax, gather and matmul, and the derivative by logits, by hidden rows and by the head.
---trl compares the preference losses with TRL 1.16's own functions first. Written from the papers' formulas; shares nothing with the C++.
+--trl compares the preference losses with TRL 1.16's own functions and training steps first. Written from the papers' formulas; shares nothing with the C++.
 """
 
 import json
@@ -108,8 +108,55 @@ def simpo(w, l, beta, gamma):
     return -F.logsigmoid(beta * (means(w) - means(l)) - gamma).mean()
 
 
+class Said:
+    """A model for TRL's steps whose log-probabilities are known: rows[k] for input_ids that begin with k (a prompt of one token)."""
+
+    training = True
+
+    def __init__(self, *rows):
+        pad = lambda row, n: F.pad(row, (0, n - len(row)))
+        self.log_probs = [torch.stack([pad(r, max(map(len, some))) for r in some]) for some in rows]
+        self.mask = [F.pad(torch.stack([pad(torch.ones_like(r), max(map(len, some))) for r in some]).long(), (1, 0)) for some in rows]
+        self.ids = [k + 0 * mask for k, mask in enumerate(self.mask)]
+
+    def __call__(self, input_ids, **_):
+        from types import SimpleNamespace
+
+        x = self.log_probs[input_ids[0, 0]]
+        return SimpleNamespace(log_probs=x, entropy=0 * x, mean_logits=0 * x, is_top1=x < 0)
+
+
+def trl_steps_agree(w, l, wr, lr, labels):
+    """KTO, DPO and IPO, whose losses TRL has inside of a training step."""
+    import collections
+    from types import SimpleNamespace
+
+    from trl.trainer.dpo_trainer import DPOTrainer
+    from trl.trainer.kto_trainer import KTOTrainer
+
+    z, zr = w + l, wr + lr
+    accelerator = SimpleNamespace(device="cpu", gather_for_metrics=lambda x: x, gather=lambda x: x)
+    usual = dict(accelerator=accelerator, precompute_ref_logps=True, aux_loss_enabled=False, _total_train_tokens=0, _tp_size=1)
+    for z0, desirable, undesirable in [(0.7, 1.5, 0.5), (0.0, 1.0, 1.0)]:
+        model = Said(z, [torch.tensor([-1.0 + z0])])
+        trl = SimpleNamespace(**usual, model=model, calculate_KL=True, loss_type="kto", beta=0.3, desirable_weight=desirable,
+                              undesirable_weight=undesirable, _metrics=collections.defaultdict(lambda: collections.defaultdict(list)))
+        trl._compute_kl_logps = lambda m, b: KTOTrainer._compute_kl_logps(trl, m, b)
+        mask, kl_mask = model.mask
+        batch = dict(input_ids=model.ids[0], attention_mask=mask, completion_mask=mask, label=torch.tensor(labels), ref_logps=sums(zr),
+                     KL_input_ids=model.ids[1], KL_attention_mask=kl_mask, KL_completion_mask=kl_mask, ref_KL_logps=torch.tensor([-1.0]))
+        torch.testing.assert_close(KTOTrainer._compute_loss(trl, model, batch, False), kto(z, zr, labels, z0, 0.3, desirable, undesirable))
+    for name, want in [("sigmoid", dpo(w, l, wr, lr, 0.3)), ("ipo", ipo(w, l, wr, lr, 0.3))]:
+        model = Said(z)
+        trl = SimpleNamespace(**usual, model=model, loss_types=[name], loss_weights=[1.0], beta=0.3, label_smoothing=0.0, ld_alpha=None,
+                              use_weighting=False, f_divergence_type="reverse_kl", _metrics=collections.defaultdict(lambda: collections.defaultdict(list)))
+        batch = dict(input_ids=model.ids[0], attention_mask=model.mask[0], completion_mask=model.mask[0],
+                     ref_chosen_logps=sums(wr), ref_rejected_logps=sums(lr))
+        torch.testing.assert_close(DPOTrainer._compute_loss(trl, model, batch, False), want)
+
+
 def trl_agrees(w, l):
-    """The same from TRL's own functions, where they take log-probabilities; its KTO and DPO are inside of a step."""
+    """The same from TRL's own functions, where they take log-probabilities."""
     from types import SimpleNamespace
 
     from trl.experimental.cpo.cpo_trainer import CPOTrainer
@@ -193,6 +240,7 @@ def preference_cases(lengths):
     refs = t(ref[0::2]), t(ref[1::2])
     if "--trl" in sys.argv:
         trl_agrees(t(scores[0::2]), t(scores[1::2]))
+        trl_steps_agree(t(scores[0::2]), t(scores[1::2]), *refs, [1, 0, 0, 1, 1, 0])
 
     def add(settings, loss_of, **extra):
         name = " ".join(str(v) for v in settings.values())

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "command.h"
+#include "message_of.h"
 #include "model/hf.h"
 #include "model/same_tokenizer.h"
 #include "reward/reward_model.h"
@@ -51,15 +52,6 @@ std::string write_directory(const std::string& path, ModelConfig config, uint64_
     write_file(join_path(directory.temporary, "tokenizer.json"), tokenizer.dump());
     directory.commit();
     return path;
-}
-
-std::string message_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 } // namespace

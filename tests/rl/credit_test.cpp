@@ -345,6 +345,10 @@ TEST_F(LossRun, WhatDoesNotGoTogetherIsRefused) {
                        {"algo.preset=reinforce_pp", "algo.kl=none", "algo.kl_coef=0",
                         "algo.advantage.combine=sum_of_normalised"}),
                    {"sum_of_normalised"});
+    for (const char* key :
+         {"segment_pool=per_index", "after_last_segment=zero", "format_penalty=-2"})
+        expect_refusal(run(R"([{"source": "rule"}])", {std::string("algo.advantage.") + key}),
+                       {"algo.advantage.", "no effect"});
     EXPECT_EQ(run(R"([{"source": "trm"}, {"source": "qrm", "weight": 0}])").status, 0);
     EXPECT_EQ(run(R"([{"source": "trm"}, {"source": "qrm"}])",
                   {"algo.advantage.combine=sum_of_normalised"})

@@ -134,4 +134,8 @@ TEST(AlgorithmConfig, WhatCannotBeIsSaid) {
     EXPECT_NAMES(error_of({with(R"("value": [0, 0])")},
                           {"algo.preset=ppo", "select.mode=pods", "select.keep_samples=[2,2]"}),
                  "pods", "outcome");
+    for (const char* unused :
+         {"select.keep_samples=[1,1]", "select.keep_samples_intra=[1,1]", "select.seed=3",
+          "select.scope=response", "select.token_key=entropy", "select.schedule=step"})
+        EXPECT_NAMES(error_of({good}, {unused}), "no effect");
 }
