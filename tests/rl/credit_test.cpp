@@ -340,11 +340,14 @@ TEST_F(LossRun, WhatDoesNotGoTogetherIsRefused) {
     expect_refusal(run(R"([{"source": "capo"}])"), {"tokens", "capo"});
     expect_refusal(run(R"([{"source": "rule", "to": "segments"}])"), {"to=segments", "trm"});
     expect_refusal(run(R"([{"source": "trm"}, {"source": "qrm"}])"), {"tokens", "segments"});
-    expect_refusal(run(R"([{"source": "trm"}])", {"algo.preset=reinforce_qrm"}), {"estimator"});
-    expect_refusal(run(R"([{"source": "rule"}])",
-                       {"algo.preset=reinforce_pp", "algo.kl=none", "algo.kl_coef=0",
-                        "algo.advantage.combine=sum_of_normalised"}),
-                   {"sum_of_normalised"});
+    expect_refusal(run(R"([{"source": "trm"}])",
+                       {"algo.preset=reinforce_qrm", "algo.advantage.baseline=group_mean"}),
+                   {"estimator"});
+    expect_refusal(
+        run(R"([{"source": "rule"}])",
+            {"algo.preset=reinforce_pp", "algo.kl=none", "algo.kl_coef=0",
+             "algo.advantage.baseline=group_mean", "algo.advantage.combine=sum_of_normalised"}),
+        {"sum_of_normalised"});
     for (const char* key :
          {"segment_pool=per_index", "after_last_segment=zero", "format_penalty=-2"})
         expect_refusal(run(R"([{"source": "rule"}])", {std::string("algo.advantage.") + key}),

@@ -128,6 +128,16 @@ std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model
     return sequences;
 }
 
+std::vector<std::vector<int32_t>> make_prompts(const BenchConfig& config, const Model& model,
+                                               size_t count) {
+    std::vector<std::vector<int32_t>> prompts;
+    for (const TrainSequence& sequence : make_sequences(config, model, count)) {
+        const size_t length = sequence.target.empty() ? sequence.ids.size() : sequence.target[0];
+        prompts.emplace_back(sequence.ids.begin(), sequence.ids.begin() + length);
+    }
+    return prompts;
+}
+
 // ---- work and peak ------------------------------------------------------------------------------
 
 double layer_weights(const ModelConfig& m) {

@@ -1,6 +1,7 @@
 #pragma once
 // What the measurements of rlhf bench share: the configuration, the machine with its limits, rows, the FLOP
-// count, the measured GEMM peak and the report. The measurements are cmd_bench.cpp's and ops.cpp's.
+// count, the measured GEMM peak and the report. The measurements are train.cpp, generate.cpp, rl.cpp and
+// ops.cpp.
 
 #include "app/inputs.h"
 #include "ops/timed.h"
@@ -94,6 +95,9 @@ TimedRun measure(Model& model, const Machine& machine, int repeats,
 std::vector<TrainSequence> make_sequences(const BenchConfig& config, const Model& model,
                                           size_t count);
 
+std::vector<std::vector<int32_t>> make_prompts(const BenchConfig& config, const Model& model,
+                                               size_t count);
+
 // Sizes that the FLOP count depends on.
 struct Work {
     double N = 0, R = 0, A = 0;
@@ -118,4 +122,8 @@ void add_rates(Json& report, const Machine& machine, double seconds, double rate
 void add_ops(Json& report, const Machine& machine, const TimedRun& timed);
 void print_report(const BenchConfig& config, const Json& report, const std::string& formula);
 
-int bench_ops(const BenchConfig& config); // ops.cpp
+// One file each.
+int bench_train(const BenchConfig& config);
+int bench_generate(const BenchConfig& config);
+int bench_rl(const BenchConfig& config);
+int bench_ops(const BenchConfig& config);

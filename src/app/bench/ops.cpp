@@ -41,6 +41,28 @@ Json measure(const Case& one, const Ops& timed, const Ops& plain, int repeats) {
             {"gb_per_s", work.bytes / best * 1e-9}};
 }
 
+// What the calls work on; freed with it.
+struct Memory {
+    const Ops& ops;
+    std::vector<void*> owned;
+    ~Memory() {
+        for (void* each : owned) ops.free(each);
+    }
+    Tensor take(DType type, std::initializer_list<int64_t> shape) {
+        Tensor tensor(nullptr, type, shape);
+        owned.push_back(tensor.data = ops.alloc(tensor.bytes()));
+        CHECK(tensor.data, "out of memory; use a smaller train.tokens_per_micro_batch");
+        return tensor;
+    }
+    Tensor list(int64_t count, const std::function<int64_t(int64_t)>& value) {
+        std::vector<int32_t> values(count);
+        for (int64_t i = 0; i < count; ++i) values[i] = (int32_t)value(i);
+        Tensor tensor = take(DType::i32, {count});
+        ops.upload(tensor, values.data());
+        return tensor;
+    }
+};
+
 } // namespace
 
 int bench_ops(const BenchConfig& config) {
@@ -54,21 +76,12 @@ int bench_ops(const BenchConfig& config) {
     const int64_t R = std::min<int64_t>(N, std::max(64, (32 << 20) / m.V)); // 128 MiB in f32
     const int64_t P = (int64_t)m.V * m.C; // parameters of the optimiser's piece
 
-    std::vector<void*> owned;
+    Memory memory{*plain, {}};
     auto take = [&](DType type, std::initializer_list<int64_t> shape) {
-        Tensor tensor(nullptr, type, shape);
-        owned.push_back(tensor.data = plain->alloc(tensor.bytes()));
-        CHECK(tensor.data, "out of memory; use a smaller train.tokens_per_micro_batch");
-        return tensor;
+        return memory.take(type, shape);
     };
     auto rows = [&](int64_t width) { return take(dtype, {N, width}); };
-    auto list = [&](int64_t count, auto value) {
-        std::vector<int32_t> values(count);
-        for (int64_t i = 0; i < count; ++i) values[i] = (int32_t)value(i);
-        Tensor tensor = take(DType::i32, {count});
-        plain->upload(tensor, values.data());
-        return tensor;
-    };
+    auto list = [&](int64_t count, auto value) { return memory.list(count, value); };
     Rng rng(1);
     const Tensor x = rows(m.C), y = rows(m.C), z = rows(m.C), delta = rows(m.C);
     const Tensor s = take(wide, {N}), norm = model->params.norm, dnorm = take(wide, {m.C});
@@ -130,7 +143,6 @@ int bench_ops(const BenchConfig& config) {
     report["tokens"] = N;
     for (const Case& one : cases) ops[one.name] = measure(one, timed, *plain, config.bench.repeats);
     report["ops"] = ops;
-    for (void* memory : owned) plain->free(memory);
     print_report(config, report,
                  format("GB/s = bytes that the call must move / best seconds, over %lld tokens, "
                         "%lld rows of logits,\n%lld parameters, %d x %d cached tokens",
