@@ -140,6 +140,56 @@ int64_t whole(Run& run, const Value& value, char type) {
     return (int64_t)value.real;
 }
 
+// A value by the letter of its conversion.
+std::string converted(Run& run, Spec spec, const Value& value) {
+    const char type = spec.type;
+    if (type == 's' || type == 'r' || type == 'a') {
+        if (type == 'a') run.not_supported("%a in a format");
+        if (!spec.align) spec.align = '>';
+        return format_text(run, spec, type == 's' ? str(run, value) : repr(run, value));
+    }
+    if (type == 'c') {
+        if (!spec.align) spec.align = '>';
+        if (value.is_string() && python::length(value.string()) == 1)
+            return format_text(run, spec, value.string());
+        return format_integer(run, spec, whole(run, value, type));
+    }
+    if (type == 'd' || type == 'i' || type == 'u' || type == 'x' || type == 'X' || type == 'o') {
+        if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
+        return format_integer(run, spec, whole(run, value, type));
+    }
+    if (std::string("fFeEgG").find(type) != std::string::npos) {
+        if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
+        if (!value.is_number()) run.fail("must be real number, not %s", type_name(value));
+        return format_real(run, spec, value.as_real());
+    }
+    run.fail("unsupported format character '%c'", type);
+}
+
+// The flags from `at` on; true: to the left.
+bool read_flags(const std::string& format, size_t& at, Spec& spec) {
+    bool left = false;
+    for (; at < format.size() && std::string("-+ #0").find(format[at]) != std::string::npos; ++at) {
+        if (format[at] == '-') left = true;
+        if (format[at] == '+' || (format[at] == ' ' && !spec.sign)) spec.sign = format[at];
+        if (format[at] == '#') spec.alternate = true;
+        if (format[at] == '0') spec.zero = true;
+    }
+    return left;
+}
+
+// The argument of %(key); `at` goes behind it.
+Value argument_of_key(Run& run, const std::string& format, size_t& at, const Value& arguments) {
+    size_t end = format.find(')', at);
+    if (end == std::string::npos) run.fail("incomplete format key");
+    std::string key = format.substr(at + 1, end - at - 1);
+    if (!arguments.is(Kind::dict)) run.fail("format requires a mapping");
+    const Value* found = arguments.dict().find(std::string_view(key));
+    if (!found) run.fail("KeyError: %s", repr(key).c_str());
+    at = end + 1;
+    return *found;
+}
+
 } // namespace
 
 std::string percent_format(Run& run, const std::string& format, const Value& arguments) {
@@ -162,25 +212,11 @@ std::string percent_format(Run& run, const std::string& format, const Value& arg
         Value value;
         bool has_value = false;
         if (format[at] == '(') {
-            size_t end = format.find(')', at);
-            if (end == std::string::npos) run.fail("incomplete format key");
-            std::string key = format.substr(at + 1, end - at - 1);
-            if (!arguments.is(Kind::dict)) run.fail("format requires a mapping");
-            const Value* found = arguments.dict().find(std::string_view(key));
-            if (!found) run.fail("KeyError: %s", repr(key).c_str());
-            value = *found;
+            value = argument_of_key(run, format, at, arguments);
             has_value = named = true;
-            at = end + 1;
         }
         Spec spec;
-        bool left = false;
-        for (; at < format.size() && std::string("-+ #0").find(format[at]) != std::string::npos;
-             ++at) {
-            if (format[at] == '-') left = true;
-            if (format[at] == '+' || (format[at] == ' ' && !spec.sign)) spec.sign = format[at];
-            if (format[at] == '#') spec.alternate = true;
-            if (format[at] == '0') spec.zero = true;
-        }
+        bool left = read_flags(format, at, spec);
         auto number = [&] {
             if (at >= format.size() || format[at] != '*') return read_number(run, format, at);
             ++at;
@@ -211,27 +247,7 @@ std::string percent_format(Run& run, const std::string& format, const Value& arg
         if (left) spec.align = '<';
         if (left) spec.zero = false;
         spec.type = type;
-        if (type == 's' || type == 'r' || type == 'a') {
-            if (type == 'a') run.not_supported("%a in a format");
-            if (!spec.align) spec.align = '>';
-            out += format_text(run, spec, type == 's' ? str(run, value) : repr(run, value));
-        } else if (type == 'c') {
-            if (!spec.align) spec.align = '>';
-            if (value.is_string() && python::length(value.string()) == 1)
-                out += format_text(run, spec, value.string());
-            else
-                out += format_integer(run, spec, whole(run, value, type));
-        } else if (type == 'd' || type == 'i' || type == 'u' || type == 'x' || type == 'X' ||
-                   type == 'o') {
-            if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-            out += format_integer(run, spec, whole(run, value, type));
-        } else if (std::string("fFeEgG").find(type) != std::string::npos) {
-            if (value.is_undefined()) run.fail("%s", value.undefined_message().c_str());
-            if (!value.is_number()) run.fail("must be real number, not %s", type_name(value));
-            out += format_real(run, spec, value.as_real());
-        } else {
-            run.fail("unsupported format character '%c'", type);
-        }
+        out += converted(run, spec, value);
         run.check_size(out.size());
     }
     bool all_used = !is_tuple ? used > 0 || named || arguments.is(Kind::dict) ||
