@@ -1,48 +1,91 @@
-// rlhf judge: what a judge says of answers: CAPO's wrong steps, TRM's sentences. What a judge wrote before
-// (critiques, verdict_text) is read and voted on without a model.
+// rlhf judge: what a judge says of answers: CAPO's wrong steps, TRM's sentences. A judge is a model
+// that is asked here, or what one wrote before (critiques, verdict_text), which is read and voted
+// on without a model. Where a task's rule knows the truth, the judge is measured against it.
 
 #include "app/commands.h"
-#include "app/judge/answers.h"
+#include "app/judge/kinds.h"
 #include "base/file.h"
 #include "model/hf.h"
-#include "train/settings.h"
 
 #include <cstdio>
 
 namespace {
 struct AnswersSettings { // data.*
-    std::string path;
-    void visit(Fields& v) { v.field("path", path, "rows with answers, JSON Lines"); }
+    std::string path, tokenizer;
+    int64_t problems = 0;
+    void visit(Fields& v) {
+        v.field("path", path, "rows with answers, JSON Lines");
+        v.field("tokenizer", tokenizer,
+                "directory whose tokenizer wrote prompt_ids and completion_ids, the policy; empty: "
+                "model.path");
+        v.field("problems", problems, 0, 1e9,
+                "instead of data.path: so many worked answers of the task's training split, with "
+                "the faults that it plants");
+    }
 };
 struct JudgeConfig {
     ModelSettings model;
     AnswersSettings data;
     JudgeSettings judge;
-    std::string out = "-";
+    TaskConfig task;
+    ChatConfig chat;
+    ComputeSettings compute;
+    std::string write = "verdicts", out = "-";
     void visit(Fields& v) {
         v.object("model", model,
                  "the judge; of rows with stored critiques or verdict_text only its tokenizer is "
                  "read, which gives completion_ids their bytes");
         v.object("data", data, "answers");
         v.object("judge", judge, "who judges, and how");
+        v.object("task", task,
+                 "a task that checks the steps of its answers: it cuts them, and the judge is "
+                 "measured against it");
+        v.object("chat", chat, "conversations");
+        v.object("compute", compute, "the machine");
+        v.choice(
+            "write", write, {"verdicts", "lessons"},
+            "lessons: rows from which a judge learns, its prompt and what the task's rule would "
+            "write in its place; no model is asked");
         v.field("out", out, "file to write; - is standard output");
     }
 };
-} // namespace
 
-static int judge(JudgeConfig& config, const Args&) {
-    const JudgeSettings& settings = config.judge;
-    CHECK(!config.data.path.empty(), "data.path is missing: the file of answers to judge");
-    std::unique_ptr<Tokenizer> tokenizer;
-    if (std::string directory = config.model.path; !directory.empty()) {
-        if (!file_exists(join_path(directory, "tokenizer.json"))) // a run directory
-            directory = model_directory(directory);
-        tokenizer = Tokenizer::load(directory);
-    }
+std::unique_ptr<Tokenizer> open_tokenizer(std::string directory) {
+    if (directory.empty()) return nullptr;
+    if (!file_exists(join_path(directory, "tokenizer.json"))) // a run directory
+        directory = model_directory(directory);
+    return Tokenizer::load(directory);
+}
+
+// A worked answer of the task as a row.
+Json demonstration_row(const Problem& problem) {
+    return {{"prompt", problem.prompt},
+            {"prompt_ids", problem.prompt_ids},
+            {"response", problem.demonstration},
+            {"completion_ids", problem.demonstration_ids},
+            {"reference", problem.answer}};
+}
+
+std::vector<AnswerToJudge> read_answers(const JudgeConfig& config, const Task* task) {
+    const AnswersSettings& data = config.data;
+    CHECK(data.path.empty() != (data.problems == 0),
+          "data.path, a file of answers to judge, or data.problems, so many of the task's own: %s",
+          data.path.empty() ? "one of them is needed" : "both are given");
+    std::unique_ptr<Tokenizer> tokenizer =
+        open_tokenizer(data.tokenizer.empty() ? config.model.path : data.tokenizer);
+    if (!tokenizer && task && task->vocabulary)
+        tokenizer = Tokenizer::parse(task->vocabulary->tokenizer_json(), "the task " + task->name);
+    const AnswerReader reader{config.judge, tokenizer.get(), task};
     std::vector<AnswerToJudge> answers;
+    for (int64_t i = 0; i < data.problems; ++i) {
+        CHECK(task, "data.problems needs task.name: whose answers they are");
+        const Problem problem = task->problem(Split::train, i);
+        answers.push_back(reader.read(demonstration_row(problem), problem.where));
+    }
+    if (data.problems) return answers;
     int64_t without_tokenizer = 0;
-    for_each_row(config.data.path, [&](const Json& row, const std::string& where) {
-        answers.push_back(read_answer(row, where, settings, tokenizer.get()));
+    for_each_row(data.path, [&](const Json& row, const std::string& where) {
+        answers.push_back(reader.read(row, where));
         without_tokenizer += !tokenizer && row.contains("completion_ids");
     });
     if (without_tokenizer)
@@ -50,15 +93,60 @@ static int judge(JudgeConfig& config, const Args&) {
                      "%lld rows have completion_ids, but no model.path names their tokenizer: "
                      "token_penalty is left out\n",
                      (long long)without_tokenizer);
-    JudgeCounts counts;
-    AtomicFile out(config.out);
-    for (const AnswerToJudge& answer : answers) {
-        CHECK(answer.stored || answer.segments.empty(),
-              "%s has no stored %s: what a judge wrote of the answer", answer.where.c_str(),
-              settings.kind == "capo" ? "\"critiques\"" : "\"verdict_text\"");
-        out.write(dump_row(judged_row(answer, settings, counts)) + "\n");
+    return answers;
+}
+
+// What the model writes of the answers that need it.
+void ask_model(const JudgeConfig& config, std::vector<AnswerToJudge>& answers, JudgeWork& work) {
+    std::vector<JudgeQuestion> questions;
+    std::vector<AnswerToJudge*> asked;
+    for (AnswerToJudge& answer : answers) {
+        if (!needs_judge(answer, config.judge)) continue;
+        CHECK(
+            !config.model.path.empty(),
+            "%s has no stored \"%s\", what a judge wrote of the answer, and no model.path names a "
+            "judge to be asked",
+            answer.where.c_str(), find_kind(config.judge.kind).stored);
+        asked.push_back(&answer);
+        questions.push_back(answer.asked());
     }
+    if (asked.empty()) return;
+    ModelJudge judge(config.model.path, config.judge, apply_compute(config.compute), config.chat);
+    std::vector<std::vector<JudgeText>> texts = judge.write(questions, work);
+    for (size_t i = 0; i < asked.size(); ++i) asked[i]->texts = std::move(texts[i]);
+}
+} // namespace
+
+static void write_lessons(const JudgeConfig& config, const std::vector<AnswerToJudge>& answers) {
+    const JudgeLesson lesson(config.judge);
+    AtomicFile out(config.out);
+    for (const AnswerToJudge& answer : answers)
+        if (!answer.segments.empty()) out.write(dump_row(lesson.row(answer)) + "\n");
     out.commit();
+}
+
+static int judge(JudgeConfig& config, const Args&) {
+    std::optional<Task> task;
+    if (!config.task.name.empty()) {
+        task = make_task(config.task);
+        CHECK(task->verify_steps, "task.name=%s cannot check steps; leave it out",
+              task->name.c_str());
+    }
+    std::vector<AnswerToJudge> answers = read_answers(config, task ? &*task : nullptr);
+    if (config.write == "lessons") {
+        write_lessons(config, answers);
+        return 0;
+    }
+    JudgeCounts counts;
+    ask_model(config, answers, counts.work);
+    AtomicFile out(config.out);
+    for (const AnswerToJudge& answer : answers)
+        out.write(dump_row(judged_row(answer, config.judge, counts).line) + "\n");
+    out.commit();
+    if (counts.critiques && counts.critiques == counts.invalid_critiques)
+        std::fprintf(stderr,
+                     "none of the %lld critiques can be read: they say nothing of any step\n",
+                     (long long)counts.critiques);
     std::fprintf(stderr, "%s\n", counts.json().dump().c_str());
     return 0;
 }

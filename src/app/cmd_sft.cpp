@@ -114,13 +114,16 @@ double mean_loss(Trainer& trainer, const std::vector<TrainSequence>& sequences) 
 std::string start_directory(const SftConfig& config, Run& run) {
     if (!run.checkpoint.empty()) return run.checkpoint;
     if (!config.model.path.empty()) return model_directory(config.model.path);
-    const Vocabulary* vocabulary =
-        config.task.name.empty() ? nullptr : make_task(config.task).vocabulary;
+    const std::string& about = config.tiny.writes_about;
+    TaskConfig task = config.task;
+    if (!about.empty()) task.name = about;
+    const Vocabulary* vocabulary = task.name.empty() ? nullptr : make_task(task).vocabulary;
     CHECK(vocabulary,
           "model.path is missing: the directory of the model to train (only the built-in tasks, as "
-          "task.name=arithmetic, have a built-in model)");
+          "task.name=arithmetic, have a built-in model, and tiny.writes_about one that judges)");
     run.begin();
-    write_tiny_model(config.tiny, *vocabulary, (uint64_t)config.run.seed, run.file("initial"));
+    write_tiny_model(config.tiny, about.empty() ? *vocabulary : vocabulary->with_ascii(),
+                     (uint64_t)config.run.seed, run.file("initial"));
     return run.file("initial");
 }
 

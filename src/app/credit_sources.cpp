@@ -50,11 +50,12 @@ static void check_source(const SourceConfig& source, const Task& task) {
     const bool judge = row.asks == Source::Asks::judge;
     CHECK(row.ask, "%s: rl has no judge of the kind %s; rlhf loss and diff read its stored scores",
           who.c_str(), row.name);
-    CHECK(!judge || source.model == "oracle",
-          "%s: model is \"%s\"; rl asks the judge of %s as an exact program, model=oracle, with "
-          "precision and recall",
-          who.c_str(), source.model.c_str(), row.name);
-    CHECK((!judge && !row.checks_steps) || task.verify_steps,
+    const bool exact = judge && source.model == "oracle";
+    CHECK(!judge || !source.model.empty(),
+          "%s: source \"%s\" needs \"model\": the directory of a model that judges, or oracle, an "
+          "exact program with precision and recall",
+          who.c_str(), row.name);
+    CHECK((!exact && !row.checks_steps) || task.verify_steps,
           "%s needs a task that can check its steps; %s cannot", who.c_str(), task.name.c_str());
     CHECK(row.asks != Source::Asks::model || !source.model.empty(),
           "%s: source \"%s\" needs \"model\", the directory of the reward model", who.c_str(),
@@ -196,6 +197,16 @@ std::shared_ptr<const Scorer> CreditSources::preference(const SourceConfig& sour
     });
 }
 
+// ---- judges that write ------------------------------------------------------------------------
+
+static std::unique_ptr<ModelJudge> load_judge(const SourceConfig& source, const Inputs& policy,
+                                              const ComputeConfig& compute) {
+    CHECK(policy.tokenizer, "%s: a judge reads text, and the policy has no tokenizer.json",
+          source.where().c_str());
+    return std::make_unique<ModelJudge>(source.model,
+                                        JudgeSettings{source.source, "", source.judge}, compute);
+}
+
 // ---- all sources --------------------------------------------------------------------------------
 
 CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs& inputs_,
@@ -206,6 +217,9 @@ CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs
     for (const SourceConfig& source : config) {
         const Source& row = source.row();
         check_source(source, task);
+        critics.push_back(nullptr);
+        if (row.writes && source.model != "oracle")
+            critics.back() = load_judge(source, inputs, compute);
         if (source.source == "preference" && source.model != "oracle") {
             scorers.push_back(preference(source, policy, compute, tokens_per_micro_batch));
             continue;
@@ -269,7 +283,7 @@ static std::vector<StepSpan> steps_of(const CreditSources& sources, const Proble
     return steps;
 }
 
-std::vector<Channel> CreditSources::ask(const Judged& batch) {
+Asked CreditSources::ask(const Judged& batch) {
     Completions completions;
     completions.checked.assign(batch.checker.begin(), batch.checker.end());
     for (size_t i = 0; i < batch.completion.size(); ++i) {
@@ -305,5 +319,21 @@ std::vector<Channel> CreditSources::ask(const Judged& batch) {
         return verdicts;
     };
     completions.reasoned = [&](const SourceConfig& source) { return reasoned(source, batch); };
-    return ask_sources(config, scorers, completions);
+    std::vector<LoopAnswer> answers;
+    for (size_t i = 0; i < batch.completion.size(); ++i) {
+        const ScoredText& text = completions.texts[i];
+        answers.push_back({batch.problem[batch.group[i]],
+                           std::span(text.ids).first((size_t)text.first), batch.completion[i],
+                           batch.finished[i] != 0});
+    }
+    Asked asked;
+    std::vector<std::vector<Judgement>> judged(config.size());
+    for (size_t k = 0; k < config.size(); ++k) {
+        if (!critics[k]) continue;
+        asked.judges.push_back(
+            judge_batch(*critics[k], config[k].name, answers, *inputs.tokenizer, task));
+        judged[k] = asked.judges.back().said;
+    }
+    asked.channels = ask_sources(config, scorers, judged, completions);
+    return asked;
 }

@@ -3,7 +3,7 @@
 // directories. A model sees prompt and completion as ids and answers with raw numbers; it is
 // frozen.
 
-#include "app/inputs.h"
+#include "app/judge/in_the_loop.h"
 #include "credit/combine.h"
 #include "reward/reward_model.h"
 
@@ -20,6 +20,13 @@ struct Judged {
     std::span<const double> useful;  // (rows) likewise, of what was asked for
     std::span<const double> logp;    // of all completion tokens, of the policy at `temperature`
     double temperature = 1;
+    std::span<const uint8_t> finished{}; // (rows) 0: at the length limit
+};
+
+// What the sources said of it.
+struct Asked {
+    std::vector<Channel> channels;   // raw scores
+    std::vector<JudgedBatch> judges; // of the sources that ask a model to write
 };
 
 struct CreditSources {
@@ -29,7 +36,7 @@ struct CreditSources {
                   const std::string& policy, const std::string& start, const ComputeConfig& compute,
                   int tokens_per_micro_batch);
 
-    std::vector<Channel> ask(const Judged& batch);
+    Asked ask(const Judged& batch);
     bool to_tokens() const; // whether a source goes to the tokens
     bool to_reward() const;
 
@@ -37,6 +44,7 @@ struct CreditSources {
     const Task& task;
     const Inputs& inputs;
     std::vector<std::shared_ptr<const Scorer>> scorers; // per source; one per directory, null: none
+    std::vector<std::unique_ptr<ModelJudge>> critics;   // per source; null: none, or exact
 
 private:
     // drm: the judges of relevance and coherence, by directory.

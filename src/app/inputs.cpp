@@ -69,6 +69,12 @@ void TinySettings::visit(Fields& v) {
     v.choice(
         "family", family, {"llama", "qwen2", "qwen3"},
         "architecture; qwen2: biases on queries, keys and values, qwen3: their heads are normed");
+    v.choice("writes_about", writes_about, {"", "arithmetic", "chain_lookup", "stale_library"},
+             "a judge of this task's answers: behind the task's tokens it knows every printable "
+             "character of ASCII and the line feed; empty: a policy of task.name");
+    v.input("from", from,
+            "with writes_about: a policy of that task that it begins as, sizes included; only the "
+            "characters are new");
 }
 
 // Biases with which head h of every layer begins by looking h+1 tokens back, whatever the tokens are. Rope
@@ -91,8 +97,35 @@ static void look_back(const Params& params, const ModelConfig& config, double lo
     }
 }
 
-void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary, uint64_t seed,
-                      const std::string& directory) {
+// The policy's weights; of a vocabulary that is larger the first rows.
+static void copy_weights(const Params& to, const Params& from) {
+    for (size_t k = 0; k < to.list.size(); ++k) {
+        const Tensor &x = to.list[k].tensor, &y = from.list[k].tensor;
+        CHECK(y.size() <= x.size(), "tiny.from: %s has %lld numbers, and the new model takes %lld",
+              from.list[k].name.c_str(), (long long)y.size(), (long long)x.size());
+        std::copy_n(y.as<float>(), y.size(), x.as<float>());
+    }
+}
+
+// A model that writes about a policy's answers and knows what the policy knows.
+static std::unique_ptr<Model> widened(const std::string& policy, const Vocabulary& vocabulary,
+                                      uint64_t seed) {
+    const std::unique_ptr<Model> from = load_model(policy, {}, false);
+    ModelConfig config = from->config;
+    CHECK(
+        config.V == vocabulary.size() - vocabulary.more && config.head == Head::lm,
+        "tiny.from: %s is no policy of the task that tiny.writes_about names: a language model of "
+        "%d tokens",
+        policy.c_str(), vocabulary.size() - vocabulary.more);
+    config.V = vocabulary.size();
+    auto model = make_model(config, {}, false);
+    init_params(model->params, config, *model->ops, seed);
+    copy_weights(model->params, from->params);
+    return model;
+}
+
+static std::unique_ptr<Model> fresh_model(const TinySettings& settings,
+                                          const Vocabulary& vocabulary, uint64_t seed) {
     CHECK(settings.width % (2 * settings.heads) == 0,
           "tiny.width=%d is not a multiple of 2 x tiny.heads = %d", settings.width,
           2 * settings.heads);
@@ -110,6 +143,15 @@ void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary
     auto model = make_model(config, {}, false);
     init_params(model->params, config, *model->ops, seed);
     if (settings.look_back > 0) look_back(model->params, config, settings.look_back);
+    return model;
+}
+
+void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary, uint64_t seed,
+                      const std::string& directory) {
+    CHECK(settings.from.empty() || vocabulary.more > 0,
+          "tiny.from begins a model of more tokens than the policy's: set tiny.writes_about");
+    const auto model = settings.from.empty() ? fresh_model(settings, vocabulary, seed)
+                                             : widened(settings.from, vocabulary, seed);
     AtomicDirectory output(directory);
     write_model(*model, output.temporary, "f32");
     write_file(join_path(output.temporary, "tokenizer.json"), vocabulary.tokenizer_json());

@@ -43,7 +43,7 @@ TrainSequence train_sequence(const Row& row);
 struct TinySettings {
     int layers = 3, width = 64, heads = 4, feed_forward = 160, context = 512;
     double rope_theta = 1000, look_back = 0;
-    std::string family = "llama";
+    std::string family = "llama", writes_about, from;
     void visit(Fields& v);
 };
 // Writes it, freshly initialised from the seed, as a Hugging Face directory with its tokenizer.

@@ -237,9 +237,10 @@ StepCredit Learner::give_credit(const Batch& batch) {
     const Rollouts& drawn = batch.drawn;
     const std::vector<TrainSequence> sequences = all_tokens(drawn, batch.texts);
     StepCredit credit;
-    credit.channels =
+    Asked asked =
         sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences, batch.checker,
-                     batch.useful, drawn.logp_old, config.sample.temperature});
+                     batch.useful, drawn.logp_old, config.sample.temperature, drawn.finished});
+    credit.channels = std::move(asked.channels), credit.judges = std::move(asked.judges);
     credit.credit =
         earned(sources.config, credit.channels, {drawn.offset, drawn.group}, config.algo);
     credit.seconds = now() - start;

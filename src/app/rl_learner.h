@@ -27,8 +27,9 @@ struct Batch {
 
 // Station 3: what each completion and each token earned.
 struct StepCredit {
-    std::vector<Channel> channels; // as the sources gave them
-    Credit credit;                 // R_i, c_it
+    std::vector<Channel> channels;   // as the sources gave them
+    std::vector<JudgedBatch> judges; // what models that judge wrote
+    Credit credit;                   // R_i, c_it
     double seconds = 0;
 };
 

@@ -103,6 +103,32 @@ void put_figures(Json& line, const std::string& prefix, const std::vector<TaskFi
     for (const TaskFigure& figure : figures) line[prefix + figure.name] = figure.value;
 }
 
+// What models that judge wrote, and how well they judge where the task's rule knows.
+void put_judges(Json& line, const StepCredit& credit) {
+    auto put = [&](const std::string& name, double part, double whole) {
+        if (whole > 0) line[name] = part / whole;
+    };
+    for (const JudgedBatch& judge : credit.judges) {
+        const JudgeCounts& counts = judge.counts;
+        const AgainstRule& rule = counts.rule;
+        auto of = [&](const char* what) {
+            return "judge_" + std::string(what) + "_" + judge.source;
+        };
+        int64_t clean = 0;
+        for (const Judgement& said : judge.said)
+            clean +=
+                said.valid && std::ranges::all_of(said.wrong, [](double x) { return x <= 0.5; });
+        put("judge_clean_share", (double)clean, (double)judge.said.size());
+        put(of("cache_hit_share"), (double)counts.work.cache_hits, (double)counts.work.answers);
+        put(of("invalid_share"), (double)counts.invalid_critiques, (double)counts.critiques);
+        put(of("unread_share"), (double)(counts.rows_without_vote + counts.unparsable),
+            (double)counts.rows);
+        put(of("precision"), (double)rule.found, (double)rule.called);
+        put(of("recall"), (double)rule.found, (double)rule.wrong);
+        line[of("tokens")] = counts.work.new_tokens;
+    }
+}
+
 // What the doctor has to say of a step: broken laws, and a loss of 0 in words.
 struct Diagnosis {
     Json broken = Json::array();
@@ -123,11 +149,17 @@ Diagnosis diagnose(const StepResults& s, const RlConfig& config) {
 }
 
 Json seconds_of(const StepResults& s) {
-    return {{"prompt", s.batch.sampling.prefill_seconds},
-            {"decode", s.batch.sampling.decode_seconds},
-            {"credit", s.batch.check_seconds + s.credit.seconds},
-            {"reference", s.consulted.seconds},
-            {"train", s.update.seconds}};
+    Json seconds = {{"prompt", s.batch.sampling.prefill_seconds},
+                    {"decode", s.batch.sampling.decode_seconds},
+                    {"credit", s.batch.check_seconds + s.credit.seconds},
+                    {"reference", s.consulted.seconds},
+                    {"train", s.update.seconds}};
+    if (s.credit.judges.empty()) return seconds;
+    double judging = 0;
+    for (const JudgedBatch& judge : s.credit.judges) judging += judge.counts.work.seconds;
+    seconds["judge"] = judging;
+    seconds["credit"] = seconds["credit"].get<double>() - judging;
+    return seconds;
 }
 
 void store_rollouts(const Run& run, const StepResults& s, const RlConfig& config) {
@@ -150,6 +182,8 @@ void store_rollouts(const Run& run, const StepResults& s, const RlConfig& config
         row["correct"] = batch.checker[i] > 0;
         for (const Channel& channel : s.credit.channels) // as the sources gave them
             row["scores"][channel.name] = score_json(channel, {r.offset, r.group}, i);
+        for (const JudgedBatch& judge : s.credit.judges)
+            row["judges"][judge.source] = judge.words[i];
         out.write(dump_row(row) + "\n");
     }
     out.commit();
@@ -184,6 +218,7 @@ Json step_line(const StepResults& s) {
     }
     put_credit(line, s.batch, s.credit);
     if (s.update.replay) line["replay_loss_nats_per_token"] = s.update.replay->loss;
+    put_judges(line, s.credit);
     if (s.update.critic) {
         line["value_loss"] = s.update.critic->parts.value;
         line["critic_grad_norm"] = s.update.critic->step.grad_norm;
@@ -216,7 +251,26 @@ double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& 
     return result.pass.value;
 }
 
+void RlLog::warn_of_judges(const StepCredit& credit) {
+    for (const JudgedBatch& judge : credit.judges) {
+        const JudgeCounts& counts = judge.counts;
+        const int64_t unread = counts.rows_without_vote + counts.unparsable;
+        if (warned || unread == 0 || unread < counts.rows - counts.truncated) continue;
+        warned = true;
+        std::string reasons;
+        for (const auto& [reason, count] : counts.reasons)
+            reasons += format("%s%s (%lld)", reasons.empty() ? "" : ", ", reason.c_str(),
+                              (long long)count);
+        progress.message(
+            format("the judge of credit source \"%s\" cannot be read on any of %lld "
+                   "completions: %s. What it was to give is missing, and the run goes on "
+                   "with the other sources alone",
+                   judge.source.c_str(), (long long)unread, reasons.c_str()));
+    }
+}
+
 void RlLog::write(const StepResults& s, Learner& learner) {
+    warn_of_judges(s.credit);
     const UpdateStats& update = s.update.policy;
     Json line = step_line(s);
     if (learner.task.figures) {

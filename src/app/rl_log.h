@@ -39,6 +39,8 @@ private:
     Progress progress;
     Json evaluated = Json::object(); // since the last line
     double pass_after = 0;
+    bool warned = false; // of a judge that cannot be read
+    void warn_of_judges(const StepCredit& credit);
 };
 
 // The numbers of a step but those of an evaluation, of the doctor and of the clock.

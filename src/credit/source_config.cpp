@@ -17,32 +17,6 @@ static const char* const normalise_names[] = {"auto", "none", "mean_std", "std",
 static const char* const eos_names[] = {"own", "mean"};
 const char* name_of(Normalise how) { return normalise_names[(int)how]; }
 
-void JudgeKeys::visit(Fields& v) {
-    v.json("judge", judge, "directory of the judge");
-    v.field("critiques", critiques, 1, 1024, "k: critiques per answer");
-    v.choice("vote", vote, {"majority", "intersection", "union", "average", "greedy"},
-             "which steps are wrong, of k critiques");
-    v.choice("tie", tie, {"right", "wrong"}, "majority: a step that half of the critiques list");
-    v.field("votes", votes, 1, 1024, "verdicts per answer");
-    v.field("temperature", temperature, 0, 100, "of the judge's tokens");
-    v.field("top_p", top_p, 0, 1, "of the judge's tokens");
-    v.field("max_new_tokens", max_new_tokens, 1, 1e9, "of one critique or verdict");
-    v.field("reference_answer", reference_answer, "the judge sees the reference answer");
-    v.choice("propagate", propagate, {"own_error_only", "inherited_counts"},
-             "whether a step that goes on rightly from a wrong value is wrong");
-    v.choice("segments", segments, {"auto", "blank_line", "sentence", "tag"},
-             "how an answer is cut");
-    v.field("template", template_file, "file of the judge's prompt");
-    v.field("precision", precision, 0, 1,
-            "model=oracle: share of right alarms among the steps it calls wrong");
-    v.field("recall", recall, 0, 1, "model=oracle: share of the wrong steps that it finds");
-    v.field("errors", errors, 0, 1,
-            "trm, model=oracle: instead of precision and recall, how often its verdict is turned "
-            "round on sentences that are faithful and right, faithful and wrong, unfaithful and "
-            "right, unfaithful and wrong");
-    v.field("seed", seed, 0, 9e15, "model=oracle: of its errors");
-}
-
 void ConfidenceKeys::visit(Fields& v) {
     v.field("weight", weight, -1e6, 1e6, "of the dimension; 0: it is not read");
     v.choice("reasoning", reasoning, {"mean"}, "over the reasoning's log-probabilities");

@@ -3,22 +3,8 @@
 
 #include "base/config.h"
 #include "credit/channel.h"
+#include "credit/judge_keys.h"
 #include "credit/normalise.h"
-
-// How a generative judge is asked; read by what asks it, not by the formulas.
-struct JudgeKeys {
-    Json judge; // a directory, or an object of the keys below
-    std::string vote = "majority", tie = "right", propagate = "own_error_only";
-    std::string segments = "auto", template_file;
-    int critiques = 4, votes = 1, max_new_tokens = 512;
-    double temperature = 0.7, top_p = 0.95;
-    bool reference_answer = true;
-    // model=oracle: an exact program that errs as often as it is told
-    double precision = 1, recall = 1;
-    std::vector<double> errors; // trm: per case; empty: precision and recall
-    int64_t seed = 0;
-    void visit(Fields& v);
-};
 
 // The dimensions of DRM (credit/drm.h).
 struct ConfidenceKeys {
@@ -53,8 +39,10 @@ struct SourceConfig {
     double weight = 1, clip = 0, std_floor = -1; // std_floor -1: the source's own
     std::string model, reference;
     JudgeKeys judge;
+    Json judge_model;                  // preference: another name of model
     double w_whole = 2, w_process = 1; // capo
-    ConfidenceKeys confidence;         // drm
+    std::string without_vote = "outcome";
+    ConfidenceKeys confidence; // drm
     RelevanceKeys relevance;
     CoherenceKeys coherence;
     double malformed = -3;

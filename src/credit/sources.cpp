@@ -15,12 +15,12 @@ static Channel checked(const std::string& name, const Completions& batch) {
 }
 
 static std::vector<Channel> ask_rule(const SourceConfig& source, const Completions& batch,
-                                     const TokenScores&) {
+                                     const Said&) {
     return {checked(source.name, batch)};
 }
 
 static std::vector<Channel> ask_oracle(const SourceConfig& source, const Completions& batch,
-                                       const TokenScores&) {
+                                       const Said&) {
     Channel channel = token_channel(source.name);
     for (size_t i = 0; i < batch.texts.size(); ++i) {
         const size_t length = batch.texts[i].ids.size() - (size_t)batch.texts[i].first;
@@ -31,44 +31,66 @@ static std::vector<Channel> ask_oracle(const SourceConfig& source, const Complet
 }
 
 static std::vector<Channel> ask_tokens(const SourceConfig& source, const Completions&,
-                                       const TokenScores& scores) {
+                                       const Said& said) {
     Channel channel = token_channel(source.name);
-    for (const std::vector<double>& x : scores)
+    for (const std::vector<double>& x : said.scores)
         channel.values.insert(channel.values.end(), x.begin(), x.end());
     return {channel};
 }
 
 static std::vector<Channel> ask_steps(const SourceConfig& source, const Completions& batch,
-                                      const TokenScores& scores) {
+                                      const Said& said) {
     Channel channel = token_channel(source.name);
-    for (size_t i = 0; i < scores.size(); ++i) {
-        std::vector<double> x = spread_steps(scores[i], batch.steps((int)i));
+    for (size_t i = 0; i < said.scores.size(); ++i) {
+        std::vector<double> x = spread_steps(said.scores[i], batch.steps((int)i));
         channel.values.insert(channel.values.end(), x.begin(), x.end());
     }
     return {channel};
 }
 
+// What the judge said, or the exact program in its place.
+static std::vector<Judgement> judgements(const SourceConfig& source, const Completions& batch,
+                                         const std::function<std::vector<StepSpan>(int i)>& steps,
+                                         const Said& said) {
+    if (!said.judged.empty()) return said.judged;
+    std::vector<Judgement> judged;
+    for (const std::vector<StepSpan>& of_text : judge_steps(batch, steps, source.judge)) {
+        judged.emplace_back();
+        for (const StepSpan& step : of_text) {
+            judged.back().end.push_back(step.end);
+            judged.back().wrong.push_back(!step.right);
+        }
+    }
+    return judged;
+}
+
 // The judge's penalty per token, beside what the task's rule says.
 static std::vector<Channel> ask_capo(const SourceConfig& source, const Completions& batch,
-                                     const TokenScores&) {
+                                     const Said& said) {
     Channel penalty = token_channel(source.name);
-    const std::vector<std::vector<StepSpan>> judged = judge_steps(batch, batch.steps, source.judge);
-    for (size_t i = 0; i < judged.size(); ++i) {
-        const size_t length = batch.texts[i].ids.size() - (size_t)batch.texts[i].first;
-        for (double label : step_labels(judged[i], length)) penalty.values.push_back(label < 0);
+    const std::vector<Judgement> all = judgements(source, batch, batch.steps, said);
+    for (size_t i = 0; i < all.size(); ++i) {
+        const Judgement& judged = all[i];
+        std::vector<double> x(batch.length(i));
+        for (size_t s = 0, t = 0; s < judged.end.size(); ++s)
+            for (; t < (size_t)judged.end[s]; ++t) x[t] = judged.wrong[s];
+        penalty.values.insert(penalty.values.end(), x.begin(), x.end());
+        // Without a vote no step is wrong: the rule alone pays, unless told otherwise.
+        penalty.valid.push_back(judged.valid || source.without_vote == "outcome");
     }
     return {penalty, checked("rule", batch)};
 }
 
 static std::vector<Channel> ask_trm(const SourceConfig& source, const Completions& batch,
-                                    const TokenScores&) {
+                                    const Said& said) {
     Channel channel{source.name, Level::segment, {}, {}, {}};
-    for (const auto& steps : judge_steps(batch, batch.sentences, source.judge)) {
-        for (const StepSpan& step : steps) {
-            channel.values.push_back(step.right);
-            channel.segments.end.push_back(step.end);
+    for (const Judgement& judged : judgements(source, batch, batch.sentences, said)) {
+        for (size_t s = 0; s < judged.end.size(); ++s) {
+            channel.values.push_back(1 - judged.wrong[s]);
+            channel.segments.end.push_back(judged.end[s]);
         }
         channel.segments.first.push_back((int64_t)channel.values.size());
+        channel.valid.push_back(judged.valid);
     }
     return {channel};
 }
@@ -76,7 +98,7 @@ static std::vector<Channel> ask_trm(const SourceConfig& source, const Completion
 // An output that cannot be read is one segment worth `unparsable`, or a failure where that says
 // skip.
 static std::vector<Channel> ask_trm_labels(const SourceConfig& source, const Completions& batch,
-                                           const TokenScores&) {
+                                           const Said&) {
     Channel channel{source.name, Level::segment, {}, {}, {}};
     for (size_t i = 0; i < batch.texts.size(); ++i) {
         const auto verdicts = batch.verdicts((int)i);
@@ -99,11 +121,11 @@ static std::vector<Channel> ask_trm_labels(const SourceConfig& source, const Com
 
 // A model's score of a completion comes as p already, as it has to be compared with the anchor's.
 static std::vector<Channel> ask_preference(const SourceConfig& source, const Completions& batch,
-                                           const TokenScores& scores) {
+                                           const Said& said) {
     Channel channel{source.name, Level::completion, batch.useful, {}, {}};
-    if (scores.empty()) return {channel};
+    if (said.scores.empty()) return {channel};
     channel.values.clear();
-    for (const std::vector<double>& p : scores) channel.values.push_back(p.at(0));
+    for (const std::vector<double>& p : said.scores) channel.values.push_back(p.at(0));
     return {channel};
 }
 
@@ -193,7 +215,7 @@ static Channel drm_channel(const SourceConfig& source, const std::vector<Channel
 
 // The parts, and their sum for the reader.
 static std::vector<Channel> ask_drm(const SourceConfig& source, const Completions& batch,
-                                    const TokenScores&) {
+                                    const Said&) {
     std::vector<Channel> raw = {{source.name, Level::completion, {}, {}, {}}};
     for (const auto& [name, weight] : dimensions_of(source))
         raw.push_back({name, Level::completion, {}, {}, {}});
@@ -238,9 +260,13 @@ static void judge_keys(SourceConfig& source, Fields& v) {
     v.field("model", source.model,
             "the judge: a directory, or oracle, an exact program, where the task has one");
     source.judge.visit(v);
+    source.judge.visit_oracle(v);
 }
 
 static void capo_keys(SourceConfig& source, Fields& v) {
+    v.choice("unparsable", source.without_vote, {"outcome", "skip"},
+             "an answer of which no critique can be read; outcome: no step is wrong, the rule "
+             "alone pays; skip: the source has failed on it");
     v.field("w_whole", source.w_whole, -1e6, 1e6, "of what the task's rule says");
     v.field("w_process", source.w_process, -1e6, 1e6, "of the penalty of a wrong step's tokens");
     judge_keys(source, v);
@@ -269,7 +295,7 @@ static void trm_labels_keys(SourceConfig& source, Fields& v) {
 
 static void preference_keys(SourceConfig& source, Fields& v) {
     model_keys(source, v);
-    v.json("judge", source.judge.judge, "the same as model");
+    v.json("judge", source.judge_model, "the same as model");
     v.json("anchor", source.anchor, "the answer that p is the probability of beating");
 }
 
@@ -281,22 +307,22 @@ std::span<const Source> source_table() {
     constexpr Level whole = Level::completion, segment = Level::segment, token = Level::token;
     static const Source rows[] = {
         // clang-format off
-        // name          level    pool        to tokens   asks           ratio  steps  own    keys
+        // name          level    pool        to tokens   asks           writes ratio  steps  own    keys
         // ask         reads       formula
-        {"rule",         whole,   Pool::none, mean_std, Asks::nobody, false, false, false, nullptr,         ask_rule,   rule_reads,   nullptr},
-        {"oracle",       token,   Pool::none, mean_std, Asks::nobody, false, true,  false, nullptr,         ask_oracle, nullptr,    nullptr},
-        {"orm",          token,   Pool::last, mean_std, Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"prm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, model_keys,      ask_steps,  nullptr,    nullptr},
-        {"qrm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"pgtg",         token,   Pool::none, mean_std, Asks::model,  false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"dpo_rm",       token,   Pool::none, mean_std, Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
-        {"implicit_prm", token,   Pool::none, mean_std, Asks::model,  true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
-        {"self",         token,   Pool::none, mean_std, Asks::policy, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
-        {"capo",         token,   Pool::none, as_is,    Asks::judge,  false, false, false, capo_keys,       ask_capo,   capo_reads, capo_channel},
-        {"drm",          whole,   Pool::none, as_is,    Asks::judge,  false, false, true,  drm_keys,        ask_drm,    drm_reads,  drm_channel},
-        {"trm",          segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_keys,        ask_trm,    nullptr,    nullptr},
-        {"trm_labels",   segment, Pool::none, as_is,    Asks::judge,  false, false, false, trm_labels_keys, ask_trm_labels, nullptr,    nullptr},
-        {"preference",   whole,   Pool::none, as_is,    Asks::judge,  false, false, false, preference_keys, ask_preference, nullptr,    nullptr},
+        {"rule",         whole,   Pool::none, mean_std, Asks::nobody, false, false, false, false, nullptr,         ask_rule,   rule_reads,   nullptr},
+        {"oracle",       token,   Pool::none, mean_std, Asks::nobody, false, false, true,  false, nullptr,         ask_oracle, nullptr,    nullptr},
+        {"orm",          token,   Pool::last, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"prm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_steps,  nullptr,    nullptr},
+        {"qrm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"pgtg",         token,   Pool::none, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"dpo_rm",       token,   Pool::none, mean_std, Asks::model,  false, true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
+        {"implicit_prm", token,   Pool::none, mean_std, Asks::model,  false, true,  false, false, ratio_keys,      ask_tokens, nullptr,    nullptr},
+        {"self",         token,   Pool::none, mean_std, Asks::policy, false, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
+        {"capo",         token,   Pool::none, as_is,    Asks::judge,  true,  false, false, false, capo_keys,       ask_capo,   capo_reads, capo_channel},
+        {"drm",          whole,   Pool::none, as_is,    Asks::judge,  false, false, false, true,  drm_keys,        ask_drm,    drm_reads,  drm_channel},
+        {"trm",          segment, Pool::none, as_is,    Asks::judge,  true,  false, false, false, trm_keys,        ask_trm,    nullptr,    nullptr},
+        {"trm_labels",   segment, Pool::none, as_is,    Asks::judge,  false, false, false, false, trm_labels_keys, ask_trm_labels, nullptr,    nullptr},
+        {"preference",   whole,   Pool::none, as_is,    Asks::judge,  false, false, false, false, preference_keys, ask_preference, nullptr,    nullptr},
         // clang-format on
     };
     return rows;
@@ -336,13 +362,19 @@ std::vector<RawScore> raw_scores_of(const SourceConfig& source) {
 
 std::vector<Channel> ask_sources(const std::vector<SourceConfig>& sources,
                                  const std::vector<std::shared_ptr<const Scorer>>& scorers,
+                                 const std::vector<std::vector<Judgement>>& judged,
                                  const Completions& batch) {
     std::map<const Scorer*, TokenScores> answers;
     std::vector<Channel> raw;
     for (size_t k = 0; k < sources.size(); ++k) {
-        const Scorer* scorer = scorers[k].get();
-        if (scorer && !answers.count(scorer)) answers[scorer] = (*scorer)(batch.texts);
-        for (Channel& channel : sources[k].row().ask(sources[k], batch, answers[scorer])) {
+        const Source& row = sources[k].row();
+        Said said;
+        if (const Scorer* scorer = scorers[k].get()) {
+            if (!answers.count(scorer)) answers[scorer] = (*scorer)(batch.texts);
+            said.scores = answers[scorer];
+        }
+        said.judged = judged[k];
+        for (Channel& channel : row.ask(sources[k], batch, said)) {
             bool known = false; // what the task's rule says may be asked for twice
             for (const Channel& other : raw) known |= other.name == channel.name;
             if (!known) raw.push_back(std::move(channel));

@@ -1,7 +1,7 @@
 #pragma once
 // The sources of station "credit": who may say what a completion earned, one row each. A source
 // never sees a network: what it needs of one it gets as a Scorer, which the application binds to a
-// frozen model or to an exact program.
+// frozen model or to an exact program, or as Judgements, what a model wrote and the application read.
 //
 //   ask       raw scores, what a run stores: "scores": {NAME: VALUE} (credit/scores.h)
 //   formula   the channel that stored scores make, with the entry's settings
@@ -27,6 +27,20 @@ struct ScoredText {
 };
 using TokenScores = std::vector<std::vector<double>>; // raw, one list per text
 using Scorer = std::function<TokenScores(const std::vector<ScoredText>&)>;
+
+// What a judge said of a completion: the segments into which it cut it, and how wrong each one is,
+// 0 .. 1.
+struct Judgement {
+    std::vector<int> end;      // (S) token behind each segment's last, increasing
+    std::vector<double> wrong; // (S)
+    bool valid = true;         // false: its words cannot be read
+};
+
+// What a source was told of a batch: by a scorer or by a judge, or nothing.
+struct Said {
+    TokenScores scores;
+    std::vector<Judgement> judged;
+};
 
 // The completions of a step, as the sources see them.
 struct Completions {
@@ -64,14 +78,15 @@ struct Source {
     Normalise token_normalise; // default where it goes to the tokens
     // Whose scores it reads. policy: the policy's first weights. judge: steps that a judge marked.
     enum class Asks { nobody, model, policy, judge } asks;
+    bool writes;       // its judge writes text, or is an exact program
     bool log_ratio;    // the scores are a log-ratio to a reference
     bool checks_steps; // only of tasks that can check steps
     bool normalises;   // the key "normalise" is of its formula's parts, group by default
     // Keys of an entry, beside those that all sources have. Null: none.
     void (*keys)(SourceConfig& source, Fields& v);
-    // The raw scores. Null: of stored rows only. scores: empty where nobody is asked.
+    // The raw scores. Null: of stored rows only.
     std::vector<Channel> (*ask)(const SourceConfig& source, const Completions& batch,
-                                const TokenScores& scores);
+                                const Said& said);
     // The raw scores that the formula reads. Null: one of the entry's name, which is the channel.
     std::vector<RawScore> (*reads)(const SourceConfig& source);
     Channel (*formula)(const SourceConfig& source, const std::vector<Channel>& raw,
@@ -86,9 +101,11 @@ std::string sources_with(bool Source::*property);
 std::vector<RawScore> raw_scores_of(const SourceConfig& source);
 
 // The raw scores of all sources, each name once. scorers: one per source, null where it asks
-// nobody; sources that share a scorer share its answer.
+// nobody; sources that share a scorer share its answer. judged: one list per source, what its judge
+// said of each completion; empty: nobody, or the exact program (credit/oracle.h).
 std::vector<Channel> ask_sources(const std::vector<SourceConfig>& sources,
                                  const std::vector<std::shared_ptr<const Scorer>>& scorers,
+                                 const std::vector<std::vector<Judgement>>& judged,
                                  const Completions& batch);
 
 // One channel per source of a weight other than 0, from raw scores by name; those of the others

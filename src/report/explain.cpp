@@ -123,7 +123,10 @@ static std::string completion_html(const ExplainCompletion& c, const ExplainPage
                c.kept ? "" : "<span class=\"bad\">dropped</span>", escape(c.reason).c_str(),
                escape(c.finish.empty() ? "" : (c.reason.empty() ? "" : ", ") + c.finish).c_str());
     for (const ExplainToken& token : c.tokens) html += token_html(token, page, scale);
-    return html + "</div></div>\n";
+    html += "</div>";
+    for (const std::string& words : c.judges)
+        html += "<div class=\"text prompt\">" + escape(words) + "</div>";
+    return html + "</div>\n";
 }
 
 ExplainPart explain_part(const ExplainPage& page) {

@@ -26,6 +26,7 @@ struct ExplainCompletion {
     bool kept = true;
     std::string finish, reason;
     std::vector<ExplainToken> tokens;
+    std::vector<std::string> judges; // what each one wrote, lines
 };
 
 struct ExplainGroup {

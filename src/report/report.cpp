@@ -76,7 +76,9 @@ static const std::vector<Panel>& panels() {
     static const std::vector<Panel> all = {
         {"Reward",
          "reward per completion",
-         {{"reward_mean", "reward"}, {"checker_mean", "exact checker"}},
+         {{"reward_mean", "reward"},
+          {"checker_mean", "exact checker"},
+          {"judge_clean_share", "judge: no wrong step"}},
          true,
          "Mean over the completions of a step. A checker that stays behind the reward means that "
          "the "

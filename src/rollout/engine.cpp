@@ -304,7 +304,9 @@ static void upload_chances(Engine& engine, const std::vector<ActiveSample>& samp
     std::vector<int32_t> bar;
     for (const ActiveSample& sample : samples) {
         const Completion& out = *sample.out;
-        const double u = sample_uniform((uint64_t)config.seed, step, (uint32_t)out.prompt,
+        const bool own = !config.seeds.empty();
+        const uint64_t seed = own ? config.seeds[out.prompt] : (uint64_t)config.seed;
+        const double u = sample_uniform(seed, step, own ? 0 : (uint32_t)out.prompt,
                                         (uint32_t)out.sample, (uint32_t)out.ids.size());
         // strictly below 1 also after rounding to f32
         chance.push_back(uniform.dtype == DType::f64 ? u : std::min((float)u, 1 - 0x1p-24f));

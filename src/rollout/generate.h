@@ -10,6 +10,9 @@ struct SampleConfig {
     double temperature = 1, top_p = 1, min_p = 0;
     int top_k = 0, max_new_tokens = 128, min_new_tokens = 0, n = 1;
     int64_t seed = 0;
+    // (prompts) of each one's draws, in the place of `seed` and its number among the prompts; empty:
+    // by those.
+    std::vector<uint64_t> seeds{};
     int batch = 64;               // sequences in flight at most
     bool entropy = false;         // record it beside logp
     void visit(struct Fields& v); // the keys sample.*
@@ -34,7 +37,7 @@ size_t cache_bytes(const Model& model, int batch, int prompt_tokens, int new_tok
 
 // Completions in prompt order, then sample order, whatever order they finish in. The token drawn at
 // a position depends on (seed, step, prompt, sample, position) and the model alone, not on the
-// batch. `done` (may be empty) is called as each completion ends. `recording` (may be null) keeps
+// batch; with `seeds` not on the prompt's number either. `done` (may be empty) is called as each completion ends. `recording` (may be null) keeps
 // the activations.
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step = 0,

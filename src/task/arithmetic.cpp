@@ -169,6 +169,15 @@ static Verdict verify(const ArithmeticConfig& config, const Chain& chain,
     return verdict;
 }
 
+// The step that follows from this value, "" from -1.
+static std::string step_text(const ArithmeticConfig& config, int64_t value, const ChainStep& step) {
+    if (value < 0) return "";
+    std::vector<int32_t> ids = {step.subtract ? minus : plus};
+    write_digits(config, to_digits(config, step.operand), ids);
+    write_digits(config, to_digits(config, apply(config, value, step)), ids);
+    return text(ids, false);
+}
+
 // A step is right when operator and operand are copied and the result follows from the value written
 // before it (not from the true one). The last part is the end: one EOS and nothing else.
 static std::vector<StepVerdict> verify_steps(const ArithmeticConfig& config, const Chain& chain,
@@ -195,6 +204,7 @@ static std::vector<StepVerdict> verify_steps(const ArithmeticConfig& config, con
             part.reason = "wrong result";
         else
             part.right = true, part.reason = "right";
+        part.should = step_text(config, value, step);
         value = result;
         parts.push_back(part);
     }

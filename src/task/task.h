@@ -39,7 +39,8 @@ struct StepVerdict {
     int begin = 0, end = 0; // tokens [begin, end) of the completion
     bool right = false;
     std::string reason;
-    int kind = -1; // what kind of part the task calls it, where it has kinds
+    int kind = -1;        // what kind of part the task calls it, where it has kinds
+    std::string should{}; // what should stand there, as text; "": the rule cannot say
 };
 
 // Rows to put to models that judge reasoning: a reranker says yes or no behind the first three, an

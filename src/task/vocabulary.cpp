@@ -9,6 +9,19 @@ Vocabulary::Vocabulary(std::vector<std::string> words) : spelling(std::move(word
     for (const char* word : {"<eos>", "<bos>", "<pad>"}) spelling.push_back(word);
 }
 
+Vocabulary Vocabulary::with_ascii() const {
+    Vocabulary wide = *this;
+    std::string characters = "\n";
+    for (char c = ' '; c <= '~'; ++c) characters += c;
+    for (char c : characters) {
+        const std::string character(1, c);
+        if (std::find(spelling.begin(), spelling.end(), character) != spelling.end()) continue;
+        wide.spelling.push_back(character);
+        ++wide.more;
+    }
+    return wide;
+}
+
 int32_t Vocabulary::id(const std::string& word) const {
     const auto found = std::find(spelling.begin(), spelling.end(), word);
     CHECK(found != spelling.end(), "\"%s\" is no word of the task's vocabulary", word.c_str());
@@ -20,7 +33,7 @@ std::string Vocabulary::text(const std::vector<int32_t>& ids, bool special) cons
     for (int32_t id : ids) {
         if (id < 0 || id >= size())
             out += "?";
-        else if (id < eos() || special)
+        else if (id < eos() || id > pad() || special)
             out += spelling[id];
     }
     return out;
@@ -29,8 +42,12 @@ std::string Vocabulary::text(const std::vector<int32_t>& ids, bool special) cons
 std::string Vocabulary::tokenizer_json() const {
     Json vocab = Json::object(), added = Json::array();
     for (int id = 0; id < size(); ++id) {
-        const bool special = id >= eos(), word = !special && spelling[id].size() > 1;
-        vocab[spelling[id]] = id; // added tokens that are not in here would get other ids
+        const bool special = id >= eos() && id <= pad();
+        const bool word = !special && spelling[id].size() > 1;
+        const std::string byte_level = spelling[id] == " "    ? "\u0120"
+                                       : spelling[id] == "\n" ? "\u010a"
+                                                              : spelling[id];
+        vocab[byte_level] = id; // added tokens that are not in here would get other ids
         if (!special && !word) continue;
         added.push_back({{"id", id},
                          {"content", spelling[id]},

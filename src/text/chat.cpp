@@ -50,7 +50,8 @@ static std::map<std::string, ChatTemplate::Source> templates_in(const Json& conf
     return sources;
 }
 
-ChatTemplate ChatTemplate::load(const std::string& directory) {
+// Without sources where the directory has none.
+static ChatTemplate read_chat_template(const std::string& directory) {
     ChatTemplate chat;
     std::string config_path = join_path(directory, "tokenizer_config.json");
     Json config = file_exists(config_path) ? read_json(config_path) : Json::object();
@@ -74,6 +75,15 @@ ChatTemplate ChatTemplate::load(const std::string& directory) {
         chat.sources[name.substr(0, name.size() - ending.size())] = {read_file(path), path};
     }
     if (chat.sources.empty()) chat.sources = templates_in(config, config_path);
+    return chat;
+}
+
+bool ChatTemplate::is_in(const std::string& directory) {
+    return !read_chat_template(directory).sources.empty();
+}
+
+ChatTemplate ChatTemplate::load(const std::string& directory) {
+    ChatTemplate chat = read_chat_template(directory);
     CHECK(!chat.sources.empty(),
           "%s has no chat template: neither chat_template.jinja nor \"chat_template\" in "
           "tokenizer_config.json",

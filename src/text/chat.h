@@ -43,6 +43,7 @@ struct ChatTemplate {
     std::optional<std::tm> now; // chat.date: what strftime_now reads; else the local clock
 
     static ChatTemplate load(const std::string& directory);
+    static bool is_in(const std::string& directory);
     // The day in one of the forms 2024-07-26, 2024-07-26 13:45:00 and 26 Jul 2024.
     void set_date(const std::string& date);
     // An error of the template names it with its line.

@@ -72,6 +72,53 @@ TEST_F(CreditCommand, OracleMarksEveryTokenOfAStep) {
         for (const Json& x : row["scores"]["oracle"]) EXPECT_EQ(std::abs(x.get<double>()), 1);
 }
 
+// A model that has not learned to write critiques: its words are counted and kept, and the rule pays
+// alone.
+TEST_F(CreditCommand, AJudgeThatCannotBeReadIsSaidSoAndTheRulePays) {
+    ASSERT_EQ(rlhf({"sft", "configs/sft_arithmetic.json", "train.goal_loss=0",
+                    "run.dir=" + scratch("judge"), "tiny.writes_about=arithmetic", "tiny.layers=1",
+                    "tiny.width=16", "train.rows_per_step=2", "train.steps=1"})
+                  .status,
+              0);
+    auto run = [&](const std::string& name, const std::string& more) {
+        return rl(name, {"algo.preset=capo", "credit=[{\"source\": \"capo\", \"model\": \"" +
+                                                 scratch("judge") +
+                                                 "\", \"max_new_tokens\": 5, \"critiques\": 2, "
+                                                 "\"truncated\": \"judge\", \"template\": "
+                                                 "\"configs/critic_arithmetic.jinja\"" +
+                                                 more + "}]"});
+    };
+    Outcome outcome = run("judged", "");
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, "cannot be read on any of")) << outcome.err;
+    for (const Json& row : rollouts("judged")) {
+        for (const Json& x : row["scores"]["capo"]) EXPECT_EQ(x, 0);
+        EXPECT_EQ(row["judges"]["capo"]["critiques"].size(), 2u);
+        EXPECT_FALSE(row["judges"]["capo"]["critiques"][0]["why_not"].empty());
+    }
+    const Json line = rows_of(scratch("judged") + "/metrics.jsonl").back();
+    EXPECT_EQ(line["judge_invalid_share_capo"], 1);
+    EXPECT_EQ(line["judge_unread_share_capo"], 1);
+    EXPECT_EQ(line["judge_clean_share"], 0);
+    EXPECT_EQ(line["judge_recall_capo"], 0); // of the wrong steps that the rule sees
+    for (const char* key : {"judge_cache_hit_share_capo", "judge_tokens_capo"})
+        EXPECT_TRUE(line.contains(key)) << key;
+    EXPECT_GT(line["seconds"]["judge"], 0);
+    outcome = rlhf({"explain", scratch("judged")});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(contains(read_file(scratch("judged") + "/explain.html"), "capo: wrong steps []"));
+
+    outcome = run("skipped", ", \"unparsable\": \"skip\"");
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    for (const Json& row : rollouts("skipped")) EXPECT_TRUE(row["scores"]["capo"].is_null());
+
+    expect_refusal(rl("f", {"algo.preset=capo", R"(credit=[{"source": "capo"}])"}),
+                   {"capo", "model", "oracle"});
+    expect_refusal(rl("g", {"algo.preset=capo", "credit=[{\"source\": \"capo\", \"model\": \"" +
+                                                    scratch("start") + "\"}]"}),
+                   {"no token for \"Y\"", "template"});
+}
+
 TEST_F(CreditCommand, MisfitsAreRefused) {
     expect_refusal(rl("a", {R"(credit=[{"source": "oracle"}])"}),
                    {"token credit", "reinforce_qrm"});

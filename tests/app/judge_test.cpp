@@ -1,6 +1,7 @@
 // rlhf judge as a user runs it.
 
 #include "command.h"
+#include "task/task.h"
 #include "text/tokenizer.h"
 
 static const std::string qwen2 = "tests/golden/tokenizers/qwen2";
@@ -110,6 +111,179 @@ TEST(Judge, ReadsStoredVerdicts) {
     EXPECT_EQ(rows[2]["verdicts"].dump(), "[]"); // an empty answer: no judge is asked
     EXPECT_EQ(rows[3]["sentences"].dump(), "[[0,8]]");
     EXPECT_EQ(last_line(outcome.err)["unparsable"], 1);
+}
+
+// ---- a model that is asked
+
+namespace {
+struct AskedJudge : testing::Test {
+    Scratch at;
+    std::vector<std::string> words;
+    // Writes ASCII, but has learned nothing.
+    void SetUp() override {
+        ASSERT_EQ(
+            rlhf({"sft", "configs/sft_arithmetic.json", "train.goal_loss=0",
+                  "run.dir=" + at("judge"), "tiny.writes_about=arithmetic", "tiny.layers=1",
+                  "tiny.width=16", "tiny.context=64", "train.rows_per_step=2", "train.steps=1"})
+                .status,
+            0);
+        write_file(at("prompt"), "{{ question }}|{{ segments | join('|') }}");
+        words = {"model.path=" + at("judge"), "judge.template=" + at("prompt"),
+                 "judge.max_new_tokens=6", "judge.critiques=3"};
+    }
+    Json texts(const Json& row) const {
+        Json list = Json::array();
+        for (const Json& critique : row["critiques"]) list.push_back(critique["text"]);
+        return list;
+    }
+};
+} // namespace
+
+TEST_F(AskedJudge, WritesTheSameOfAnAnswerWhateverStandsBesideIt) {
+    const std::string a = R"({"question": "1+1", "response": "2"})",
+                      b = R"({"question": "2+2", "response": "5"})";
+    Outcome outcome = judge(at, a + "\n" + b + "\n" + a, words);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::vector<Json> rows = rows_of(at("out.jsonl"));
+    ASSERT_EQ(rows[0]["critiques"].size(), 3u);
+    EXPECT_EQ(rows[0], rows[2]); // asked once
+    EXPECT_NE(texts(rows[0]), texts(rows[1]));
+    EXPECT_NE(texts(rows[0])[0], texts(rows[0])[1]); // three draws
+    const Json summary = last_line(outcome.err);
+    EXPECT_EQ(summary["judged_answers"], 3);
+    EXPECT_EQ(summary["cache_hits"], 1);
+    EXPECT_EQ(summary["judge_prompt_tokens"], 2 * 6); // <bos>1+1|2, once for three texts
+    EXPECT_GT(summary["judge_tokens"], 0);
+    EXPECT_GT(summary["judge_seconds"], 0);
+    EXPECT_EQ(summary["invalid_critiques"], 9);
+    EXPECT_TRUE(contains(outcome.err, "none of the 9 critiques can be read")) << outcome.err;
+
+    judge(at, b + "\n" + a, words);
+    EXPECT_EQ(texts(rows_of(at("out.jsonl"))[1]), texts(rows[0]));
+    words.push_back("judge.seed=1");
+    judge(at, b + "\n" + a, words);
+    EXPECT_NE(texts(rows_of(at("out.jsonl"))[1]), texts(rows[0]));
+}
+
+TEST_F(AskedJudge, WhatCannotBeAskedOrReadIsCounted) {
+    const std::string long_answer(80, '7');
+    Outcome outcome = judge(at,
+                            R"({"question": "q", "response": ")" + long_answer + "\"}\n" +
+                                R"({"question": "q", "response": "书"})"
+                                "\n"
+                                R"({"question": "q", "response": "4", "finish": "length"})"
+                                "\n"
+                                R"({"question": "q", "response": ""})",
+                            words);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::vector<Json> rows = rows_of(at("out.jsonl"));
+    EXPECT_EQ(rows[0]["critiques"][2]["why_not"], "the prompt does not fit the judge's context");
+    EXPECT_EQ(rows[1]["critiques"][0]["why_not"],
+              "the judge has no token for a character of the answer");
+    EXPECT_EQ(rows[2]["critiques"].size(), 0u); // truncated: no judge is asked
+    EXPECT_EQ(rows[2]["wrong_steps"].size(), 0u);
+    EXPECT_EQ(rows[3]["steps"].size(), 0u);
+    Json summary = last_line(outcome.err);
+    EXPECT_EQ(summary["truncated"], 1);
+    EXPECT_EQ(summary["reasons"].size(), 2u);
+    // What it wrote says the same when it is read again.
+    outcome = rlhf({"judge", "data.path=" + at("out.jsonl"), "out=-"});
+    EXPECT_EQ(last_line(outcome.err)["reasons"], summary["reasons"]);
+
+    words.push_back("judge.truncated=last_step_wrong");
+    judge(at, R"({"question": "q", "response": "4\n\n5", "finish": "length"})", words);
+    EXPECT_EQ(rows_of(at("out.jsonl"))[0]["wrong_steps"].dump(), "[1]");
+    words[2] = "judge.max_new_tokens=1";
+    judge(at, R"({"question": "q", "response": "4"})", words);
+    EXPECT_EQ(rows_of(at("out.jsonl"))[0]["critiques"][0]["why_not"],
+              "cut off at judge.max_new_tokens");
+}
+
+TEST_F(AskedJudge, SwitchesReachThePrompt) {
+    // The prompt is all that the judge sees: another one, another text.
+    write_file(at("prompt"), "{{ question }}{{ reference }}{{ propagate }}");
+    const std::string row = R"({"question": "1", "response": "2", "reference": "3"})";
+    auto first_text = [&](const std::string& word) {
+        std::vector<std::string> more = words;
+        more.push_back(word);
+        const Outcome outcome = judge(at, row, more);
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        return texts(rows_of(at("out.jsonl"))[0]);
+    };
+    const Json plain = first_text("judge.tie=right");
+    EXPECT_EQ(plain, first_text("judge.vote=union"));
+    EXPECT_NE(plain, first_text("judge.reference_answer=false"));
+    EXPECT_NE(plain, first_text("judge.propagate=inherited_counts"));
+    EXPECT_NE(plain, first_text("judge.temperature=3"));
+    EXPECT_NE(plain, first_text("judge.top_p=0.1"));
+    EXPECT_EQ(first_text("judge.vote=greedy").size(), 1u);
+}
+
+TEST_F(AskedJudge, MisfitsAreRefused) {
+    const std::string row = R"({"question": "q", "response": "a"})";
+    expect_refusal(judge(at, row, {"judge.critiques=2"}), {"answers.jsonl:1", "model.path"});
+    words.push_back("judge.temperature=0");
+    expect_refusal(judge(at, row, words), {"temperature=0", "critiques=1"});
+    write_file(at("prompt"), "é");
+    words.pop_back();
+    expect_refusal(judge(at, row, words), {"no token for \"é\"", "judge.template", "/prompt"});
+    expect_refusal(judge(at, row, {"data.problems=3"}), {"both are given"});
+    expect_refusal(rlhf({"judge", "data.problems=3"}), {"task.name"});
+    expect_refusal(judge(at, row, {"write=lessons", "out=" + at("out.jsonl")}),
+                   {"no task has checked", "task.name"});
+    expect_refusal(judge(at, row, {"task.name=arithmetic"}), {"prompt_ids", "arithmetic"});
+}
+
+// The task's rule in the judge's place: read as critiques, its own words are all right.
+TEST(Judge, LessonsSayWhatTheTaskKnows) {
+    Scratch at;
+    const std::vector<std::string> task = {"task.name=arithmetic",
+                                           "task.arithmetic.steps_min=4",
+                                           "task.arithmetic.steps_max=4",
+                                           "task.arithmetic.wrong_digit=0.3",
+                                           "judge.template=configs/critic_arithmetic.jinja",
+                                           "judge.lesson=configs/critic_arithmetic_lesson.jinja"};
+    auto run = [&](std::vector<std::string> words) {
+        words.insert(words.begin(), "judge");
+        words.insert(words.end(), task.begin(), task.end());
+        const Outcome outcome = rlhf(words);
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        return outcome;
+    };
+    run({"write=lessons", "data.problems=30", "out=" + at("lessons.jsonl")});
+    const std::vector<Json> lessons = rows_of(at("lessons.jsonl"));
+    ASSERT_EQ(lessons.size(), 30u);
+    TaskConfig config;
+    config.name = "arithmetic";
+    config.arithmetic.steps_min = config.arithmetic.steps_max = 4;
+    config.arithmetic.wrong_digit = 0.3;
+    const Task arithmetic = make_task(config);
+    std::string rows;
+    for (int i = 0; i < 30; ++i) {
+        const Problem problem = arithmetic.problem(Split::train, i);
+        const std::string words = lessons[i]["completion"];
+        // start value, then what is asked beside what was written
+        EXPECT_EQ(lessons[i]["prompt"].get<std::string>().substr(0, 13),
+                  problem.prompt.substr(13, 2) + ";" + problem.prompt.substr(0, 3) + ":" +
+                      problem.demonstration.substr(0, 5) + ";");
+        rows += Json({{"prompt_ids", problem.prompt_ids},
+                      {"completion_ids", problem.demonstration_ids},
+                      {"text", problem.demonstration},
+                      {"critiques", {words}}})
+                    .dump() +
+                "\n";
+    }
+    write_file(at("answers.jsonl"), rows);
+    Json rule = last_line(run({"data.path=" + at("answers.jsonl"), "out=" + at("o")}).err)["rule"];
+    EXPECT_EQ(rule["answers"], 30);
+    EXPECT_EQ(rule["steps"], 120);
+    EXPECT_GT(rule["wrong_steps"], 10);
+    EXPECT_EQ(rule["precision"], 1);
+    EXPECT_EQ(rule["recall"], 1);
+    EXPECT_EQ(rule["exact_share"], 1);
+    // The end of the sequence is no step of its own.
+    EXPECT_EQ(rows_of(at("o"))[0]["steps"].dump(), "[[0,5],[5,10],[10,15],[15,20]]");
+    EXPECT_EQ(rows_of(at("o"))[0]["token_penalty"].size(), 21u);
 }
 
 TEST(Judge, MisfitsAreRefused) {

@@ -29,6 +29,23 @@ TEST(ProblemRow, TheBuiltInTokenizerSpellsWhatTheTaskMakes) {
     EXPECT_EQ(tokenizer->id_of("<pad>"), arithmetic::pad);
 }
 
+// The alphabet of a model that writes about answers begins with the task's own ids.
+TEST(ProblemRow, TheTextAlphabetHoldsTheTasksAndAllOfAscii) {
+    const Vocabulary wide = arithmetic::words().with_ascii();
+    auto tokenizer = Tokenizer::parse(wide.tokenizer_json(), "built-in");
+    EXPECT_EQ(tokenizer->vocabulary(), wide.size());
+    EXPECT_EQ(wide.eos(), arithmetic::eos);
+    EXPECT_EQ(wide.text({0, wide.eos(), wide.id("a")}, false), "0a");
+    EXPECT_EQ(tokenizer->encode("+07>1<eos>", true),
+              (std::vector<int32_t>{arithmetic::bos, arithmetic::plus, 0, 7, arithmetic::arrow, 1,
+                                    arithmetic::eos}));
+    std::string all = "\n";
+    for (char c = ' '; c <= '~'; ++c) all += c;
+    const std::vector<int32_t> ids = tokenizer->encode(all, false);
+    EXPECT_EQ(ids.size(), all.size());
+    EXPECT_EQ(tokenizer->decode(ids, false), all);
+}
+
 TEST(ProblemRow, ArithmeticRowsAreTheIdsOfTheTask) {
     TaskConfig config;
     config.name = "arithmetic";

@@ -29,13 +29,14 @@ TEST(Explain, TokensCarryColourHatchAndHover) {
     page.quantities = {{"advantage", "", "A", 0, true}, {"entropy", "nats", "H", 0, false}};
     page.chosen = 1;
     ExplainToken up{"<b>", true, {2, 0.5}, "A \"2\"\n<i>"}, down{"y", false, {-1, NAN}, ""};
-    page.groups = {{7, "<u>prompt</u>", {{0, 1, 0.5, true, "", "<right>", {up, down}}}}};
+    page.groups = {
+        {7, "<u>prompt</u>", {{0, 1, 0.5, true, "", "<right>", {up, down}, {"judge: <words>"}}}}};
     std::string html = explain_html(page);
     EXPECT_NE(html.find("<span class=\"t\" style=\"--a:var(--p10);--b:var(--p10);\" title=\"A "
                         "&quot;2&quot;\n&lt;i&gt;\">&lt;b&gt;</span>"),
               std::string::npos);
     EXPECT_NE(html.find("<span class=\"t x\" style=\"--a:var(--n5);\""), std::string::npos);
     EXPECT_NE(html.find("id=\"q1\" checked"), std::string::npos);
-    for (const char* raw : {"<u>", "<right>", "<i>\"", "<script"})
+    for (const char* raw : {"<u>", "<right>", "<i>\"", "<script", "<words>"})
         EXPECT_EQ(html.find(raw), std::string::npos) << raw;
 }

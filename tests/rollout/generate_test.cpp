@@ -54,6 +54,24 @@ TEST(Generate, SampledLogProbabilitiesAreTheTrainers) {
         }
 }
 
+// With a seed of its own a prompt's samples do not depend on its place among the prompts.
+TEST(Generate, APromptsOwnSeedGoesWithIt) {
+    auto model = tiny_model(tiny_config());
+    const auto prompts = some_prompts(model->config.V);
+    SampleConfig sample = some_sampling();
+    sample.max_new_tokens = 8;
+    sample.seeds = {5, 6, 7, 8, 9, 10};
+    const auto all = generate(*model, prompts, sample);
+    sample.seeds = {8, 6};
+    const auto two = generate(*model, {prompts[3], prompts[1]}, sample);
+    for (int s = 0; s < sample.n; ++s) {
+        EXPECT_EQ(two[s].ids, all[3 * sample.n + s].ids);
+        EXPECT_EQ(two[sample.n + s].ids, all[sample.n + s].ids);
+    }
+    sample.seeds = {8, 7};
+    EXPECT_NE(generate(*model, {prompts[3], prompts[1]}, sample)[sample.n].ids, two[sample.n].ids);
+}
+
 TEST(Generate, ASampleDoesNotDependOnTheBatch) {
     ComputeConfig compute;
     compute.dtype = DType::f64;

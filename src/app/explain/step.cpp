@@ -105,6 +105,26 @@ std::string hover_text(const StoredRun& run, const StoredUpdate& update,
     return text + token_formula(r, update.kept, update.weights, run.algo, row, t).text;
 }
 
+// What a judge wrote of a completion and what was made of it, as `rl` and `judge` store it.
+std::string judge_words(const std::string& name, const Json& judged, const std::string& where) {
+    std::string text = name;
+    auto put = [&](const char* key, const char* before) {
+        if (judged.contains(key)) text += before + dump_row(judged[key]);
+    };
+    put("wrong_steps", ": wrong steps ");
+    put("votes", ", votes ");
+    put("valid_critiques", " of ");
+    put("verdicts", ": ");
+    for (const char* key : {"critiques", "verdict_text"}) {
+        if (!judged.contains(key) || !judged[key].is_array()) continue;
+        for (const Json& one : judged[key]) {
+            text += "\n" + json_string_or(one, "text", "", where);
+            if (one.contains("why_not")) text += "  [" + json_string(one, "why_not", where) + "]";
+        }
+    }
+    return text;
+}
+
 ExplainCompletion explained(const StoredRun& run, const StoredUpdate& update,
                             const std::vector<Layer>& layers, int i) {
     const Rollouts& r = update.stored.batch;
@@ -118,6 +138,9 @@ ExplainCompletion explained(const StoredRun& run, const StoredUpdate& update,
     completion.reason = json_string_or(row, "reason", "", where);
     completion.finish =
         json_string_or(row, "finish", "", where) == "length" ? "cut off at the length limit" : "";
+    const Json judged = row.value("judges", Json::object());
+    for (const auto& [name, words] : judged.items())
+        completion.judges.push_back(judge_words(name, words, where));
     std::vector<int32_t> ids = json_ids(row, "completion_ids", where);
     for (int t = 0; t < (int)ids.size(); ++t) {
         ExplainToken token;

@@ -1,6 +1,8 @@
 #include "app/judge/answers.h"
 
-#include "text/verdicts.h"
+#include "app/judge/kinds.h"
+
+#include <algorithm>
 
 namespace {
 
@@ -45,25 +47,32 @@ std::vector<Segment> own_sentences(const Json& list, size_t size, const std::str
     return spans;
 }
 
-std::vector<std::string> stored_texts(const Json& list, const std::string& where) {
-    CHECK(list.is_array(), "%s: \"critiques\" must be a list of texts", where.c_str());
-    std::vector<std::string> texts;
-    for (size_t i = 0; i < list.size(); ++i) {
-        const Json& item = list[i]; // a text, or what `judge` wrote of one
-        if (item.is_object()) {
-            texts.push_back(
-                json_string(item, "text", format("%s: critiques[%zu]", where.c_str(), i)));
-            continue;
-        }
-        CHECK(item.is_string(), "%s: critiques[%zu] must be a text, found %.60s", where.c_str(), i,
-              item.dump().c_str());
-        texts.push_back(item.get<std::string>());
-    }
+// A text, or what `judge` wrote of one.
+JudgeText stored_text(const Json& item, const std::string& where) {
+    if (item.is_string()) return {item.get<std::string>(), ""};
+    CHECK(item.is_object(), "%s must be a text, found %.60s", where.c_str(), item.dump().c_str());
+    JudgeText text{json_string(item, "text", where), ""};
+    const std::string why_not = json_string_or(item, "why_not", "", where);
+    for (const char* reason : {judge_cut_off, judge_no_room, judge_no_token})
+        if (why_not == reason) text.why_not = why_not;
+    return text;
+}
+
+std::vector<JudgeText> stored_texts(const Json& row, const JudgeKind& kind,
+                                    const std::string& where) {
+    const char* key = kind.stored;
+    const Json& list = row[key];
+    if (kind.stored_alone && list.is_string()) return {{list.get<std::string>(), ""}};
+    CHECK(list.is_array(), "%s: \"%s\" must be a list of texts", where.c_str(), key);
+    std::vector<JudgeText> texts;
+    for (size_t i = 0; i < list.size(); ++i)
+        texts.push_back(stored_text(list[i], format("%s: %s[%zu]", where.c_str(), key, i)));
     return texts;
 }
 
-void read_tokens(AnswerToJudge& answer, const Tokenizer& tokenizer) {
-    const std::vector<int32_t> ids = json_ids(answer.source, "completion_ids", answer.where);
+// The byte at which each token of the response begins.
+std::vector<size_t> token_begins(const AnswerToJudge& answer, const std::vector<int32_t>& ids,
+                                 const Tokenizer& tokenizer) {
     std::vector<size_t> begins;
     const std::string text = tokenizer.decode(ids, true, &begins);
     size_t same = 0;
@@ -72,134 +81,99 @@ void read_tokens(AnswerToJudge& answer, const Tokenizer& tokenizer) {
         ++same;
     CHECK(same == text.size() && same == answer.response.size(),
           "%s: completion_ids give a text that differs from the response from byte %zu on (%zu "
-          "bytes against %zu); model.path must be the model whose tokenizer wrote the ids",
+          "bytes against %zu); data.tokenizer (model.path, where that is empty) must be the model "
+          "whose tokenizer wrote the ids",
           answer.where.c_str(), same, text.size(), answer.response.size());
-    answer.has_ids = true;
-    answer.token_segment = token_segments(begins, answer.segments);
+    return begins;
 }
 
-Json spans_json(const std::vector<Segment>& segments) {
-    Json list = Json::array();
-    for (const Segment& segment : segments) list.push_back({segment.begin, segment.end});
-    return list;
+// The problem that a row answers.
+Problem problem_of(const AnswerToJudge& answer) {
+    Problem problem;
+    problem.prompt = answer.question, problem.row = answer.source, problem.where = answer.where;
+    problem.prompt_ids = json_ids(answer.source, "prompt_ids", answer.where);
+    return problem;
 }
 
-void put_critiques(Json& line, const AnswerToJudge& answer, const JudgeSettings& settings,
-                   JudgeCounts& counts) {
-    const int steps = (int)answer.segments.size();
-    line["steps"] = spans_json(answer.segments);
-    Json& list = line["critiques"] = Json::array();
-    std::vector<Critique> critiques;
-    for (const std::string& text : answer.texts) {
-        const Critique& critique = critiques.emplace_back(parse_critique(text, steps));
-        Json& item = list.emplace_back(Json{{"text", text}, {"wrong", nullptr}});
-        ++counts.critiques;
-        if (critique.wrong) {
-            item["wrong"] = *critique.wrong;
-        } else {
-            item["why_not"] = critique.why_not;
-            ++counts.invalid_critiques, ++counts.reasons[critique.why_not];
-        }
-    }
-    const Votes votes = vote(critiques, steps, settings.vote, settings.tie == "wrong");
-    counts.rows_without_vote += !votes.voted;
-    line["votes"] = votes.count;
-    line["valid_critiques"] = votes.valid;
-    line["wrong_steps"] = votes.wrong;
-    line["step_penalty"] = votes.penalty;
-    if (!answer.has_ids) return;
-    Json& penalty = line["token_penalty"] = Json::array();
-    for (int step : answer.token_segment) penalty.push_back(step < 0 ? 0 : votes.penalty[step]);
-}
-
-// A majority of the verdicts that can be read decides each score; a tie is 1: nobody is accused. The reason
-// is that of the first verdict that agrees with both.
-std::vector<SentenceVerdict> majority(const std::vector<std::vector<SentenceVerdict>>& verdicts) {
-    std::vector<SentenceVerdict> result = verdicts[0];
-    for (size_t s = 0; s < result.size(); ++s) {
-        int faithful = 0, correct = 0;
-        for (const auto& one : verdicts) faithful += one[s].faithful, correct += one[s].correct;
-        result[s].faithful = 2 * faithful >= (int)verdicts.size();
-        result[s].correct = 2 * correct >= (int)verdicts.size();
-        for (const auto& one : verdicts)
-            if (one[s].faithful == result[s].faithful && one[s].correct == result[s].correct) {
-                result[s].reason = one[s].reason;
-                break;
-            }
-    }
-    return result;
-}
-
-void put_verdicts(Json& line, const AnswerToJudge& answer, JudgeCounts& counts) {
-    line["sentences"] = spans_json(answer.segments);
-    std::vector<std::vector<SentenceVerdict>> verdicts;
-    std::string why_not;
-    for (const std::string& text : answer.texts)
-        if (auto one = parse_verdicts(text, (int)answer.segments.size(), why_not))
-            verdicts.push_back(std::move(*one));
-    if (verdicts.empty() && !answer.segments.empty()) {
-        line["verdicts"] = nullptr;
-        line["why_not"] = why_not;
-        ++counts.unparsable, ++counts.reasons[why_not];
-        return;
-    }
-    Json& list = line["verdicts"] = Json::array();
-    if (answer.segments.empty()) return;
-    for (const SentenceVerdict& verdict : majority(verdicts))
-        list.push_back({{"faithful", verdict.faithful},
-                        {"reason", verdict.reason},
-                        {"correct", verdict.correct}});
+void cut_by_task(AnswerToJudge& answer, const Task& task, const Problem& problem,
+                 const std::vector<int32_t>& ids, const std::vector<size_t>& begins) {
+    TextSteps steps = text_steps(task.verify_steps(problem, ids), begins, answer.response.size());
+    answer.segments = std::move(steps.segments), answer.rule = std::move(steps.rule);
+    answer.token_segment = std::move(steps.token_segment);
 }
 
 } // namespace
 
-AnswerToJudge read_answer(const Json& row, const std::string& where, const JudgeSettings& settings,
-                          const Tokenizer* tokenizer) {
-    const bool capo = settings.kind == "capo";
+TextSteps text_steps(const std::vector<StepVerdict>& steps, std::span<const size_t> token_begin,
+                     size_t bytes) {
+    TextSteps text;
+    text.token_segment.assign(token_begin.size(), -1);
+    for (const StepVerdict& step : steps) {
+        size_t begin = std::string::npos;
+        for (int t = step.begin; t < step.end && begin == std::string::npos; ++t)
+            begin = token_begin[t];
+        if (begin != std::string::npos) {
+            text.segments.push_back({text.segments.empty() ? 0 : begin, bytes});
+            if (const size_t n = text.segments.size(); n > 1) text.segments[n - 2].end = begin;
+            text.rule.push_back(step);
+        }
+        for (int t = step.begin; t < step.end; ++t)
+            text.token_segment[t] = (int)text.segments.size() - 1;
+    }
+    return text;
+}
+
+JudgeQuestion AnswerToJudge::asked() const {
+    JudgeQuestion ask{question, {}, source.value("documents", Json()), {}};
+    if (const char* key = key_of(source, {"reference", "gold"})) ask.reference = source[key];
+    for (const Segment& segment : segments)
+        ask.segments.push_back(response.substr(segment.begin, segment.end - segment.begin));
+    return ask;
+}
+
+AnswerToJudge AnswerReader::read(const Json& row, const std::string& where,
+                                 const Problem* problem) const {
+    const JudgeKind& kind = find_kind(settings.kind);
     AnswerToJudge answer;
     answer.source = row, answer.where = where;
-    if (const char* key = key_of(row, {"question", "prompt"}))
-        answer.question = json_string(row, key, where);
-    const char* key = key_of(row, {"response", "answer"});
+    const bool rollout = key_of(row, {"completion_ids"});
+    const char* key = key_of(row, {"response"});
+    if (!key && rollout) key = key_of(row, {"text"});
+    if (!key) key = key_of(row, {"answer"});
     CHECK(key, "%s has neither \"response\" nor \"answer\": the text to be judged", where.c_str());
     answer.response = json_string(row, key, where);
+    if (const char* asked = key_of(row, {"question", "prompt"}))
+        answer.question = json_string(row, asked, where);
+    else if (ids && key_of(row, {"prompt_ids"}))
+        answer.question = ids->decode(json_ids(row, "prompt_ids", where), true);
+    answer.truncated = json_string_or(row, "finish", "", where) == "length";
     check_documents(row, where);
-    if (!capo && key_of(row, {"sentences"})) {
+
+    std::vector<int32_t> completion;
+    std::vector<size_t> begins;
+    answer.has_ids = ids && rollout;
+    if (answer.has_ids) {
+        completion = json_ids(row, "completion_ids", where);
+        begins = token_begins(answer, completion, *ids);
+    }
+    if (task && settings.keys.segments == "auto") {
+        CHECK(answer.has_ids && key_of(row, {"prompt_ids"}),
+              "%s has no \"prompt_ids\" and \"completion_ids\" (or no model.path names their "
+              "tokenizer); task.name=%s checks the steps of answers in ids, as rlhf eval and rl "
+              "store them",
+              where.c_str(), task->name.c_str());
+        cut_by_task(answer, *task, problem ? *problem : problem_of(answer), completion, begins);
+    } else if (kind.brings_segments && key_of(row, {"sentences"})) {
         answer.segments = own_sentences(row["sentences"], answer.response.size(), where);
     } else {
-        std::string cut = settings.segments;
-        if (cut == "auto") cut = capo ? "blank_line" : "sentence";
-        answer.segments = segments(answer.response, segmentation_of(cut), settings.semicolons);
+        const Segmentation cut = settings.keys.segments == "auto"
+                                     ? kind.segmentation
+                                     : segmentation_of(settings.keys.segments);
+        answer.segments = segments(answer.response, cut, settings.keys.semicolons);
     }
-    if (tokenizer && key_of(row, {"completion_ids"})) read_tokens(answer, *tokenizer);
-    const char* stored = capo ? "critiques" : "verdict_text";
-    if (!key_of(row, {stored})) return answer;
-    answer.stored = true;
-    if (capo)
-        answer.texts = stored_texts(row[stored], where);
-    else
-        answer.texts = {json_string(row, stored, where)};
+    if (answer.has_ids && answer.token_segment.empty())
+        answer.token_segment = token_segments(begins, answer.segments);
+    answer.stored = key_of(row, {kind.stored});
+    if (answer.stored) answer.texts = stored_texts(row, kind, where);
     return answer;
-}
-
-Json judged_row(const AnswerToJudge& answer, const JudgeSettings& settings, JudgeCounts& counts) {
-    ++counts.rows;
-    Json line = answer.source;
-    if (settings.kind == "capo")
-        put_critiques(line, answer, settings, counts);
-    else
-        put_verdicts(line, answer, counts);
-    return line;
-}
-
-Json JudgeCounts::json() const {
-    Json result = {{"rows", rows},
-                   {"critiques", critiques},
-                   {"invalid_critiques", invalid_critiques},
-                   {"rows_without_vote", rows_without_vote},
-                   {"unparsable", unparsable},
-                   {"judge_tokens", judge_tokens},
-                   {"cache_hits", cache_hits}};
-    if (!reasons.empty()) result["reasons"] = reasons;
-    return result;
 }

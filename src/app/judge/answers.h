@@ -1,11 +1,8 @@
 #pragma once
-// Answers to be judged, and what a judge's words make of them.
+// Answers to be judged, as rows give them.
 
-#include "app/judge/settings.h"
+#include "app/judge/model_judge.h"
 #include "text/segments.h"
-#include "text/tokenizer.h"
-
-#include <map>
 
 struct AnswerToJudge {
     Json source;       // the row as it was read
@@ -15,20 +12,32 @@ struct AnswerToJudge {
     bool has_ids = false;             // the row gives the response's tokens, and
     std::vector<int> token_segment{}; // (tokens) their segments
     bool stored = false;              // the row gives what a judge wrote, in
-    std::vector<std::string> texts{}; // the judge's words: k critiques, or verdicts
+    std::vector<JudgeText> texts{};   // the judge's words: k critiques, or verdicts
+    bool truncated = false;           // at the length limit
+    std::vector<StepVerdict> rule{};  // (segments) what the task says of them; empty: nothing
+
+    JudgeQuestion asked() const;
 };
 
-// One row {"question"|"prompt", "response"|"answer", ..}. tokenizer: gives completion_ids their bytes; null:
-// the ids are passed over.
-AnswerToJudge read_answer(const Json& row, const std::string& where, const JudgeSettings& settings,
-                          const Tokenizer* tokenizer);
-
-struct JudgeCounts {
-    int64_t rows = 0, critiques = 0, invalid_critiques = 0, rows_without_vote = 0, unparsable = 0;
-    int64_t judge_tokens = 0, cache_hits = 0;
-    std::map<std::string, int64_t> reasons{}; // of invalid critiques and unparsable verdicts
-    Json json() const;
+// What reading needs. ids: gives prompt_ids and completion_ids their bytes; null: they are passed
+// over. task: cuts answers and checks their steps; null: none does.
+struct AnswerReader {
+    const JudgeSettings& settings;
+    const Tokenizer* ids = nullptr;
+    const Task* task = nullptr;
+    // {"question"|"prompt", "response"|"answer", ..}, or a stored rollout with its ids and "text".
+    // problem: the task's that it answers; null: made of the row.
+    AnswerToJudge read(const Json& row, const std::string& where,
+                       const Problem* problem = nullptr) const;
 };
 
-// The output row of an answer whose `texts` are there.
-Json judged_row(const AnswerToJudge& answer, const JudgeSettings& settings, JudgeCounts& counts);
+// The steps of a completion as text. A step without text, as the end of the sequence is, belongs to
+// the one before it.
+struct TextSteps {
+    std::vector<Segment> segments;
+    std::vector<StepVerdict> rule;
+    std::vector<int> token_segment; // (tokens)
+};
+// token_begin: as Tokenizer::decode gives it of the whole text, of `bytes` bytes.
+TextSteps text_steps(const std::vector<StepVerdict>& steps, std::span<const size_t> token_begin,
+                     size_t bytes);

@@ -1,19 +1,15 @@
 #pragma once
-// Keys judge.*, and what a judge is asked: the built-in prompts.
+// Who judges: keys judge.* of rlhf judge, or those of an entry of the list `credit`.
 
-#include "base/config.h"
+#include "credit/judge_keys.h"
 
 struct JudgeSettings {
-    std::string kind = "capo", vote = "majority", tie = "right", propagate = "own_error_only";
-    std::string segments = "auto", template_file;
-    int critiques = 4, votes = 1, max_new_tokens = 512;
-    double temperature = 0.7, top_p = 0.95;
-    bool reference_answer = true, semicolons = false;
+    std::string kind = "capo", lesson_file;
+    JudgeKeys keys;
     void visit(Fields& v);
-};
 
-// The built-in prompts of the kinds, for `help judge`.
-std::string judge_notes();
-// The prompt of a kind: a Jinja template over question, reference (or none), documents, segments (strings)
-// and propagate.
-std::string judge_template(const JudgeSettings& settings);
+    int texts() const;          // that a judge writes of an answer
+    double temperature() const; // of its draws; 0: greedy
+    // An error where several texts would all be the same.
+    void check() const;
+};

@@ -1,0 +1,27 @@
+#pragma once
+// A model as judge of the completions that a step of rl has drawn.
+
+#include "app/judge/kinds.h"
+#include "credit/sources.h"
+
+// What one judge said of them.
+struct JudgedBatch {
+    std::string source;          // its name in the list credit
+    std::vector<Judgement> said; // (I)
+    std::vector<Json> words;     // (I) what rlhf judge writes of each: critiques, votes, ..
+    JudgeCounts counts;
+};
+
+// A completion with its prompt's problem.
+struct LoopAnswer {
+    const Problem& problem;
+    std::span<const int32_t> prompt_ids;
+    const std::vector<int32_t>& completion;
+    bool finished = true;
+};
+
+// policy: the tokenizer of the completions. task: it cuts and checks answers where it can check
+// steps.
+JudgedBatch judge_batch(ModelJudge& judge, const std::string& source,
+                        const std::vector<LoopAnswer>& answers, const Tokenizer& policy,
+                        const Task& task);

@@ -1,0 +1,109 @@
+#include "app/judge/model_judge.h"
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "model/hf.h"
+#include "rollout/generate.h"
+#include "text/unicode.h"
+
+#include <algorithm>
+
+constexpr size_t most_known_bytes = 256u << 20;
+constexpr int texts_in_flight = 256;
+
+// The first character of the text that the tokenizer drops; "": it keeps all.
+static std::string dropped_character(const Tokenizer& tokenizer, const std::string& text) {
+    const std::string kept = tokenizer.decode(tokenizer.encode(text, false), false);
+    if (kept == text) return "";
+    const std::string normal = normalize_nfc(text).text;
+    if (kept == normal) return "";
+    const size_t same =
+        (size_t)(std::mismatch(normal.begin(), normal.end(), kept.begin(), kept.end()).first -
+                 normal.begin());
+    for (size_t at = 0; at < normal.size();) {
+        const size_t begin = at;
+        next_code_point(normal, at);
+        if (at > same) return normal.substr(begin, at - begin);
+    }
+    return "";
+}
+
+ModelJudge::ModelJudge(const std::string& path, const JudgeSettings& settings_,
+                       const ComputeConfig& compute, const ChatConfig& chat)
+    : settings(settings_), model(load_model(path, compute, true)), prompt(settings) {
+    settings.check();
+    const std::string& directory = model->source;
+    CHECK(model->config.head == Head::lm,
+          "%s is a reward model and cannot write; the judge of judge.kind=%s must be a language "
+          "model",
+          directory.c_str(), settings.kind.c_str());
+    const bool chats = ChatTemplate::is_in(directory);
+    inputs = open_inputs(directory, model->config, chats ? "chat" : "none", true, chat);
+    inputs.options.max_length = 0; // a prompt that is too long is a text that failed
+    CHECK(inputs.tokenizer, "%s has no tokenizer.json; a judge reads and writes text",
+          directory.c_str());
+    const std::string dropped =
+        dropped_character(*inputs.tokenizer, prompt.text({"", {}, {}, {""}}));
+    CHECK(dropped.empty(),
+          "the tokenizer of %s has no token for \"%s\" of %s; set judge.template to a file with a "
+          "prompt in the judge's alphabet, or take another judge",
+          directory.c_str(), dropped.c_str(), prompt.form.where.c_str());
+}
+
+std::vector<int32_t> ModelJudge::prompt_ids(const JudgeQuestion& question,
+                                            std::string& why_not) const {
+    const std::string text = prompt.text(question);
+    if (!dropped_character(*inputs.tokenizer, text).empty()) why_not = judge_no_token;
+    const Row row =
+        parse_row({{"prompt", text}}, "the judge's prompt", inputs.options, RowNeed::prompt);
+    if ((int)row.ids.size() >= model->config.max_positions) why_not = judge_no_room;
+    return row.ids;
+}
+
+static std::string key_of(const std::vector<int32_t>& ids) {
+    return {(const char*)ids.data(), ids.size() * sizeof(int32_t)};
+}
+
+static uint64_t seed_of(const std::vector<int32_t>& ids, int64_t seed) {
+    uint64_t hash = mix64((uint64_t)seed);
+    for (int32_t id : ids) hash = mix64(hash ^ (uint64_t)(uint32_t)id);
+    return hash;
+}
+
+std::vector<std::vector<JudgeText>> ModelJudge::write(const std::vector<JudgeQuestion>& questions,
+                                                      JudgeWork& work) {
+    const double start = now();
+    if (known_bytes > most_known_bytes) known.clear(), known_bytes = 0;
+    std::vector<std::string> keys;
+    std::vector<std::vector<int32_t>> prompts; // to be asked, each once
+    SampleConfig sample;
+    sample.n = settings.texts();
+    sample.temperature = settings.temperature(), sample.top_p = settings.keys.top_p;
+    sample.max_new_tokens = settings.keys.max_new_tokens;
+    sample.batch = texts_in_flight;
+    for (const JudgeQuestion& question : questions) {
+        std::string why_not;
+        std::vector<int32_t> ids = prompt_ids(question, why_not);
+        keys.push_back(key_of(ids));
+        ++work.answers;
+        auto [at, fresh] = known.try_emplace(keys.back(), sample.n, JudgeText{"", why_not});
+        work.cache_hits += !fresh;
+        if (!fresh || !why_not.empty()) continue;
+        sample.seeds.push_back(seed_of(ids, settings.keys.seed));
+        prompts.push_back(std::move(ids));
+    }
+    GenerateStats stats;
+    for (const Completion& written : generate(*model, prompts, sample, 0, &stats)) {
+        JudgeText& text = known[key_of(prompts[written.prompt])][written.sample];
+        text.text = inputs.text(written.ids);
+        if (!written.finished) text.why_not = judge_cut_off;
+    }
+    std::vector<std::vector<JudgeText>> texts;
+    for (const std::string& key : keys) texts.push_back(known[key]);
+    for (const std::vector<int32_t>& ids : prompts)
+        for (const JudgeText& text : known[key_of(ids)])
+            known_bytes += text.text.size() + sizeof(int32_t) * ids.size();
+    work.prompt_tokens += stats.prompt_tokens, work.new_tokens += stats.new_tokens;
+    work.seconds += now() - start;
+    return texts;
+}
