@@ -5,6 +5,7 @@
 #include "app/commands.h"
 #include "app/judge/kinds.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "model/hf.h"
 
 #include <cstdio>
@@ -112,13 +113,18 @@ void ask_model(const JudgeConfig& config, std::vector<AnswerToJudge>& answers, J
     }
     if (asked.empty()) return;
     ModelJudge judge(config.model.path, config.judge, apply_compute(config.compute), config.chat);
-    std::vector<std::vector<JudgeText>> texts = judge.write(questions, work);
+    Progress progress("judge", "texts", (int64_t)questions.size() * config.judge.texts());
+    int64_t written = 0;
+    std::vector<std::vector<JudgeText>> texts =
+        judge.write(questions, work, [&] { progress.update(++written); });
     for (size_t i = 0; i < asked.size(); ++i) asked[i]->texts = std::move(texts[i]);
 }
 } // namespace
 
 static void write_lessons(const JudgeConfig& config, const std::vector<AnswerToJudge>& answers) {
     const JudgeLesson lesson(config.judge);
+    if (const size_t slash = config.out.rfind('/'); slash != std::string::npos)
+        make_directories(config.out.substr(0, slash));
     AtomicFile out(config.out);
     for (const AnswerToJudge& answer : answers)
         if (!answer.segments.empty()) out.write(dump_row(lesson.row(answer)) + "\n");
@@ -138,8 +144,8 @@ static int judge(JudgeConfig& config, const Args&) {
         return 0;
     }
     JudgeCounts counts;
+    AtomicFile out(config.out); // before the work, so that a path that cannot be written costs none
     ask_model(config, answers, counts.work);
-    AtomicFile out(config.out);
     for (const AnswerToJudge& answer : answers)
         out.write(dump_row(judged_row(answer, config.judge, counts).line) + "\n");
     out.commit();

@@ -307,12 +307,13 @@ void RlLog::write(const StepResults& s, Learner& learner) {
         progress.message(
             format("step %lld trained on nothing: %s", (long long)s.step,
                    doctor.note.empty() ? "no completion was kept" : doctor.note.c_str()));
-    auto part = [&](const char* name) { return line["seconds"][name].get<double>(); };
+    auto part = [&](const char* name) { return line["seconds"].value(name, 0.0); };
+    const std::string judging = s.credit.judges.empty() ? "" : format("judge %.2f ", part("judge"));
     progress.update(s.step,
-                    format("reward %.3f  %.2f s (prompt %.2f decode %.2f credit %.2f reference "
+                    format("reward %.3f  %.2f s (prompt %.2f decode %.2f credit %.2f %sreference "
                            "%.2f train %.2f)  %.0f tokens/s",
                            mean(s.numbers.reward), s.seconds, part("prompt"), part("decode"),
-                           part("credit"), part("reference"), part("train"),
+                           part("credit"), judging.c_str(), part("reference"), part("train"),
                            line["tokens"].get<double>() / s.seconds));
 }
 

@@ -219,6 +219,25 @@ TEST_F(AskedJudge, SwitchesReachThePrompt) {
     EXPECT_EQ(first_text("judge.vote=greedy").size(), 1u);
 }
 
+TEST_F(AskedJudge, AChatTemplateWrapsThePrompt) {
+    const std::string row = R"({"question": "1+1", "response": "2"})";
+    auto asked = [&](const std::string& chat) {
+        write_file(at("judge/checkpoints/000001/chat_template.jinja"), chat);
+        const Outcome outcome = judge(at, row, words);
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        return std::pair{texts(rows_of(at("out.jsonl"))[0]),
+                         last_line(outcome.err)["judge_prompt_tokens"]};
+    };
+    const auto bare = asked("{{ bos_token }}{{ messages[0].content }}");
+    const auto wrapped = asked("{{ bos_token }}{{ messages[0].role }}:{{ messages[0].content }}");
+    EXPECT_EQ(bare.second, 6);
+    EXPECT_EQ(wrapped.second, 6 + 5); // user:
+    EXPECT_NE(bare.first, wrapped.first);
+    remove_tree(at("judge/checkpoints/000001/chat_template.jinja"));
+    judge(at, row, words);
+    EXPECT_EQ(texts(rows_of(at("out.jsonl"))[0]), bare.first);
+}
+
 TEST_F(AskedJudge, MisfitsAreRefused) {
     const std::string row = R"({"question": "q", "response": "a"})";
     expect_refusal(judge(at, row, {"judge.critiques=2"}), {"answers.jsonl:1", "model.path"});
@@ -250,8 +269,8 @@ TEST(Judge, LessonsSayWhatTheTaskKnows) {
         EXPECT_EQ(outcome.status, 0) << outcome.err;
         return outcome;
     };
-    run({"write=lessons", "data.problems=30", "out=" + at("lessons.jsonl")});
-    const std::vector<Json> lessons = rows_of(at("lessons.jsonl"));
+    run({"write=lessons", "data.problems=30", "out=" + at("made/lessons.jsonl")});
+    const std::vector<Json> lessons = rows_of(at("made/lessons.jsonl"));
     ASSERT_EQ(lessons.size(), 30u);
     TaskConfig config;
     config.name = "arithmetic";

@@ -71,7 +71,8 @@ static uint64_t seed_of(const std::vector<int32_t>& ids, int64_t seed) {
 }
 
 std::vector<std::vector<JudgeText>> ModelJudge::write(const std::vector<JudgeQuestion>& questions,
-                                                      JudgeWork& work) {
+                                                      JudgeWork& work,
+                                                      const std::function<void()>& done) {
     const double start = now();
     if (known_bytes > most_known_bytes) known.clear(), known_bytes = 0;
     std::vector<std::string> keys;
@@ -93,7 +94,10 @@ std::vector<std::vector<JudgeText>> ModelJudge::write(const std::vector<JudgeQue
         prompts.push_back(std::move(ids));
     }
     GenerateStats stats;
-    for (const Completion& written : generate(*model, prompts, sample, 0, &stats)) {
+    auto ended = [&](const Completion&) {
+        if (done) done();
+    };
+    for (const Completion& written : generate(*model, prompts, sample, 0, &stats, ended)) {
         JudgeText& text = known[key_of(prompts[written.prompt])][written.sample];
         text.text = inputs.text(written.ids);
         if (!written.finished) text.why_not = judge_cut_off;

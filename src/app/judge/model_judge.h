@@ -33,9 +33,11 @@ struct ModelJudge {
                const ComputeConfig& compute, const ChatConfig& chat = {});
     ModelJudge(const ModelJudge&) = delete;
 
-    // settings.texts() of each answer, in order.
+    // settings.texts() of each answer, in order. done: called as each one ends that is not known
+    // yet.
     std::vector<std::vector<JudgeText>> write(const std::vector<JudgeQuestion>& questions,
-                                              JudgeWork& work);
+                                              JudgeWork& work,
+                                              const std::function<void()>& done = {});
 
     JudgeSettings settings;
     std::unique_ptr<Model> model;
