@@ -255,7 +255,7 @@ void RlLog::warn_of_judges(const StepCredit& credit) {
     for (const JudgedBatch& judge : credit.judges) {
         const JudgeCounts& counts = judge.counts;
         const int64_t unread = counts.rows_without_vote + counts.unparsable;
-        if (warned || unread == 0 || unread < counts.rows - counts.truncated) continue;
+        if (warned || counts.reasons.empty() || unread < counts.rows - counts.truncated) continue;
         warned = true;
         std::string reasons;
         for (const auto& [reason, count] : counts.reasons)

@@ -120,6 +120,8 @@ TextSteps text_steps(const std::vector<StepVerdict>& steps, std::span<const size
         for (int t = step.begin; t < step.end; ++t)
             text.token_segment[t] = (int)text.segments.size() - 1;
     }
+    if (!text.segments.empty())
+        for (int& segment : text.token_segment) segment = std::max(segment, 0);
     return text;
 }
 

@@ -32,7 +32,7 @@ struct AnswerReader {
 };
 
 // The steps of a completion as text. A step without text, as the end of the sequence is, belongs to
-// the one before it.
+// the one before it; at the beginning to the first one with text.
 struct TextSteps {
     std::vector<Segment> segments;
     std::vector<StepVerdict> rule;

@@ -17,6 +17,9 @@ TEST(JudgeAnswers, AStepWithoutTextBelongsToTheOneBefore) {
     ASSERT_EQ(text.rule.size(), 2u);
     EXPECT_TRUE(text.rule[0].right);
     EXPECT_FALSE(text.rule[1].right);
+    EXPECT_EQ(text_steps({{0, 1, false, ""}, {1, 2, true, ""}}, std::vector<size_t>{none, 0}, 1)
+                  .token_segment,
+              (std::vector<int>{0, 0}));
     EXPECT_TRUE(text_steps({{0, 1, true, "right"}}, std::vector<size_t>{none}, 0).segments.empty());
 }
 
