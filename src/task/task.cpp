@@ -18,8 +18,10 @@ Task make_task(const TaskConfig& config) {
     if (config.name == "stale_library") return stale_library_task(config);
     if (config.name == "gsm8k") return gsm8k_task(config);
     if (config.name == "jsonl") return jsonl_task(config);
-    fail(
-        "task.name is not set; it must be arithmetic, chain_lookup, stale_library, gsm8k or jsonl");
+    if (config.name == "wise" || config.name == "mini_wise") return wise_task(config);
+    fail("task.name is not set; it must be arithmetic, chain_lookup, stale_library, gsm8k, jsonl, "
+         "wise "
+         "or mini_wise");
 }
 
 // What makes two prompts the same.

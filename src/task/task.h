@@ -6,10 +6,13 @@
 #include "base/json.h"
 #include "task/arithmetic.h"
 #include "task/chain_lookup.h"
+#include "task/mini_wise.h"
 #include "task/stale_library.h"
+#include "task/wise_settings.h"
 
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 
@@ -21,6 +24,7 @@ struct Problem {
     std::string answer;                     // what the rule compares with
     Json row;          // of a data file: the prompt's row in one of the forms of text/rows.h
     std::string where; // "file:line", or the task's name and number
+    std::shared_ptr<const struct WiseExample> wise; // of wise and mini_wise: the turn (wise_task.h)
 };
 
 // What the rule says of a completion.
@@ -77,6 +81,13 @@ struct TaskFigure {
     double value;
 };
 
+// What the rule says of a named part of a completion's text.
+struct FieldVerdict {
+    std::string name;
+    size_t begin = 0, end = 0; // bytes [begin, end)
+    double score = 0;          // 0 .. 1
+};
+
 enum class Split { train, eval };
 
 // Problem i of a split depends on the configuration and i alone. No prompt is in both splits.
@@ -102,6 +113,9 @@ struct Task {
         const Problem&, const std::vector<int32_t>& completion_ids)>
         judged;
     const Vocabulary* vocabulary = nullptr; // of a built-in task, whose model is made for it
+    // Empty for tasks whose answers have no fields. Each field once, in the order of the text; none where
+    // the answer cannot be read.
+    std::function<std::vector<FieldVerdict>(const Problem&, const std::string& completion)> fields;
 };
 
 // The first wrong part, -1: none is wrong.
@@ -115,13 +129,17 @@ struct TaskConfig {
     int64_t seed = 0;
     std::string answer_form = "any";
     bool calculator = false;
+    std::string conversations, eval_conversations, documents, form = "generate";
     ArithmeticConfig arithmetic;
     ChainLookupConfig chain_lookup;
     StaleLibraryConfig stale_library;
+    MiniWiseConfig mini_wise;
+    WiseSettings wise; // the keys wise.* of a command that has them
 
     void visit(Fields& v) {
         v.choice("name", name,
-                 {"", "arithmetic", "chain_lookup", "stale_library", "gsm8k", "jsonl"},
+                 {"", "arithmetic", "chain_lookup", "stale_library", "gsm8k", "jsonl", "wise",
+                  "mini_wise"},
                  "where prompts and the rule that checks their answers come from");
         v.input("data", data, "gsm8k, jsonl: file of rows with a prompt and an answer");
         v.input("eval_data", eval_data,
@@ -139,9 +157,16 @@ struct TaskConfig {
             "to the last number of the text");
         v.field("calculator", calculator,
                 "gsm8k: keep the <<48/2=24>> annotations in demonstrations");
+        v.input("conversations", conversations, "wise: file of conversations");
+        v.input("eval_conversations", eval_conversations,
+                "wise: conversations held out for evaluation");
+        v.input("documents", documents, "wise: file of the documents that they name");
+        v.choice("form", form, {"generate", "heads"},
+                 "wise, mini_wise: a turn is written as text, or read off by heads");
         v.object("arithmetic", arithmetic, "sums with every step written out");
         v.object("chain_lookup", chain_lookup, "edges followed through documents (DRM)");
         v.object("stale_library", stale_library, "facts, documents that may be stale (TRM)");
+        v.object("mini_wise", mini_wise, "made-up conversations about made-up places");
     }
 };
 
@@ -151,6 +176,7 @@ Task make_task(const TaskConfig& config);
 Task arithmetic_task(const TaskConfig& config);
 Task gsm8k_task(const TaskConfig& config);
 Task jsonl_task(const TaskConfig& config);
+Task wise_task(const TaskConfig& config);
 
 // What gsm8k and jsonl share: rows of both files to a task that compares final answers.
 Task rows_task(const TaskConfig& config, const char* name,

@@ -113,6 +113,7 @@ static WiseUtterance parse_utterance(const Json& object, const WisePassages& pas
     utterance.selected_queries = strings(object, "selected_query", where);
     utterance.passage_candidates = strings(object, "passage_candidate", where);
     utterance.selected_passages = strings(object, "selected_passage", where);
+    if (object.contains("contains")) utterance.contains = strings(object, "contains", where);
     for (auto [key, list] : {std::pair{"passage_candidate", &utterance.passage_candidates},
                              std::pair{"selected_passage", &utterance.selected_passages}})
         for (const std::string& id : *list)
@@ -128,6 +129,16 @@ WiseConversation parse_wise(const Json& row, const WisePassages& passages,
     conversation.where = where;
     conversation.id = required(row, "conversation_id", where);
     conversation.background = json_string_or(row, "intent", "", where);
+    if (row.contains("stages")) {
+        conversation.labelled.fill(false);
+        for (const std::string& name : strings(row, "stages", where)) {
+            int stage = number_of(name, wise_stage_names);
+            CHECK(stage >= 0,
+                  "%s: \"stages\" names \"%s\"; the sub-tasks are id, ke, ap, qs, ps, rg",
+                  where.c_str(), name.c_str());
+            conversation.labelled[stage] = true;
+        }
+    }
     const Json list = required(row, "conversations", where);
     CHECK(list.is_array(), "%s: \"conversations\" must be a list of utterances", where.c_str());
     bool user = false;
@@ -172,10 +183,17 @@ Json wise_json(const WiseConversation& conversation) {
             row["intent"] = label_json(intents[u.intent]);
         }
         row["response"] = u.response;
+        if (!u.contains.empty()) row["contains"] = u.contains;
     }
-    return {{"conversation_id", conversation.id},
-            {"intent", conversation.background},
-            {"conversations", list}};
+    Json row = {{"conversation_id", conversation.id}, {"intent", conversation.background}};
+    const auto& labelled = conversation.labelled;
+    if (!std::all_of(labelled.begin(), labelled.end(), [](bool has) { return has; })) {
+        Json& stages = row["stages"] = Json::array();
+        for (int s = 0; s < wise_stages; ++s)
+            if (labelled[s]) stages.push_back(wise_stage_names[s]);
+    }
+    row["conversations"] = list;
+    return row;
 }
 
 Json wise_json(const Document& document) {

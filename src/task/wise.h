@@ -6,6 +6,7 @@
 
 #include "text/documents.h"
 
+#include <array>
 #include <span>
 #include <unordered_map>
 
@@ -21,6 +22,12 @@ bool wise_is_measured(const std::string& action);
 inline int wise_action_token(int action) { return 30 + action; }
 inline int wise_intent_token(int intent) { return 50 + intent; }
 
+// The six sub-tasks: intent detection, keyphrase extraction, action prediction, query selection, passage
+// selection, response generation.
+enum class WiseStage { id, ke, ap, qs, ps, rg };
+constexpr int wise_stages = 6;
+constexpr const char* wise_stage_names[wise_stages] = {"id", "ke", "ap", "qs", "ps", "rg"};
+
 struct WiseUtterance {
     Json msg_id, turn_id; // as in the file
     bool system = false;  // the wizard
@@ -29,13 +36,19 @@ struct WiseUtterance {
     std::vector<std::string> keyphrases, query_candidates, selected_queries;
     std::vector<std::string> passage_candidates, selected_passages; // "docId-passageId"
     std::string response;                                           // what was said, of both
+    // What a useful response holds, as made-up worlds know it ("contains" of the file); empty: not known.
+    std::vector<std::string> contains;
 };
 
 struct WiseConversation {
     Json id;
     std::string background; // the story that the user was given; "" none
     std::vector<WiseUtterance> utterances;
+    // Sub-tasks for which there are labels: all of the authors' data, some of a pre-training set ("stages"
+    // of the file).
+    std::array<bool, wise_stages> labelled{true, true, true, true, true, true};
     std::string where; // "file:line"
+    bool has(WiseStage stage) const { return labelled[(int)stage]; }
 };
 
 // Text of the passages by "docId-passageId".

@@ -1,7 +1,7 @@
 #include "task/wise_metrics.h"
 
 #include "task/overlap.h"
-#include "task/wise.h"
+#include "text/bm25.h"
 
 #include <algorithm>
 #include <cmath>
@@ -36,6 +36,7 @@ static WiseFields parse_fields(const Json& row, const char* side, const std::str
     fields.queries = texts(*found, "queries", at);
     fields.passages = texts(*found, "passages", at);
     fields.response = json_string_or(*found, "response", "", at);
+    fields.contains = texts(*found, "contains", at);
     return fields;
 }
 
@@ -49,6 +50,46 @@ WisePrediction parse_wise_prediction(const Json& row, const std::string& where) 
           "%s: gold: \"action\" is \"%s\", which is not one of the %zu actions", where.c_str(),
           gold.action.c_str(), wise_actions().size());
     return turn;
+}
+
+Json wise_fields_json(const WiseFields& fields) {
+    Json row = {{"intent", fields.intent},     {"keyphrases", fields.keyphrases},
+                {"action", fields.action},     {"queries", fields.queries},
+                {"passages", fields.passages}, {"response", fields.response}};
+    if (!fields.contains.empty()) row["contains"] = fields.contains;
+    return row;
+}
+
+// ---- Success
+
+static std::string words_of(const std::string& text) { // " in lower case "
+    std::string words = " ";
+    for_each_word(text, [&](std::string_view word) { (words += word) += ' '; });
+    return words;
+}
+
+double wise_contained(const std::vector<std::string>& wanted, const std::string& text) {
+    if (wanted.empty()) return 1;
+    const std::string words = words_of(text);
+    double there = 0;
+    for (const std::string& one : wanted)
+        there += (double)(words.find(words_of(one)) != std::string::npos);
+    return there / (double)wanted.size();
+}
+
+bool wise_success(const WisePrediction& turn) {
+    if (turn.gold.contains.empty()) return turn.predicted.action == turn.gold.action;
+    return wise_contained(turn.gold.contains, turn.predicted.response) == 1;
+}
+
+static Json success(const std::vector<WisePrediction>& turns) {
+    double successes = 0;
+    bool known = false;
+    for (const WisePrediction& turn : turns) {
+        known = known || !turn.gold.contains.empty();
+        successes += wise_success(turn);
+    }
+    return known ? Json(successes / (double)turns.size()) : Json();
 }
 
 // ---- Averages
@@ -164,5 +205,6 @@ Json wise_metrics(const std::vector<WisePrediction>& turns, bool released) {
             {"qs", selection(measured, &WiseFields::queries, released)},
             {"ps", selection(measured, &WiseFields::passages, released)},
             {"rg", responses(measured, released)},
+            {"success", success(turns)},
             {"turns", turns.size()}};
 }
