@@ -28,6 +28,8 @@ struct ModelConfig {
     // A classification head beside the LM head: a policy and its critic on one backbone. Not in config.json; who
     // wants it sets it. Its weights are saved apart from the model's, in trainer/.
     bool value_head = false;
+    // Small heads on a language model's trunk, without bias, one row each (WISE's; train/wise.h); 0: none.
+    int row_heads = 0;
     bool score_bias = false; // a classification head that was found with a bias
     std::string reward_head; // "logit" | "log_softmax": a reward model with a vocabulary head
     std::string reward_kind; // which loss made the reward model: "qrm", "orm", ..; "": not known

@@ -170,6 +170,26 @@ void token_logit_backward(Pass& pass, const ListedTokens& tokens, const std::vec
     rows_backward(pass, tokens.rows, grads);
 }
 
+// ---- hidden rows ----
+
+void row_hidden(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& hidden) {
+    hidden.clear();
+    if (rows.empty()) return;
+    rows_forward(pass, rows);
+    hidden = download_values(*pass.model.ops, pass.row_y.rows(0, (int)rows.size()));
+}
+
+void row_hidden_backward(Pass& pass, const std::vector<int32_t>& rows,
+                         const std::vector<double>& dhidden, const Params& grads) {
+    const int R = (int)rows.size();
+    CHECK(dhidden.size() == (size_t)R * pass.model.config.C, "%d rows but %zu gradients", R,
+          dhidden.size());
+    if (!R) return;
+    rows_forward(pass, rows);
+    upload_values(*pass.model.ops, pass.row_dy.rows(0, R), dhidden);
+    rows_backward(pass, rows, grads);
+}
+
 // ---- classification head ----
 
 void row_score(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& value) {

@@ -36,6 +36,12 @@ void token_logit(Pass& pass, const ListedTokens& tokens, std::vector<double>& lo
 void token_logit_backward(Pass& pass, const ListedTokens& tokens, const std::vector<double>& dlogit,
                           const Params& grads);
 
+// The trunk's rows behind the final norm, hidden[r C + c], for heads that are computed elsewhere, and the
+// way back from dhidden.
+void row_hidden(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& hidden);
+void row_hidden_backward(Pass& pass, const std::vector<int32_t>& rows,
+                         const std::vector<double>& dhidden, const Params& grads);
+
 // The classification head (score.weight) at the listed rows: value[r].
 void row_score(Pass& pass, const std::vector<int32_t>& rows, std::vector<double>& value);
 void row_score_backward(Pass& pass, const std::vector<int32_t>& rows,

@@ -94,6 +94,11 @@ ModelConfig read_model_config(const std::string& directory) {
     return config;
 }
 
+// What a directory may lack where a new one will do.
+static bool may_be_new(const Param& param) {
+    return is_head(param) || param.name == "row_heads.weight";
+}
+
 void for_each_stored(const Model& model, const std::string& directory, bool head_may_miss,
                      const std::function<void(size_t, int64_t, const float*, int64_t)>& take) {
     SafetensorsDirectory stored(directory);
@@ -104,7 +109,7 @@ void for_each_stored(const Model& model, const std::string& directory, bool head
     std::vector<float> values(chunk);
     for (size_t i = 0; i < model.params.list.size(); ++i) {
         const Param& param = model.params.list[i];
-        if (is_head(param) && head_may_miss && !stored.tensors.count(param.name)) continue;
+        if (may_be_new(param) && head_may_miss && !stored.tensors.count(param.name)) continue;
         const StoredTensor& tensor =
             find_stored(stored, param.name, shape_of(param.tensor), directory);
         for (int64_t at = 0; at < tensor.size; at += chunk) {
@@ -118,7 +123,7 @@ void for_each_stored(const Model& model, const std::string& directory, bool head
 void read_weights(Model& model, const std::string& directory, const uint64_t* new_head_seed) {
     if (new_head_seed)
         for (const Param& param : model.params.list) {
-            if (!is_head(param)) continue;
+            if (!may_be_new(param)) continue;
             Params head;
             head.list = {param};
             init_params(head, model.config, *model.ops, *new_head_seed);

@@ -236,7 +236,11 @@ static void read_head(const Reader& in, ModelConfig& m) {
           "%s: \"reward_head\" is \"%.60s\"; it must be logit or log_softmax", in.where.c_str(),
           m.reward_head.c_str());
     m.reward_kind = json_string_or(in.json, "reward_kind", "", in.where);
+    m.row_heads = (int)json_int_or(in.json, "row_heads", 0, in.where);
+    CHECK(m.row_heads >= 0 && m.row_heads <= 1 << 20, "%s: \"row_heads\" is %d", in.where.c_str(),
+          m.row_heads);
     if (m.head == Head::lm) return;
+    CHECK(m.row_heads == 0, "%s: \"row_heads\" belong to a ...ForCausalLM model", in.where.c_str());
     CHECK(m.reward_head.empty(), "%s: \"reward_head\" belongs to a ...ForCausalLM model",
           in.where.c_str());
     int64_t labels = 2; // transformers' default
@@ -374,10 +378,11 @@ Json model_config_json(const ModelConfig& m, const Json& source, const std::stri
     if (m.head != Head::lm && pads_an_end(m)) json["pad_token_id"] = nullptr;
 
     for (const char* key : {"num_labels", "id2label", "label2id", "token_classification_bias",
-                            "reward_head", "reward_kind"})
+                            "reward_head", "reward_kind", "row_heads"})
         json.erase(key);
     if (!m.reward_head.empty()) json["reward_head"] = m.reward_head;
     if (!m.reward_kind.empty()) json["reward_kind"] = m.reward_kind;
+    if (m.row_heads) json["row_heads"] = m.row_heads;
     if (m.head != Head::lm) {
         json["num_labels"] = 1;
         json["id2label"] = {{"0", "LABEL_0"}};

@@ -82,6 +82,8 @@ void layout_params(Params& params, const ModelConfig& config, Arena& arena, DTyp
     } else {
         params.lm_head = layout.matrix("lm_head.weight", m.V, m.C, Init::normal);
     }
+    if (m.row_heads)
+        params.row_heads = layout.matrix("row_heads.weight", m.row_heads, m.C, Init::normal);
     arena.align((size_t)parts * 64 * dtype_bytes(dtype));
 }
 

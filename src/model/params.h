@@ -31,6 +31,7 @@ struct Params {
     Weight lm_head;          // (V, C); the embedding itself when tied
     Weight score;            // (1, C) or empty
     Tensor score_bias;       // (1) or empty
+    Weight row_heads;        // (row_heads, C) or empty
     std::vector<Param> list; // every parameter once, in file order; views of the tensors above
 };
 

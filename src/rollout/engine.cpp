@@ -126,14 +126,16 @@ int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int ne
 // ---- prompts ------------------------------------------------------------------------------------
 
 static void compute_together(Engine& engine, std::span<const CachedPrompt> prompts,
-                             const std::vector<std::vector<int32_t>>& texts) {
+                             const std::vector<std::vector<int32_t>>& texts,
+                             const std::vector<int>& prefixes) {
     const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
     const int page_size = engine.page_size, count = (int)prompts.size();
     HostBatch batch;
     std::vector<int32_t> slots, last_rows;
     for (const CachedPrompt& prompt : prompts) {
-        batch.add(texts[prompt.index].data(), prompt.length);
+        batch.add(texts[prompt.index].data(), prompt.length,
+                  prefixes.empty() ? 0 : prefixes[prompt.index]);
         for (int t = 0; t < prompt.length; ++t)
             slots.push_back(prompt.pages[t / page_size] * page_size + t % page_size);
         last_rows.push_back(batch.tokens() - 1);
@@ -159,14 +161,15 @@ static void compute_together(Engine& engine, std::span<const CachedPrompt> promp
 }
 
 void compute_prompts(Engine& engine, std::span<const CachedPrompt> fresh,
-                     const std::vector<std::vector<int32_t>>& texts) {
+                     const std::vector<std::vector<int32_t>>& texts,
+                     const std::vector<int>& prefixes) {
     for (size_t first = 0, last; first < fresh.size(); first = last) {
         int tokens = fresh[first].length;
         for (last = first + 1; last < fresh.size(); ++last) {
             if (tokens + fresh[last].length > most_prefill_tokens) break;
             tokens += fresh[last].length;
         }
-        compute_together(engine, fresh.subspan(first, last - first), texts);
+        compute_together(engine, fresh.subspan(first, last - first), texts, prefixes);
     }
 }
 

@@ -75,8 +75,10 @@ int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int ne
 
 // Fills the pages of these prompts, which stand in consecutive rows of prompt_hidden, and keeps the
 // hidden row of each one's last token there.
+// prefixes: SampleConfig's.
 void compute_prompts(Engine& engine, std::span<const CachedPrompt> fresh,
-                     const std::vector<std::vector<int32_t>>& texts);
+                     const std::vector<std::vector<int32_t>>& texts,
+                     const std::vector<int>& prefixes);
 // The last token of each of the first B samples through all layers: fills hidden, rows 0 .. B-1.
 void decode(Engine& engine, std::vector<ActiveSample>& samples, int B);
 // Appends a token to every sample's completion, drawn from its row of hidden.

@@ -74,7 +74,8 @@ void open_prompts(Generation& run, int64_t end) {
         run.stats.prompt_tokens += prompt.length;
         run.open.push_back(std::move(prompt));
     }
-    compute_prompts(run.engine, std::span(run.open).subspan(already), run.prompts);
+    compute_prompts(run.engine, std::span(run.open).subspan(already), run.prompts,
+                    run.sample.prefixes);
 }
 
 // A sample of the prompt, its number s. It reads the prompt's full pages and gets a copy of the
@@ -148,8 +149,9 @@ void admit(Generation& run) {
     close_prompts(run);
 }
 
-// Those that ended, by themselves or at a limit, leave.
-void retire(Generation& run, const std::function<void(const Completion&)>& done) {
+// Those that ended, by themselves, at a limit or because `drawn` said so, leave.
+void retire(Generation& run, const std::function<void(const Completion&)>& done,
+            const std::function<bool(const Completion&)>& drawn) {
     const ModelConfig& m = run.engine.model.config;
     size_t kept = 0;
     for (ActiveSample& sample : run.active) {
@@ -158,7 +160,8 @@ void retire(Generation& run, const std::function<void(const Completion&)>& done)
         const int tokens = (int)run.prompts[out.prompt].size() + (int)out.ids.size();
         const bool at_limit =
             (int)out.ids.size() == run.sample.max_new_tokens || tokens == m.max_positions;
-        if (out.finished || at_limit) {
+        const bool stopped = drawn && !drawn(out);
+        if (out.finished || at_limit || stopped) {
             for (int page : sample.pages) run.engine.pool.drop(page);
             if (done) done(out);
         } else {
@@ -173,7 +176,8 @@ void retire(Generation& run, const std::function<void(const Completion&)>& done)
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step, GenerateStats* stats,
                                  const std::function<void(const Completion&)>& done,
-                                 Recording* recording) {
+                                 Recording* recording,
+                                 const std::function<bool(const Completion&)>& drawn) {
     const int context = model.config.max_positions;
     const PromptSizes sizes = check_prompts(prompts, context);
     const int64_t samples = (int64_t)prompts.size() * sample.n;
@@ -197,7 +201,7 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
         if (old > 0) decode(engine, run.active, old);
         draw(engine, run.active, sample, step);
         run.stats.new_tokens += (int64_t)run.active.size();
-        retire(run, done);
+        retire(run, done, drawn);
         run.stats.prefill_seconds += admitted - start;
         run.stats.decode_seconds += now() - admitted;
     }

@@ -13,6 +13,8 @@ struct SampleConfig {
     // (prompts) of each one's draws, in the place of `seed` and its number among the prompts; empty:
     // by those.
     std::vector<uint64_t> seeds{};
+    // (prompts) so many first tokens of each see each other in both directions; empty: none do.
+    std::vector<int> prefixes{};
     int batch = 64;               // sequences in flight at most
     bool entropy = false;         // record it beside logp
     void visit(struct Fields& v); // the keys sample.*
@@ -37,10 +39,12 @@ size_t cache_bytes(const Model& model, int batch, int prompt_tokens, int new_tok
 
 // Completions in prompt order, then sample order, whatever order they finish in. The token drawn at
 // a position depends on (seed, step, prompt, sample, position) and the model alone, not on the
-// batch; with `seeds` not on the prompt's number either. `done` (may be empty) is called as each completion ends. `recording` (may be null) keeps
-// the activations.
+// batch; with `seeds` not on the prompt's number either. `done` (may be empty) is called as each
+// completion ends. `recording` (may be null) keeps the activations. `drawn` (may be empty) is called
+// with each new token; false ends that completion.
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step = 0,
                                  GenerateStats* stats = nullptr,
                                  const std::function<void(const Completion&)>& done = {},
-                                 Recording* recording = nullptr);
+                                 Recording* recording = nullptr,
+                                 const std::function<bool(const Completion&)>& drawn = {});

@@ -501,3 +501,60 @@ TEST(Attention, WrongArgumentsAreNamed) {
 }
 
 } // namespace
+
+// ---- prefix attention by hand -------------------------------------------------------------------
+
+// One head of width 1 without scaling: q (1, 2, -1), k (1, 0, 1/2), v (1, 2, 4), dO = 1, for the prefixes
+// 0 (causal), 2 and 3 (all see all). Values computed by hand, row by row.
+TEST(Attention, PrefixesOfNoTwoAndAllTokens) {
+    struct Case {
+        int prefix;
+        double o[3], dq[3], dk[3], dv[3];
+    };
+    const Case cases[] = {
+        {0,
+         {1, 1.119203, 2.428068},
+         {0, -.104994, -.024637},
+         {.056096, .426795, -.482891},
+         {2.067121, .625683, .307196}},
+        {2,
+         {1.268941, 1.119203, 2.428068},
+         {-.196612, -.104994, -.024637},
+         {-.140516, .623407, -.482891},
+         {1.798179, .894625, .307196}},
+        {3,
+         {2.107911, 1.824216, 2.428068},
+         {-.270514, -.282064, -.024637},
+         {-1.391657, .228353, 1.163303},
+         {1.358045, .782835, .859120}},
+    };
+    for (const Case& c : cases) {
+        const Batch b(1, 1, 1, {3}, {c.prefix});
+        TestTensor qkv = zeros({3, 3}), dy = zeros({3, 1});
+        const double q[] = {1, 2, -1}, k[] = {1, 0, .5}, v[] = {1, 2, 4};
+        for (int t = 0; t < 3; ++t) {
+            qkv.set(3 * t, q[t]), qkv.set(3 * t + 1, k[t]), qkv.set(3 * t + 2, v[t]);
+            dy.set(t, 1);
+        }
+        const Result r = run(b, qkv);
+        const TestTensor dqkv = grad(b, qkv, dy);
+        for (int t = 0; t < 3; ++t) {
+            EXPECT_NEAR(r.y.get(t), c.o[t], 1e-6);
+            EXPECT_NEAR(dqkv.get(3 * t), c.dq[t], 1e-6);
+            EXPECT_NEAR(dqkv.get(3 * t + 1), c.dk[t], 1e-6);
+            EXPECT_NEAR(dqkv.get(3 * t + 2), c.dv[t], 1e-6);
+        }
+    }
+}
+
+// No prefix is causal attention to the last bit.
+TEST(Attention, APrefixOfNoneIsCausalToTheBit) {
+    const Batch none(4, 2, 6, {70, 5}, {0, 0});
+    Batch causal = none;
+    causal.ragged.prefix = {};
+    for (DType dtype : {DType::f32, DType::f64}) {
+        const TestTensor qkv = copy(none.qkv(8), dtype), dy = randn({none.N, 24}, 9, dtype);
+        expect_same(run(none, qkv).y, run(causal, qkv).y, "y");
+        expect_same(grad(none, qkv, dy), grad(causal, qkv, dy), "dqkv");
+    }
+}
