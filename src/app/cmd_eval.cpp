@@ -1,7 +1,7 @@
 // rlhf eval: how often a policy answers a task's problems rightly.
 
 #include "app/commands.h"
-#include "app/eval_predictions.h"
+#include "app/eval_wise.h"
 #include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -93,12 +93,36 @@ static void print_result(FILE* out, const Json& result) {
     }
 }
 
+// Turns of WISE; the bounds are on task success.
+static int eval_turns(EvalConfig& config) {
+    ComputeConfig compute = apply_compute(config.compute);
+    std::unique_ptr<Model> model = load_model(config.model.path, compute, true);
+    Inputs inputs =
+        open_inputs(model->source, model->config, config.data.template_name, true, config.chat);
+    TaskConfig task = config.task;
+    if (task.eval_conversations.empty()) std::swap(task.eval_conversations, task.conversations);
+    const Json result =
+        eval_wise(*model, inputs, task, config.wise, config.sample, config.problems, config.out);
+    std::FILE* to = config.out == "-" ? stderr : stdout;
+    std::fprintf(to, "%s\n", result.dump(config.format == "json" ? -1 : 2).c_str());
+    if (config.at_least == 0 && config.at_most == 1) return 0;
+    CHECK(result["success"].is_number(),
+          "at_least and at_most are bounds on task success, which these turns do not tell "
+          "(\"contains\" of an utterance)");
+    const double success = result["success"].get<double>();
+    CHECK(success >= config.at_least && success <= config.at_most,
+          "task success of %s is %.4f, and has to be in %g .. %g", model->source.c_str(), success,
+          config.at_least, config.at_most);
+    return 0;
+}
+
 static int cmd_eval(EvalConfig& config, const Args&) {
     if (!config.predictions.empty()) {
         const Json result = eval_predictions(config.predictions, config.wise);
         std::printf("%s\n", result.dump(config.format == "json" ? -1 : 2).c_str());
         return 0;
     }
+    if (config.task.name == "wise" || config.task.name == "mini_wise") return eval_turns(config);
     const SampleConfig& sample = config.sample;
     ComputeConfig compute = apply_compute(config.compute);
     Task task = task_to_ask(config.task);

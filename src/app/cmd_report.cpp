@@ -4,6 +4,7 @@
 #include "app/explain/pairs.h"
 #include "app/explain/step.h"
 #include "app/explain/stored_run.h"
+#include "app/wise_report.h"
 #include "base/file.h"
 #include "report/report.h"
 #include "rl/doctor.h"
@@ -19,8 +20,12 @@ extern const Command rl_command, sft_command;
 namespace {
 
 struct ReportConfig {
-    std::string out;
-    void visit(Fields& v) { v.field("out", out, "file to write; empty: RUN/report.html"); }
+    std::string out, predictions;
+    void visit(Fields& v) {
+        v.field("out", out, "file to write; empty: RUN/report.html");
+        v.field("predictions", predictions,
+                "turns of WISE as eval wrote them; empty: RUN/predictions.jsonl, if it is there");
+    }
 };
 
 std::string plain(const Json& value) {
@@ -192,6 +197,10 @@ static int cmd_report(const Args& args) {
     if (run.rl && !run.steps.empty())
         record.tokens = explain_step(run, run.steps.back(), -1, "", tokens_in_report);
     if (reward_model) record.tokens = explain_pairs(run, pairs_in_report);
+    std::string predictions = config.predictions;
+    if (predictions.empty() && file_exists(run.file("predictions.jsonl")))
+        predictions = run.file("predictions.jsonl");
+    if (!predictions.empty()) record.wise = wise_record(predictions);
     record.settings = settings_of(run);
     std::string out = config.out.empty() ? run.file("report.html") : config.out;
     write_file(out, report_html(record));

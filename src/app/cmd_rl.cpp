@@ -27,6 +27,9 @@ static void check_config(RlConfig& config, const Args& args) {
     CHECK(config.replay.rows_per_step == 0 || !config.replay.task.name.empty(),
           "replay.rows_per_step=%d needs replay.task.name: whose worked answers are replayed",
           config.replay.rows_per_step);
+    CHECK(
+        config.wise.candidates == "file",
+        "wise.candidates=search is of sft, eval and chat: a rollout of rl is written in one piece");
     CHECK(!config.model.path.empty(),
           "model.path is missing: the policy to start from (rlhf sft makes one)");
 }
@@ -43,6 +46,7 @@ static void print_memory(const RlConfig& config, const Learner& learner) {
 
 static int rl(RlConfig& config, const Args& args) {
     check_config(config, args);
+    config.task.wise = config.wise;
     const int64_t steps = config.train.steps;
     Fields fields;
     config.visit(fields);

@@ -1,9 +1,11 @@
 // rlhf sft CONFIG: supervised fine-tuning on rows, or on a task's worked answers.
 
 #include "app/commands.h"
+#include "app/eval_wise.h"
 #include "app/inputs.h"
 #include "app/memory_plan.h"
 #include "app/problems.h"
+#include "app/sft_wise.h"
 #include "app/train_loop.h"
 #include "dist/processes.h"
 #include "model/hf.h"
@@ -22,6 +24,16 @@ struct SftConfig {
     DataSettings data;
     ChatConfig chat;
     TaskConfig task;
+    WiseSettings wise;
+    WiseTrainSettings wise_training;
+    std::string objective = "tokens";
+    struct WiseKeys { // wise.*
+        SftConfig& config;
+        void visit(Fields& v) {
+            config.wise.visit(v);
+            config.wise_training.visit(v);
+        }
+    };
     TrainSettings train;
     OptimSettings optim;
     void visit(Fields& v) {
@@ -32,7 +44,12 @@ struct SftConfig {
         v.object("data", data, "rows to train on");
         v.object("chat", chat, "conversations");
         v.object("task", task, "instead of data.train: worked answers of a task");
+        WiseKeys wise_keys{*this};
+        v.object("wise", wise_keys, "conversational search");
         v.object("train", train, "steps");
+        v.choice("train.objective", objective, {"tokens", "wise"},
+                 "tokens: -log p of each trained token; wise: WISE's six losses, of the tasks wise "
+                 "and mini_wise with task.form=heads");
         v.object("optim", optim, "AdamW");
     }
 };
@@ -114,6 +131,12 @@ double mean_loss(Trainer& trainer, const std::vector<TrainSequence>& sequences) 
 std::string start_directory(const SftConfig& config, Run& run) {
     if (!run.checkpoint.empty()) return run.checkpoint;
     if (!config.model.path.empty()) return model_directory(config.model.path);
+    if (config.task.name == "wise" || config.task.name == "mini_wise") {
+        run.begin();
+        write_tiny_model(config.tiny, mini_wise_vocabulary(), (uint64_t)config.run.seed,
+                         run.file("initial"));
+        return run.file("initial");
+    }
     const std::string& about = config.tiny.writes_about;
     TaskConfig task = config.task;
     if (!about.empty()) task.name = about;
@@ -130,6 +153,7 @@ std::string start_directory(const SftConfig& config, Run& run) {
 } // namespace
 
 static int sft(SftConfig& config, const Args&) {
+    config.task.wise = config.wise;
     Fields fields;
     config.visit(fields);
     ComputeConfig compute = apply_compute(config.compute);
@@ -139,15 +163,25 @@ static int sft(SftConfig& config, const Args&) {
     if (tell_if_finished(run, config.train)) return 0;
     CHECK(!compute.ranks || !config.model.path.empty(),
           "model.path is missing: several processes need a model that is there");
+    const bool wise = config.objective == "wise";
+    CHECK(!wise || config.task.name == "wise" || config.task.name == "mini_wise",
+          "train.objective=wise needs task.name=wise or mini_wise, found \"%s\"",
+          config.task.name.c_str());
+    CHECK(wise || config.task.form != "heads",
+          "task.form=heads is trained by train.objective=wise, found train.objective=%s",
+          config.objective.c_str());
     std::string directory = start_directory(config, run);
-    std::unique_ptr<Model> model = load_model(directory, compute, false);
+    std::unique_ptr<Model> model =
+        wise ? load_model_with_heads(directory, compute, (uint64_t)config.run.seed)
+             : load_model(directory, compute, false);
     CHECK(model->config.head == Head::lm, "%s is a reward model; sft needs a language model",
           directory.c_str());
     model->config.reward_head = model->config.reward_kind = ""; // a language model leaves here
     Inputs inputs = open_inputs(directory, model->config, config.data.template_name,
                                 config.data.add_eos, config.chat);
     std::vector<TrainSequence> held_out;
-    TrainingData data = open_data(config, inputs.options, held_out);
+    TrainingData data;
+    if (!wise) data = open_data(config, inputs.options, held_out);
     const int budget = config.train.tokens_per_micro_batch;
     PlannedRun planned;
     planned.tokens_per_micro_batch = budget, planned.ranks = compute.parts();
@@ -173,6 +207,18 @@ static int sft(SftConfig& config, const Args&) {
                 before ? "eval_loss_before_nats_per_token" : "eval_loss_nats_per_token";
             return TrainLoop::Held{
                 {{name, loss}}, format("eval loss %.4f nats per token", loss), loss};
+        };
+    if (wise)
+        prepare_wise(loop, {inputs, config.task, config.wise_training, config.train.rows_per_step,
+                            config.data.eval_rows});
+    if (const int turns = config.wise_training.eval_turns; loop.evaluate && turns > 0)
+        loop.evaluate = [&, turns, losses = loop.evaluate](bool before) {
+            TrainLoop::Held held = losses(before);
+            if (before) return held;
+            const Json said = wise_progress(*model, inputs, config.task, turns);
+            held.members.update(said);
+            held.words += format(", task success %s", said["eval_success"].dump().c_str());
+            return held;
         };
     loop.go();
     if (!speaks) return 0;

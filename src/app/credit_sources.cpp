@@ -40,6 +40,12 @@ static void check_source(const SourceConfig& source, const Task& task) {
                   who.c_str(), key, dump_row(*judge).c_str());
         return;
     }
+    if (name == "fields") {
+        CHECK(task.fields,
+              "%s needs a task whose answers have fields, as wise and mini_wise; %s has none",
+              who.c_str(), task.name.c_str());
+        return;
+    }
     if (name == "preference") {
         CHECK(!source.model.empty(),
               "%s: model is missing: the directory of a reward model with a scalar head, or "
@@ -283,6 +289,29 @@ static std::vector<StepSpan> steps_of(const CreditSources& sources, const Proble
     return steps;
 }
 
+// The fields of a completion's text as stretches of its tokens; a token belongs to the field of its first
+// byte, one without bytes (EOS) to the field before it.
+static std::vector<FieldScore> fields_of(const CreditSources& sources, const Problem& problem,
+                                         const std::vector<int32_t>& completion) {
+    std::vector<size_t> begins;
+    const std::string text = sources.inputs.tokenizer->decode(completion, true, &begins);
+    std::vector<FieldScore> fields;
+    size_t t = 0;
+    const std::vector<FieldVerdict> verdicts = sources.task.fields(problem, text);
+    for (size_t f = 0; f < verdicts.size(); ++f) {
+        if (f + 1 == verdicts.size()) t = completion.size();
+        while (t < completion.size() &&
+               (begins[t] == std::string::npos || begins[t] < verdicts[f + 1].begin))
+            ++t;
+        // A field that is missing, or no token's own: the answer is unreadable as a whole.
+        if (verdicts[f].end == verdicts[f].begin ||
+            (int)t == (fields.empty() ? 0 : fields.back().end))
+            return {};
+        fields.push_back({(int)t, verdicts[f].score});
+    }
+    return fields;
+}
+
 Asked CreditSources::ask(const Judged& batch) {
     Completions completions;
     completions.checked.assign(batch.checker.begin(), batch.checker.end());
@@ -319,6 +348,9 @@ Asked CreditSources::ask(const Judged& batch) {
         return verdicts;
     };
     completions.reasoned = [&](const SourceConfig& source) { return reasoned(source, batch); };
+    completions.fields = [&](int i) {
+        return fields_of(*this, batch.problem[batch.group[i]], batch.completion[i]);
+    };
     std::vector<LoopAnswer> answers;
     for (size_t i = 0; i < batch.completion.size(); ++i) {
         const ScoredText& text = completions.texts[i];

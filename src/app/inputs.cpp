@@ -124,8 +124,8 @@ static std::unique_ptr<Model> widened(const std::string& policy, const Vocabular
     return model;
 }
 
-static std::unique_ptr<Model> fresh_model(const TinySettings& settings,
-                                          const Vocabulary& vocabulary, uint64_t seed) {
+static std::unique_ptr<Model> fresh_model(const TinySettings& settings, int V, int bos, int pad,
+                                          int eos, uint64_t seed) {
     CHECK(settings.width % (2 * settings.heads) == 0,
           "tiny.width=%d is not a multiple of 2 x tiny.heads = %d", settings.width,
           2 * settings.heads);
@@ -134,28 +134,42 @@ static std::unique_ptr<Model> fresh_model(const TinySettings& settings,
     ModelConfig config;
     config.L = settings.layers, config.C = settings.width, config.F = settings.feed_forward;
     config.H = config.K = settings.heads, config.D = config.C / config.H;
-    config.V = vocabulary.size();
+    config.V = V;
     config.rope_theta = settings.rope_theta;
     config.family = settings.family;
     config.qkv_bias = settings.family == "qwen2", config.head_norm = settings.family == "qwen3";
     config.max_positions = settings.context;
-    config.bos = vocabulary.bos(), config.pad = vocabulary.pad(), config.eos = {vocabulary.eos()};
+    config.bos = bos, config.pad = pad, config.eos = {eos};
     auto model = make_model(config, {}, false);
     init_params(model->params, config, *model->ops, seed);
     if (settings.look_back > 0) look_back(model->params, config, settings.look_back);
     return model;
 }
 
+static void write_with_tokenizer(const Model& model, const std::string& tokenizer,
+                                 const std::string& tokenizer_config,
+                                 const std::string& directory) {
+    AtomicDirectory output(directory);
+    write_model(model, output.temporary, "f32");
+    write_file(join_path(output.temporary, "tokenizer.json"), tokenizer);
+    write_file(join_path(output.temporary, "tokenizer_config.json"), tokenizer_config);
+    output.commit();
+}
+
 void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary, uint64_t seed,
                       const std::string& directory) {
     CHECK(settings.from.empty() || vocabulary.more > 0,
           "tiny.from begins a model of more tokens than the policy's: set tiny.writes_about");
-    const auto model = settings.from.empty() ? fresh_model(settings, vocabulary, seed)
-                                             : widened(settings.from, vocabulary, seed);
-    AtomicDirectory output(directory);
-    write_model(*model, output.temporary, "f32");
-    write_file(join_path(output.temporary, "tokenizer.json"), vocabulary.tokenizer_json());
-    write_file(join_path(output.temporary, "tokenizer_config.json"),
-               vocabulary.tokenizer_config_json());
-    output.commit();
+    const auto model = settings.from.empty()
+                           ? fresh_model(settings, vocabulary.size(), vocabulary.bos(),
+                                         vocabulary.pad(), vocabulary.eos(), seed)
+                           : widened(settings.from, vocabulary, seed);
+    write_with_tokenizer(*model, vocabulary.tokenizer_json(), vocabulary.tokenizer_config_json(),
+                         directory);
+}
+
+void write_tiny_model(const TinySettings& settings, const WordVocabulary& words, uint64_t seed,
+                      const std::string& directory) {
+    const auto model = fresh_model(settings, words.size, words.bos, words.pad, words.eos, seed);
+    write_with_tokenizer(*model, words.tokenizer_json, words.tokenizer_config_json, directory);
 }

@@ -49,3 +49,5 @@ struct TinySettings {
 // Writes it, freshly initialised from the seed, as a Hugging Face directory with its tokenizer.
 void write_tiny_model(const TinySettings& settings, const Vocabulary& vocabulary, uint64_t seed,
                       const std::string& directory);
+void write_tiny_model(const TinySettings& settings, const WordVocabulary& words, uint64_t seed,
+                      const std::string& directory);

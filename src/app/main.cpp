@@ -16,12 +16,14 @@
     ROW(tokenize) \
     ROW(logprob) \
     ROW(generate) \
+    ROW(chat) \
     ROW(sft) \
     ROW(pairs) \
     ROW(reward) \
     ROW(score) \
     ROW(judge) \
     ROW(search) \
+    ROW(wise_data) \
     ROW(rl) \
     ROW(eval) \
     ROW(loss) \

@@ -68,6 +68,7 @@ struct RlConfig {
     RunSettings run;
     ComputeSettings compute;
     TaskConfig task;
+    WiseSettings wise;
     PromptSettings data;
     ChatConfig chat;
     RlTrainSettings train;
@@ -85,6 +86,7 @@ struct RlConfig {
         v.object("run", run, "the run directory");
         v.object("compute", compute, "the machine");
         v.object("task", task, "station 1: prompts and the rule that checks answers");
+        v.object("wise", wise, "conversational search");
         v.object("data", data, "how a problem becomes a prompt");
         v.object("chat", chat, "conversations");
         v.object("sample", sample, "station 2: rollout");

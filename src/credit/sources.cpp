@@ -95,6 +95,19 @@ static std::vector<Channel> ask_trm(const SourceConfig& source, const Completion
     return {channel};
 }
 
+static std::vector<Channel> ask_fields(const SourceConfig& source, const Completions& batch,
+                                       const Said&) {
+    Channel channel{source.name, Level::segment, {}, {}, {}};
+    for (size_t i = 0; i < batch.texts.size(); ++i) {
+        for (const FieldScore& field : batch.fields((int)i)) {
+            channel.values.push_back(field.score);
+            channel.segments.end.push_back(field.end);
+        }
+        channel.segments.first.push_back((int64_t)channel.values.size());
+    }
+    return {channel};
+}
+
 // An output that cannot be read is one segment worth `unparsable`, or a failure where that says
 // skip.
 static std::vector<Channel> ask_trm_labels(const SourceConfig& source, const Completions& batch,
@@ -311,6 +324,7 @@ std::span<const Source> source_table() {
         // ask         reads       formula
         {"rule",         whole,   Pool::none, mean_std, Asks::nobody, false, false, false, false, nullptr,         ask_rule,   rule_reads,   nullptr},
         {"oracle",       token,   Pool::none, mean_std, Asks::nobody, false, false, true,  false, nullptr,         ask_oracle, nullptr,    nullptr},
+        {"fields",       segment, Pool::none, as_is,    Asks::nobody, false, false, true,  false, nullptr,         ask_fields, nullptr,    nullptr},
         {"orm",          token,   Pool::last, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},
         {"prm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_steps,  nullptr,    nullptr},
         {"qrm",          token,   Pool::none, mean_std, Asks::model,  false, false, false, false, model_keys,      ask_tokens, nullptr,    nullptr},

@@ -59,6 +59,8 @@ struct Completions {
     // preference, as an exact program: (I) share of what was asked for that is answered.
     std::vector<double> useful;
     size_t length(size_t i) const { return texts[i].ids.size() - (size_t)texts[i].first; }
+    // The named fields of an answer, likewise; empty where it cannot be read.
+    std::function<std::vector<FieldScore>(int i)> fields;
 };
 
 // A raw score that a source reads, by its name in "scores".
@@ -80,7 +82,7 @@ struct Source {
     enum class Asks { nobody, model, policy, judge } asks;
     bool writes;       // its judge writes text, or is an exact program
     bool log_ratio;    // the scores are a log-ratio to a reference
-    bool checks_steps; // only of tasks that can check steps
+    bool checks_steps; // only of tasks that can check steps; "fields": whose answers have fields
     bool normalises;   // the key "normalise" is of its formula's parts, group by default
     // Keys of an entry, beside those that all sources have. Null: none.
     void (*keys)(SourceConfig& source, Fields& v);

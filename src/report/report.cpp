@@ -368,6 +368,7 @@ std::string report_html(const RunRecord& record) {
     if (record.tokens)
         body += "<h2>" + escape(record.tokens->name) + "</h2>\n<section>" + tokens.body +
                 "</section>\n";
+    if (record.wise) body += wise_html(*record.wise);
     if (!record.settings.empty())
         body += "<h2>Configuration</h2>\n<h3>What departs from the defaults</h3>\n" +
                 settings_table(record.settings, true) +

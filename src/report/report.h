@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "report/explain.h"
+#include "report/wise.h"
 
 #include <functional>
 #include <optional>
@@ -36,6 +37,7 @@ struct RunRecord {
     std::vector<SampleRollout> samples;
     std::vector<Setting> settings;
     std::optional<ExplainPage> tokens; // a few completions, token by token
+    std::optional<WiseRecord> wise;    // turns of conversational search
 };
 
 std::string report_html(const RunRecord& record);

@@ -1,0 +1,32 @@
+#pragma once
+// Turns of WISE as tokens of a model, for the heads (train/wise.h), and back.
+
+#include "app/inputs.h"
+#include "rollout/generate.h"
+#include "task/wise_task.h"
+#include "train/wise.h"
+
+struct WiseEncoder {
+    // An error if the tokenizer lacks one of the tokens [I-CLS], [A-CLS], [Q-CLS], [P-CLS], [User], [System].
+    WiseEncoder(const Inputs& inputs, const WiseSettings& settings);
+    const Inputs& inputs;
+    const WiseSettings& settings;
+    int32_t i_cls, a_cls, q_cls, p_cls, user, system;
+
+    // response: with the gold evidence, action and response to be learnt.
+    WisePacked pack(const WiseExample& example, bool response) const;
+    // What stands before a response: the evidence that was chosen, then the action.
+    std::vector<int32_t> evidence(const WiseExample& example, const WiseFields& fields) const;
+    // The tagged stretches of a context, each once. z: logits.
+    std::vector<std::string> phrases(const std::vector<int32_t>& context,
+                                     const std::vector<double>& z) const;
+
+private:
+    std::vector<int32_t> encode(const std::string& text, size_t limit = SIZE_MAX) const;
+};
+
+// The turns that a model with heads says: the fields from the heads, then the response by generation. gold:
+// stages whose gold field stands in the place of the heads' (oracle).
+std::vector<WiseFields> wise_read(Model& model, const WiseEncoder& encoder,
+                                  const std::vector<WiseExample>& examples, const WiseStages& gold,
+                                  const SampleConfig& sample);
