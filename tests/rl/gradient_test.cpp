@@ -252,3 +252,17 @@ TEST(Gradient, MicroBatchesGiveTheBatch) {
         }
     }
 }
+
+// A bound is its own inside: the gradient is alive on it and ends right behind it.
+TEST(Gradient, TheSurrogatesBoundsLieWhereTheSettingsSay) {
+    const double low = 0.1, high = 0.3, dual = 3, h = 1e-9;
+    auto clipped = [&](double ratio, double A) {
+        return clipped_surrogate(ratio, A, low, high, dual).clipped;
+    };
+    EXPECT_FALSE(clipped(1 + high, 1));
+    EXPECT_TRUE(clipped(1 + high + h, 1));
+    EXPECT_FALSE(clipped(1 - low, -1));
+    EXPECT_TRUE(clipped(1 - low - h, -1));
+    EXPECT_FALSE(clipped(dual, -1));
+    EXPECT_TRUE(clipped(dual + h, -1));
+}

@@ -162,6 +162,8 @@ TEST(Verdicts, WhatIsNotTheGrammarIsRefusedWithItsReason) {
     EXPECT_EQ(refusal("[1] faithfulness: 2 | reason: x | correctness: 1", 1),
               "a line has no faithfulness of 0 or 1");
     EXPECT_EQ(refusal("[1] faithfulness: 1 | correctness: 1", 1), "a line has no reason");
+    EXPECT_EQ(refusal("[1] faithfulness: 1 | reason:x | correctness: 1", 1),
+              "a line has no reason");
     EXPECT_EQ(refusal("[1] faithfulness: 1 | reason: x", 1), "a line has no correctness of 0 or 1");
     EXPECT_EQ(refusal("[1] faithfulness: 1 | reason: x | correctness: yes", 1),
               "a line has no correctness of 0 or 1");
