@@ -20,27 +20,32 @@ OPT ?= -O3 -fno-math-errno -fno-trapping-math -fno-tree-slp-vectorize
 FLAGS := -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -Wall -Wextra -Wshadow -Werror -Isrc
 FLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-restrict)
 COMPILE = $(CXX) $(FLAGS) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP
-LIBS := -fopenmp -ldnnl -lpcre2-8 -lutf8proc
+LIBS = -fopenmp -ldnnl -lpcre2-8 -lutf8proc $(MPI_LIBS)
 LINK = $(CXX) -o $@ $(filter %.o,$^) $(LINK_FLAGS) $(LDFLAGS) $(LIBS) $(LDLIBS)
 JOBS ?= $(shell nproc)
 
-SOURCES := $(filter-out src/app/main.cpp,$(wildcard src/*/*.cpp src/app/*/*.cpp src/text/*/*.cpp))
+# Several processes (mpirun) where there is Open MPI; without it the binary is one process.
+MPICXX := $(shell command -v mpicxx)
+WITHOUT := src/app/main.cpp $(if $(MPICXX),src/dist/one_process.cpp,src/dist/mpi/%)
+SOURCES := $(filter-out $(WITHOUT),$(wildcard src/*/*.cpp src/app/*/*.cpp src/dist/mpi/*.cpp src/text/*/*.cpp))
+MPI_LIBS := $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
+$(BUILD)/src/dist/mpi/%.o: FLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
 OBJECTS := $(SOURCES:%.cpp=$(BUILD)/%.o)
 FORMATTED := $(wildcard src/*/*.h src/*/*.cpp src/*/*/*.h src/*/*/*.cpp cuda/*.h cuda/*.cuh cuda/*.cu \
 	tests/*.h tests/*.cpp tests/*/*.h tests/*/*.cpp tests/*/*/*.h tests/*/*/*.cpp)
 PACKAGES := g++ make libdnnl-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev
-PACKAGES += $(if $(CUDA),libopenmpi-dev openmpi-bin)
+PACKAGES += libopenmpi-dev openmpi-bin
 
 all: $(BUILD)/rlhf
 
 include cuda/build.mk tests/build.mk tests/cuda_on_cpu/build.mk
 
 # With CUDA=1 the kernels as nvcc compiles them, else src/ops/without_gpu.cpp; $(BUILD)/backend says which.
-$(BUILD)/rlhf: $(if $(CUDA),$(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS),$(OBJECTS)) $(BUILD)/src/app/main.o $(BUILD)/backend
+$(BUILD)/rlhf: $(if $(CUDA),$(HOST_OBJECTS) $(DEVICE_OBJECTS),$(OBJECTS)) $(BUILD)/src/app/main.o $(BUILD)/backend
 	$(LINK) $(if $(CUDA),$(CUDA_LIBS))
 $(BUILD)/backend: FORCE
 	@mkdir -p $(@D)
-	@echo "$(if $(CUDA),CUDA,CPU)" | cmp -s - $@ || echo "$(if $(CUDA),CUDA,CPU)" > $@
+	@echo "$(if $(CUDA),CUDA,CPU) $(MPI_LIBS)" | cmp -s - $@ || echo "$(if $(CUDA),CUDA,CPU) $(MPI_LIBS)" > $@
 
 # What runs once per command or per file is compiled for a short build, not for speed.
 SHORT_BUILD := src/text/jinja src/app src/report src/task src/rl src/train tests

@@ -6,10 +6,6 @@ DEVICE := $(BUILD)/device
 DEVICE_OBJECTS := $(KERNELS:%.cu=$(DEVICE)/%.o)
 DEVICE_TEST_OBJECTS := $(CUDA_TESTS:%.cpp=$(DEVICE)/%.o) $(BUILD)/tests/main.o
 HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
-# Several GPUs: processes that mpirun starts. Without Open MPI the binary is one process.
-MPICXX := $(shell command -v mpicxx)
-MPI_OBJECT := $(BUILD)/src/dist/mpi/processes.o
-GPU_HOST_OBJECTS := $(if $(MPICXX),$(filter-out %/one_process.o,$(HOST_OBJECTS)) $(MPI_OBJECT),$(HOST_OBJECTS))
 
 # One object holds the code of an A100, an H100 and a B200, and PTX for what comes later. Warnings are
 # errors, those of ptxas about spills and local memory, too. The PTX and the report of ptxas stay beside the
@@ -18,8 +14,6 @@ NVCC ?= nvcc
 HAS_NVCC := $(shell command -v $(NVCC))
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(HAS_NVCC)))
 CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lcublasLt -lnccl
-CUDA_LIBS += $(if $(MPICXX),$(shell $(MPICXX) --showme:link))
-$(MPI_OBJECT): FLAGS += $(patsubst -I%,-isystem%,$(shell $(MPICXX) --showme:compile))
 # C++20 needs nvcc 12.0, code for a B200 (sm_100) 12.8.
 NVCC_NEEDED := 12.8
 NVCC_VERSION := $(if $(HAS_NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'))
@@ -42,9 +36,9 @@ $(DEVICE)/%.o: FLAGS += -O1 -Itests -isystem $(CUDA_HOME)/include
 $(DEVICE)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -c $< -o $@
-$(DEVICE)/rlhf: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
+$(DEVICE)/rlhf: $(HOST_OBJECTS) $(DEVICE_OBJECTS) $(BUILD)/src/app/main.o
 	$(LINK) $(CUDA_LIBS)
-$(DEVICE)/gpu_tests: $(GPU_HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
+$(DEVICE)/gpu_tests: $(HOST_OBJECTS) $(DEVICE_OBJECTS) $(DEVICE_TEST_OBJECTS)
 	$(LINK) $(CUDA_LIBS) -lgtest
 
 -include $(DEVICE_OBJECTS:.o=.d) $(DEVICE_TEST_OBJECTS:.o=.d)

@@ -5,12 +5,14 @@
 #include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "dist/processes.h"
 #include "model/hf.h"
 #include "rollout/generate.h"
 #include "task/metrics.h"
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 struct EvalConfig {
     ModelSettings model;
@@ -23,6 +25,7 @@ struct EvalConfig {
     double at_least = 0, at_most = 1;
     std::string out, format = "text", predictions;
     WiseEvalSettings wise;
+    DistSettings dist;
 
     void visit(Fields& v) {
         v.object("model", model, "the policy");
@@ -40,6 +43,7 @@ struct EvalConfig {
         v.field("predictions", predictions,
                 "instead of a model: file of WISE turns, gold and predicted, to be measured");
         v.object("wise", wise, "conversational search");
+        v.object("dist", dist, "several processes (mpirun)");
     }
 };
 
@@ -125,6 +129,7 @@ static int cmd_eval(EvalConfig& config, const Args&) {
     if (config.task.name == "wise" || config.task.name == "mini_wise") return eval_turns(config);
     const SampleConfig& sample = config.sample;
     ComputeConfig compute = apply_compute(config.compute);
+    const Ranks ranks(compute, config.dist);
     Task task = task_to_ask(config.task);
     std::unique_ptr<Model> model = load_model(config.model.path, compute, true);
     CHECK(model->config.head == Head::lm, "%s is a reward model and cannot answer",
@@ -147,11 +152,14 @@ static int cmd_eval(EvalConfig& config, const Args&) {
 
     std::vector<Completion> completions;
     {
-        Progress progress("eval", "completions", count * sample.n);
+        std::optional<Progress> progress;
+        if (ranks.speaks()) progress.emplace("eval", "completions", count * sample.n);
         int64_t done = 0;
-        completions = generate(*model, prompts, sample, 0, nullptr,
-                               [&](const Completion&) { progress.update(++done); });
+        completions = generate(*model, prompts, sample, 0, nullptr, [&](const Completion&) {
+            if (progress) progress->update(++done);
+        });
     }
+    if (!ranks.speaks()) return 0; // the first measures all of them
 
     std::unique_ptr<AtomicFile> out;
     if (!config.out.empty()) out = std::make_unique<AtomicFile>(config.out);

@@ -5,11 +5,13 @@
 #include "app/problems.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "dist/processes.h"
 #include "model/hf.h"
 #include "rollout/generate.h"
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <set>
 
 namespace {
@@ -35,6 +37,7 @@ struct PairsConfig {
     ChatConfig chat;
     SampleConfig sample;
     PairSettings pairs;
+    DistSettings dist;
     std::string out, eval_out;
     PairsConfig() { sample.n = 4; }
     void visit(Fields& v) {
@@ -45,6 +48,7 @@ struct PairsConfig {
         v.object("chat", chat, "conversations");
         v.object("sample", sample, "how answers are drawn; n: k, answers per prompt");
         v.object("pairs", pairs, "what is asked and kept");
+        v.object("dist", dist, "several processes (mpirun)");
         v.field("out", out, "file of pairs to write; - is standard output");
         v.field("eval_out", eval_out, "file of pairs of held-out prompts");
     }
@@ -74,11 +78,16 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
                    Split split, int64_t prompts, const std::string& path) {
     const int k = config.sample.n;
     prompts = std::min(prompts, task.count(split));
-    if (size_t slash = path.rfind('/'); slash != std::string::npos)
-        make_directories(path.substr(0, slash));
-    AtomicFile out(path);
+    // Of several ranks all draw, each some of the answers, and the first writes.
+    std::optional<AtomicFile> out;
+    std::optional<Progress> progress;
+    if (this_process().rank == 0) {
+        if (size_t slash = path.rfind('/'); slash != std::string::npos)
+            make_directories(path.substr(0, slash));
+        out.emplace(path);
+        progress.emplace("pairs", "prompts", prompts);
+    }
     Counts counts;
-    Progress progress("pairs", "prompts", prompts);
     for (int64_t first = 0; first < prompts; first += asked_at_once) {
         std::vector<Problem> problems;
         std::vector<std::vector<int32_t>> asked;
@@ -106,19 +115,19 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
                             {"rejected", texts[l]},           {"prompt_ids", asked[p]},
                             {"chosen_ids", answers[w]},       {"rejected_ids", answers[l]},
                             {"prompt_id", first + (int64_t)p}};
-                out.write(dump_row(row) + "\n");
+                if (out) out->write(dump_row(row) + "\n");
             }
             ++counts.prompts, counts.mixed += !chosen.empty();
             counts.pairs += (int64_t)chosen.size(), counts.answers += k;
             counts.right += std::count(right.begin(), right.end(), true);
         }
-        progress.update(counts.prompts, format("%lld pairs", (long long)counts.pairs));
+        if (progress) progress->update(counts.prompts, format("%lld pairs", (long long)counts.pairs));
     }
     CHECK(counts.pairs > 0,
           "no prompt of %lld had both right and wrong answers (%lld of %lld were right); ask more "
           "prompts (pairs.prompts) or oftener (sample.n), or take another policy",
           (long long)counts.prompts, (long long)counts.right, (long long)counts.answers);
-    out.commit();
+    if (out) out->commit();
     return counts;
 }
 
@@ -132,7 +141,8 @@ static int pairs(PairsConfig& config, const Args&) {
           config.sample.n);
     CHECK(config.sample.temperature > 0,
           "sample.temperature=0 gives every answer to a prompt the same text; set it above 0");
-    const ComputeConfig compute = apply_compute(config.compute);
+    ComputeConfig compute = apply_compute(config.compute);
+    const Ranks ranks(compute, config.dist);
     Task task = make_task(config.task);
     std::unique_ptr<Model> model = load_model(config.model.path, compute, true);
     CHECK(model->config.head == Head::lm, "%s is a reward model and cannot answer",
@@ -145,6 +155,7 @@ static int pairs(PairsConfig& config, const Args&) {
     check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
     auto make = [&](Split split, int64_t prompts, const std::string& path) {
         Counts counts = write_pairs(config, *model, inputs, task, split, prompts, path);
+        if (!ranks.speaks()) return;
         std::fprintf(
             path == "-" ? stderr : stdout,
             "%s: %lld pairs from %lld mixed prompts of %lld (%.1f %%); %.1f %% of %lld "

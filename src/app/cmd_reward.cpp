@@ -5,9 +5,11 @@
 #include "app/reward_data.h"
 #include "app/train_loop.h"
 #include "base/rng.h"
+#include "dist/processes.h"
 #include "model/hf.h"
 #include "model/same_tokenizer.h"
 #include "train/order.h"
+#include "train/shares.h"
 
 #include <cmath>
 #include <cstdio>
@@ -34,6 +36,7 @@ struct RewardConfig {
     TaskConfig task;
     TrainSettings train;
     OptimSettings optim;
+    DistSettings dist;
     void visit(Fields& v) {
         v.object("model", model, "the model to start from, of any size");
         v.object("reward", reward, "which reward model");
@@ -44,6 +47,7 @@ struct RewardConfig {
         v.object("task", task, "prm: whose rule labels the steps of answers that have no labels");
         v.object("train", train, "steps");
         v.object("optim", optim, "AdamW");
+        v.object("dist", dist, "several processes (mpirun)");
     }
 };
 
@@ -96,7 +100,8 @@ std::vector<RewardExample> read_examples(const RewardConfig& config, const std::
                                          const Inputs& inputs, const Task* task) {
     const int window = config.data.window ? config.data.window : inputs.options.max_length;
     PreferenceData data = read_preferences(path, inputs.options, window);
-    if (std::string told = data.told(); !told.empty()) std::fprintf(stderr, "%s\n", told.c_str());
+    if (std::string told = data.told(); !told.empty() && this_process().rank == 0)
+        std::fprintf(stderr, "%s\n", told.c_str());
     return reward_examples(data, reward_kind(config.reward.kind), task);
 }
 
@@ -143,7 +148,8 @@ static int reward(RewardConfig& config, const Args&) {
     resolve_reward(config.reward);
     Fields fields;
     config.visit(fields);
-    const ComputeConfig compute = apply_compute(config.compute);
+    ComputeConfig compute = apply_compute(config.compute);
+    const Ranks ranks(compute, config.dist);
     Run run(config.run, fields, config.train.steps);
     if (tell_if_finished(run, config.train)) return 0;
     if (reward_kind(config.reward.kind).ratio && config.reward.reference.empty())
@@ -178,6 +184,7 @@ static int reward(RewardConfig& config, const Args&) {
         reference.fill(batch);
         if (kto) line["kl_z0_nats"] = batch.z0 = reference.z0(batch, trainer.pass);
         std::vector<std::vector<double>> outputs(batch.sequences.size());
+        std::vector<int> mine; // of them, this rank's
         Objective objective = reward_objective(config.reward, batch);
         const ScoreHead head = trained_head(config.reward);
         auto loss = objective.loss;
@@ -185,10 +192,12 @@ static int reward(RewardConfig& config, const Args&) {
             for (const TokenOutputs& row : rows) {
                 std::span<const double> values = head_of(row, head);
                 outputs[row.index].assign(values.begin(), values.end());
+                mine.push_back(row.index);
             }
             return loss(rows, grads);
         };
         StepStats stats = accumulate_gradients(trainer, batch.sequences, objective);
+        share_rows(compute.ranks, mine, outputs);
         put(line, "train_", reward_figures(config.reward, batch, outputs));
         line.erase("train_loss"); // "loss" is this figure
         return stats;
@@ -207,6 +216,7 @@ static int reward(RewardConfig& config, const Args&) {
             return held;
         };
     loop.go();
+    if (!ranks.speaks()) return 0;
     if (!loop.before.is_null())
         std::printf("held out before: %s\nheld out after:  %s\n",
                     words_of(loop.before, "eval_before_").c_str(),

@@ -6,7 +6,9 @@
 #include "app/commands.h"
 #include "app/memory_plan.h"
 #include "app/rl_log.h"
+#include "base/beat.h"
 #include "base/clock.h"
+#include "dist/processes.h"
 #include "model/hf.h"
 #include "rl/advantage.h"
 
@@ -50,18 +52,21 @@ static int rl(RlConfig& config, const Args& args) {
     const int64_t steps = config.train.steps;
     Fields fields;
     config.visit(fields);
+    ComputeConfig compute = apply_compute(config.compute);
+    const Ranks ranks(compute, config.dist);
     Run run(config.run, fields, steps);
     if (run.finished()) {
-        std::printf("finished: %s has %lld of %lld steps; the model is %s\n",
+        if (ranks.speaks())
+            std::printf("finished: %s has %lld of %lld steps; the model is %s\n",
                     config.run.dir.c_str(), (long long)run.step, (long long)steps,
                     run.checkpoint.c_str());
         return 0;
     }
     if (reads_start(config)) run.reads("model.path", config.model.path);
-    Learner learner(config, run);
-    print_memory(config, learner);
-    run.begin();
-    RlLog log(run, config);
+    Learner learner(config, run, compute);
+    ranks.wait(); // all have looked at the directory before the first writes into it
+    if (ranks.speaks()) print_memory(config, learner), run.begin();
+    RlLog log(run, config, ranks.speaks());
     if (run.step == 0) learner.pass_before = log.evaluate(learner, "eval_before_", "before");
 
     for (int64_t step = run.step + 1; step <= steps; ++step) {

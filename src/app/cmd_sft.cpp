@@ -36,6 +36,7 @@ struct SftConfig {
     };
     TrainSettings train;
     OptimSettings optim;
+    DistSettings dist;
     void visit(Fields& v) {
         v.object("model", model, "the model to start from; without one, the built-in tiny model");
         v.object("tiny", tiny, "the built-in model");
@@ -51,6 +52,7 @@ struct SftConfig {
                  "tokens: -log p of each trained token; wise: WISE's six losses, of the tasks wise "
                  "and mini_wise with task.form=heads");
         v.object("optim", optim, "AdamW");
+        v.object("dist", dist, "several processes (mpirun)");
     }
 };
 
@@ -128,13 +130,16 @@ double mean_loss(Trainer& trainer, const std::vector<TrainSequence>& sequences) 
 }
 
 // The directory to load from: the checkpoint, the user's model, or the built-in one, made here.
-std::string start_directory(const SftConfig& config, Run& run) {
+std::string start_directory(const SftConfig& config, Run& run, const Ranks& ranks) {
     if (!run.checkpoint.empty()) return run.checkpoint;
     if (!config.model.path.empty()) return model_directory(config.model.path);
     if (config.task.name == "wise" || config.task.name == "mini_wise") {
-        run.begin();
-        write_tiny_model(config.tiny, mini_wise_vocabulary(), (uint64_t)config.run.seed,
-                         run.file("initial"));
+        if (ranks.speaks()) {
+            run.begin();
+            write_tiny_model(config.tiny, mini_wise_vocabulary(), (uint64_t)config.run.seed,
+                             run.file("initial"));
+        }
+        ranks.wait();
         return run.file("initial");
     }
     const std::string& about = config.tiny.writes_about;
@@ -144,9 +149,12 @@ std::string start_directory(const SftConfig& config, Run& run) {
     CHECK(vocabulary,
           "model.path is missing: the directory of the model to train (only the built-in tasks, as "
           "task.name=arithmetic, have a built-in model, and tiny.writes_about one that judges)");
-    run.begin();
-    write_tiny_model(config.tiny, about.empty() ? *vocabulary : vocabulary->with_ascii(),
-                     (uint64_t)config.run.seed, run.file("initial"));
+    if (ranks.speaks()) {
+        run.begin();
+        write_tiny_model(config.tiny, about.empty() ? *vocabulary : vocabulary->with_ascii(),
+                         (uint64_t)config.run.seed, run.file("initial"));
+    }
+    ranks.wait();
     return run.file("initial");
 }
 
@@ -157,12 +165,10 @@ static int sft(SftConfig& config, const Args&) {
     Fields fields;
     config.visit(fields);
     ComputeConfig compute = apply_compute(config.compute);
-    const Ranks ranks(compute);
-    const bool speaks = ranks.collectives.rank == 0;
+    const Ranks ranks(compute, config.dist);
+    const bool speaks = ranks.speaks();
     Run run(config.run, fields, config.train.steps);
     if (tell_if_finished(run, config.train)) return 0;
-    CHECK(!compute.ranks || !config.model.path.empty(),
-          "model.path is missing: several processes need a model that is there");
     const bool wise = config.objective == "wise";
     CHECK(!wise || config.task.name == "wise" || config.task.name == "mini_wise",
           "train.objective=wise needs task.name=wise or mini_wise, found \"%s\"",
@@ -170,7 +176,10 @@ static int sft(SftConfig& config, const Args&) {
     CHECK(wise || config.task.form != "heads",
           "task.form=heads is trained by train.objective=wise, found train.objective=%s",
           config.objective.c_str());
-    std::string directory = start_directory(config, run);
+    CHECK(!wise || !compute.ranks,
+          "train.objective=wise is trained by one process, without dist.determinism=2");
+    ranks.wait(); // all have looked at the directory before the first writes into it
+    std::string directory = start_directory(config, run, ranks);
     std::unique_ptr<Model> model =
         wise ? load_model_with_heads(directory, compute, (uint64_t)config.run.seed)
              : load_model(directory, compute, false);

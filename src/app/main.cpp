@@ -2,6 +2,7 @@
 
 #include "app/commands.h"
 #include "app/spin.h"
+#include "dist/processes.h"
 #include "rl/metric_table.h"
 
 #include <cstdio>
@@ -82,6 +83,18 @@ const Command help_command = {
     "this page, every field of a command (help COMMAND), or what a step prints (help metrics)",
     cmd_help, nullptr};
 
+// These share their work out among processes that were started together; of any other, each would do
+// all of it.
+static void check_many_processes(const std::string& name) {
+    const int count = launched_processes();
+    if (count <= 1) return;
+    for (const char* many : {"sft", "reward", "rl", "eval", "pairs"})
+        if (name == many) return;
+    fail("%d processes were started, and rlhf %s is the work of one; start it without mpirun or "
+         "srun (of several: sft, reward, rl, eval, pairs)",
+         count, name.c_str());
+}
+
 static int run(int argc, char** argv) {
     if (argc < 2) {
         print_usage(stderr);
@@ -91,6 +104,7 @@ static int run(int argc, char** argv) {
     if (name == "-h" || name == "--help") name = "help";
     const Command* row = find_command(name);
     if (!row) unknown_command(name);
+    check_many_processes(name);
     Args args;
     for (int i = 2; i < argc; ++i) {
         std::string word = argv[i];
@@ -111,11 +125,13 @@ static int run(int argc, char** argv) {
 int main(int argc, char** argv) {
     bound_spinning(argv);
     try {
-        return run(argc, argv);
+        start_processes();
+        const int status = run(argc, argv);
+        stop_processes();
+        return status;
     } catch (const Error& error) {
-        std::fprintf(stderr, "error: %s\n", error.what());
+        return report_failure(error.what());
     } catch (const std::bad_alloc&) {
-        std::fprintf(stderr, "error: out of memory; use a smaller model or batch\n");
+        return report_failure("out of memory; use a smaller model or batch");
     }
-    return 1;
 }

@@ -3,6 +3,7 @@
 
 #include "app/inputs.h"
 #include "credit/sources.h"
+#include "dist/settings.h"
 #include "rl/select.h"
 #include "rollout/generate.h"
 
@@ -80,6 +81,7 @@ struct RlConfig {
     CriticSettings critic;
     std::string reference;
     OptimSettings optim;
+    DistSettings dist;
     RlConfig() { sample.n = 8; }
     void visit(Fields& v) {
         v.object("model", model, "the policy");
@@ -99,5 +101,6 @@ struct RlConfig {
         v.input("reference", reference,
                 "model that the KL is measured against; empty: the policy's start");
         v.object("optim", optim, "AdamW");
+        v.object("dist", dist, "several processes (mpirun)");
     }
 };

@@ -72,8 +72,8 @@ static std::unique_ptr<Model> load_critic(const RlConfig& config, const std::str
     return critic;
 }
 
-Learner::Learner(const RlConfig& config_, const Run& run)
-    : config(config_), compute(apply_compute(config.compute)),
+Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& compute_)
+    : config(config_), compute(compute_),
       policy(load_policy(config, policy_directory(config, run), compute)),
       trainer(*policy, config.train.tokens_per_micro_batch, config.train.tokens_per_micro_batch),
       task(make_task(config.task)),
@@ -105,6 +105,10 @@ Learner::Learner(const RlConfig& config_, const Run& run)
     exact =
         !compute.gpu && (compute.dtype == DType::f64 || cpu_gemm_is_batch_invariant(compute.gemm));
 
+    CHECK(exact || !compute.ranks || !compute.ranks->order_free,
+          "dist.determinism=2: the matrix products of this CPU's library depend on what else is in a "
+          "batch; use dist.determinism=1, or compute.dtype=f64");
+
     if (run.step == 0) return;
     const Json state = run.resumed_state();
     next_problem = json_int(state, "next_problem", run.checkpoint);
@@ -122,22 +126,24 @@ Learner::Learner(const RlConfig& config_, const Run& run)
 static void save_network(const Model& model, Trainer& trainer, const std::string& dtype,
                          const std::string& directory, const std::string& state_file) {
     const Params weights = full_weights(trainer);
-    write_model(model, directory, dtype, &weights);
+    if (trainer.rank() == 0) write_model(model, directory, dtype, &weights);
     save_trainer(trainer, state_has_weights(trainer, dtype), state_file);
 }
 
 void Learner::save(Run& run, int64_t step) {
     Json state = {{"eval_before", pass_before}, {"next_problem", next_problem}, {"ema", ema}};
     if (next_replayed > 0) state["next_replayed"] = next_replayed;
-    run.save(step, state, [&](const std::string& directory) {
+    auto write = [&](const std::string& directory) {
         const std::string& dtype = config.run.save_dtype;
-        make_directories(trainer_path(directory, critic ? "critic" : ""));
+        if (trainer.rank() == 0) make_directories(trainer_path(directory, critic ? "critic" : ""));
         save_network(*policy, trainer, dtype, directory,
                      trainer_path(directory, "trainer.safetensors"));
         if (!critic) return;
         save_network(*critic, *critic_trainer, dtype, trainer_path(directory, "critic"),
                      trainer_path(directory, "critic_trainer.safetensors"));
-    });
+    };
+    if (trainer.rank() > 0) return write(""); // it only gives its parts
+    run.save(step, state, write);
     // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
     policy->source = run.checkpoint;
     if (critic) critic->source = trainer_path(run.checkpoint, "critic");

@@ -64,7 +64,7 @@ struct Evaluation {
 
 struct Learner {
     // The run's newest checkpoint, or the configured start.
-    Learner(const RlConfig& config, const Run& run);
+    Learner(const RlConfig& config, const Run& run, const ComputeConfig& compute);
 
     const RlConfig& config;
     ComputeConfig compute;

@@ -226,11 +226,17 @@ Json step_line(const StepResults& s) {
     return line;
 }
 
-RlLog::RlLog(Run& run_, const RlConfig& config_)
-    : run(run_), config(config_), progress("rl", "steps", config.train.steps, run.step) {
+RlLog::RlLog(Run& run_, const RlConfig& config_, bool speaks_)
+    : run(run_), config(config_), speaks(speaks_) {
+    if (!speaks) return;
+    progress.emplace("rl", "steps", config.train.steps, run.step);
     events.open(config.run.dir, run.step);
     make_directories(run.file("rollouts"));
-    if (run.step > 0) progress.message(format("continuing from %s", run.checkpoint.c_str()));
+    if (run.step > 0) tell(format("continuing from %s", run.checkpoint.c_str()));
+}
+
+void RlLog::tell(const std::string& message) {
+    if (progress) progress->message(message);
 }
 
 double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& when) {
@@ -245,7 +251,7 @@ double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& 
     evaluated[prefix + std::string("completion_tokens_mean")] = result.length;
     put_figures(evaluated, prefix + std::string("task_"), result.figures);
     if (const int k = config.train.eval_samples; k > 1) put(format("pass@%d", k), result.pass_k);
-    progress.message(format("pass@1 %s %.3f [%.3f, %.3f] on %lld held-out problems", when.c_str(),
+    tell(format("pass@1 %s %.3f [%.3f, %.3f] on %lld held-out problems", when.c_str(),
                             result.pass.value, result.pass.low, result.pass.high,
                             (long long)learner.held_out));
     return result.pass.value;
@@ -272,6 +278,15 @@ void RlLog::warn_of_judges(const StepCredit& credit) {
 void RlLog::write(const StepResults& s, Learner& learner) {
     warn_of_judges(s.credit);
     const UpdateStats& update = s.update.policy;
+    const uint64_t weights = fingerprint(learner.trainer);
+    const bool last = s.step == config.train.steps;
+    const bool evaluates =
+        last || (config.train.eval_every > 0 && s.step % config.train.eval_every == 0);
+    const std::string when = format("after step %lld", (long long)s.step);
+    if (!speaks) {
+        if (evaluates) evaluate(learner, "eval_", when);
+        return;
+    }
     Json line = step_line(s);
     if (learner.task.figures) {
         std::vector<Answered> answered;
@@ -290,11 +305,11 @@ void RlLog::write(const StepResults& s, Learner& learner) {
     line["seconds"] = seconds_of(s);
     line["decode_tokens_per_s"] =
         (double)s.batch.sampling.new_tokens / std::max(1e-9, s.batch.sampling.decode_seconds);
-    line["fingerprint"] = format("%016llx", (unsigned long long)fingerprint(learner.trainer));
+    line["fingerprint"] = format("%016llx", (unsigned long long)weights);
+    if (const Collectives* ranks = learner.compute.ranks; ranks && ranks->ranks > 1)
+        line["ranks"] = ranks->ranks;
 
-    const bool last = s.step == config.train.steps;
-    if (last || (config.train.eval_every > 0 && s.step % config.train.eval_every == 0))
-        pass_after = evaluate(learner, "eval_", format("after step %lld", (long long)s.step));
+    if (evaluates) pass_after = evaluate(learner, "eval_", when);
     line.update(evaluated);
     evaluated.clear();
     if (config.train.store_every > 0 && s.step % config.train.store_every == 0)
@@ -302,14 +317,14 @@ void RlLog::write(const StepResults& s, Learner& learner) {
     run.log(line);
     events.write(line);
 
-    for (const Json& law : doctor.broken) progress.message("doctor: " + law.get<std::string>());
+    for (const Json& law : doctor.broken) tell("doctor: " + law.get<std::string>());
     if (update.steps == 0)
-        progress.message(
+        tell(
             format("step %lld trained on nothing: %s", (long long)s.step,
                    doctor.note.empty() ? "no completion was kept" : doctor.note.c_str()));
     auto part = [&](const char* name) { return line["seconds"].value(name, 0.0); };
     const std::string judging = s.credit.judges.empty() ? "" : format("judge %.2f ", part("judge"));
-    progress.update(s.step,
+    progress->update(s.step,
                     format("reward %.3f  %.2f s (prompt %.2f decode %.2f credit %.2f %sreference "
                            "%.2f train %.2f)  %.0f tokens/s",
                            mean(s.numbers.reward), s.seconds, part("prompt"), part("decode"),
@@ -318,6 +333,7 @@ void RlLog::write(const StepResults& s, Learner& learner) {
 }
 
 void RlLog::end(const Learner& learner) const {
+    if (!speaks) return;
     if (config.train.eval_problems > 0)
         std::printf("pass@1 %.3f before, %.3f after\n", learner.pass_before, pass_after);
     std::printf("the model is %s\n", run.checkpoint.c_str());

@@ -21,8 +21,8 @@ struct StepResults {
 
 struct RlLog {
     // Opens the event file and makes the folder of stored rollouts. All are of a run that has
-    // begun.
-    RlLog(Run& run, const RlConfig& config);
+    // begun. Of several ranks one speaks; the others compute what all have to compute together.
+    RlLog(Run& run, const RlConfig& config, bool speaks);
 
     // pass@1 and what goes with it, on standard error and, under this prefix, on the next step's
     // line. Without held-out problems nothing is done; returns pass@1 or 0.
@@ -33,10 +33,12 @@ struct RlLog {
     void end(const Learner& learner) const;
 
 private:
+    void tell(const std::string& message);
     Run& run;
     const RlConfig& config;
+    const bool speaks;
     EventLog events;
-    Progress progress;
+    std::optional<Progress> progress;
     Json evaluated = Json::object(); // since the last line
     double pass_after = 0;
     bool warned = false; // of a judge that cannot be read

@@ -1,7 +1,9 @@
 #include "app/train_loop.h"
 
+#include "base/beat.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "dist/processes.h"
 #include "report/tensorboard.h"
 
 #include <cstdio>
@@ -19,7 +21,8 @@ std::string fingerprint_of(const std::vector<TrainSequence>& sequences) {
 bool tell_if_finished(const Run& run, const TrainSettings& train) {
     if (!run.finished()) return false;
     check_goal(run, train);
-    std::printf("finished: %s has %lld of %lld steps%s; the model is %s\n",
+    if (this_process().rank == 0)
+        std::printf("finished: %s has %lld of %lld steps%s; the model is %s\n",
                 run.settings.dir.c_str(), (long long)run.step, (long long)train.steps,
                 run.ended_early() ? " and the loss it was to reach" : "", run.checkpoint.c_str());
     return true;

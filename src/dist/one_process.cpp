@@ -4,17 +4,16 @@
 
 #include <cstdlib>
 
-Processes start_processes() {
-    // What Open MPI, MPICH and Slurm tell each process.
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
-        if (const char* count = std::getenv(name))
-            CHECK(
-                std::atoi(count) <= 1,
-                "%s processes were started, but this binary was built without MPI and would do the "
-                "same work %s times; build it with make CUDA=1, or start one process",
-                count, count);
+Processes join_processes() {
+    CHECK(launched_processes() <= 1,
+          "%d processes were started, but this binary was built without MPI and would do the same "
+          "work %d times; install Open MPI (libopenmpi-dev, openmpi-bin) and build again, or start "
+          "one process",
+          launched_processes(), launched_processes());
     return {};
 }
 
 void broadcast_bytes(void*, size_t) {}
-void stop_processes() {}
+void leave_processes() {}
+void abort_processes(int status) { std::exit(status); }
+Collectives host_collectives() { return one_rank(); }

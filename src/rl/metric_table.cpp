@@ -66,6 +66,7 @@ static const MetricMeaning table[] = {
     {"rl", "eval_before_completion_tokens_mean", "tokens", "the same before the first step"},
     {"rl", "doctor", "", "laws of a correct step that were broken; an empty list is health"},
     {"rl", "note", "", "why the policy loss is 0 or near it, where it is"},
+    {"rl", "ranks", "", "processes that worked together; only where there were several"},
     {"rl", "step_seconds", "s", "all six stations"},
     {"rl", "seconds.prompt", "s", "rollout: prompts through the network"},
     {"rl", "seconds.decode", "s", "rollout: drawing tokens"},

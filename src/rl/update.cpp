@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "rl/aggregation.h"
+#include "train/shares.h"
 
 #include <algorithm>
 #include <cmath>
@@ -104,12 +105,42 @@ void sums_to_means(UpdateStats& stats) {
         *mean /= n;
 }
 
+// What one completion's loss gave, as numbers: where several ranks train, each computes some of the
+// completions, and all get what the others found.
+std::vector<double> as_row(const Given& given, const UpdateStats& stats, const LossParts& parts,
+                           double gap, int i) {
+    std::vector<double> row = {parts.policy,         parts.kl,
+                               parts.entropy,        parts.value,
+                               (double)parts.tokens, (double)parts.clipped,
+                               gap};
+    for (const std::vector<double>* values :
+         {&stats.logp, &stats.grads.dlogp, &stats.grads.dentropy, &stats.grads.dvalue}) {
+        const auto own = tokens_of(*values, given.r, i);
+        row.insert(row.end(), own.begin(), own.end());
+    }
+    return row;
+}
+
+LossParts from_row(const Given& given, UpdateStats& stats, const std::vector<double>& row, int i) {
+    LossParts parts{row[0], row[1], row[2], row[3], (int64_t)row[4], (int64_t)row[5]};
+    stats.gap = std::max(stats.gap, row[6]);
+    size_t at = 7;
+    for (std::vector<double>* values :
+         {&stats.logp, &stats.grads.dlogp, &stats.grads.dentropy, &stats.grads.dvalue}) {
+        const auto own = tokens_of(*values, given.r, i);
+        std::copy_n(row.begin() + (int64_t)at, own.size(), own.begin());
+        at += own.size();
+    }
+    return parts;
+}
+
 // The optimiser steps of all passes. terms(minibatch, one completion's outputs, its grads, stats)
 // gives the terms of one completion; `objective` says what the network is asked for.
 template <class F>
 UpdateStats passes(Trainer& trainer, const Given& given, Objective objective, bool all,
                    const F& terms) {
     const UpdateSettings& settings = given.settings;
+    const Collectives* ranks = trainer.model.compute.ranks;
     UpdateStats stats;
     stats.logp = given.r.logp_old;
     stats.adopted = settings.adopt_logp_old;
@@ -124,11 +155,19 @@ UpdateStats passes(Trainer& trainer, const Given& given, Objective objective, bo
             batch.first_pass = epoch == 0;
             batch.first_step = stats.steps == 0;
             LossParts parts;
+            std::vector<std::vector<double>> rows(ranks ? batch.completions.size() : 0);
+            std::vector<int> mine; // completions of the batch, of those rows
             objective.loss = [&](std::span<const TokenOutputs> outputs,
                                  std::span<TokenGrads> grads) {
                 LossParts share;
-                for (size_t j = 0; j < outputs.size(); ++j)
-                    share.add(terms(batch, outputs[j], grads[j], stats));
+                for (size_t j = 0; j < outputs.size(); ++j) {
+                    const LossParts one = terms(batch, outputs[j], grads[j], stats);
+                    share.add(one);
+                    if (!ranks) continue;
+                    const int c = outputs[j].index;
+                    mine.push_back(c);
+                    rows[c] = as_row(given, stats, one, stats.gap, batch.completions[c]);
+                }
                 parts.add(share);
                 return share.total();
             };
@@ -137,6 +176,12 @@ UpdateStats passes(Trainer& trainer, const Given& given, Objective objective, bo
                                   recording->pass == &trainer.pass && !objective.wants.value;
             StepStats step = accumulate_gradients(trainer, batch.sequences, objective,
                                                   recorded ? recording : nullptr);
+            if (ranks) {
+                share_rows(ranks, mine, rows);
+                parts = {}; // in the order of the completions, whoever computed them
+                for (size_t c = 0; c < rows.size(); ++c)
+                    parts.add(from_row(given, stats, rows[c], batch.completions[c]));
+            }
             apply_update(trainer, settings.optim, settings.lr, step);
             add_step(stats, step, parts);
         }

@@ -5,8 +5,11 @@
 
 #include "rollout/generate.h"
 
+#include "base/beat.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "rollout/engine.h"
+#include "train/shares.h"
 
 #include <algorithm>
 #include <numeric>
@@ -48,6 +51,7 @@ std::vector<int> longest_first(const Prompts& prompts) {
 struct Generation {
     Engine& engine;
     const Prompts& prompts;
+    const std::vector<int>& number; // of each prompt in the caller's list: what its draws depend on
     const SampleConfig& sample;
     std::vector<Completion>& completions;
     std::vector<int> order;             // turn -> prompt
@@ -86,7 +90,7 @@ ActiveSample start_sample(Generation& run, const CachedPrompt& prompt, int s,
     const int number = prompt.index * run.sample.n + s;
     const bool is_last = s + 1 == run.sample.n;
     Completion& out = run.completions[number];
-    out.prompt = prompt.index;
+    out.prompt = run.number[prompt.index];
     out.sample = s;
     ActiveSample sample{&out, prompt.length, prompt.pages, number, 0};
     if (engine.recording && engine.recording->holds())
@@ -157,7 +161,8 @@ void retire(Generation& run, const std::function<void(const Completion&)>& done,
     for (ActiveSample& sample : run.active) {
         Completion& out = *sample.out;
         out.finished = std::find(m.eos.begin(), m.eos.end(), out.ids.back()) != m.eos.end();
-        const int tokens = (int)run.prompts[out.prompt].size() + (int)out.ids.size();
+        const int prompt = sample.completion / run.sample.n;
+        const int tokens = (int)run.prompts[prompt].size() + (int)out.ids.size();
         const bool at_limit =
             (int)out.ids.size() == run.sample.max_new_tokens || tokens == m.max_positions;
         const bool stopped = drawn && !drawn(out);
@@ -171,13 +176,12 @@ void retire(Generation& run, const std::function<void(const Completion&)>& done,
     run.active.resize(kept);
 }
 
-} // namespace
-
-std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
-                                 const SampleConfig& sample, uint32_t step, GenerateStats* stats,
-                                 const std::function<void(const Completion&)>& done,
-                                 Recording* recording,
-                                 const std::function<bool(const Completion&)>& drawn) {
+// The completions of prompts that are numbered so.
+std::vector<Completion>
+generate_numbered(Model& model, const Prompts& prompts, const std::vector<int>& number,
+                  const SampleConfig& sample, uint32_t step, GenerateStats& stats,
+                  const std::function<void(const Completion&)>& done, Recording* recording,
+                  const std::function<bool(const Completion&)>& drawn) {
     const int context = model.config.max_positions;
     const PromptSizes sizes = check_prompts(prompts, context);
     const int64_t samples = (int64_t)prompts.size() * sample.n;
@@ -192,8 +196,9 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
     Engine engine(model, batch, sizes.longest, new_tokens, sizes.tokens, recording);
     engine.allocate();
 
-    Generation run{engine, prompts, sample, completions, longest_first(prompts)};
+    Generation run{engine, prompts, number, sample, completions, longest_first(prompts)};
     while (run.working()) {
+        beat();
         const double start = now();
         const int old = (int)run.active.size();
         admit(run);
@@ -205,6 +210,71 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
         run.stats.prefill_seconds += admitted - start;
         run.stats.decode_seconds += now() - admitted;
     }
-    if (stats) *stats = run.stats;
+    stats = run.stats;
     return completions;
+}
+
+void put(ByteWriter& message, const Completion& out) {
+    message.put(out.prompt), message.put(out.sample), message.put(out.finished);
+    message.put(out.ids), message.put(out.logp), message.put(out.entropy);
+}
+void get(ByteReader& message, Completion& out) {
+    message.get(out.prompt), message.get(out.sample), message.get(out.finished);
+    message.get(out.ids), message.get(out.logp), message.get(out.entropy);
+}
+
+// Every rank's completions in everybody's hands. The counts are sums, the seconds those of the slowest.
+std::vector<Completion> from_all_ranks(const Collectives& ranks, const std::vector<Completion>& own,
+                                       int64_t samples, int n, GenerateStats& stats,
+                                       const std::function<void(const Completion&)>& done) {
+    ByteWriter message;
+    message.put(stats);
+    for (const Completion& out : own) put(message, out);
+    const std::vector<std::string> all = ranks.gather(ranks, message.bytes);
+    std::vector<Completion> completions((size_t)samples);
+    stats = {};
+    for (int r = 0; r < ranks.ranks; ++r) {
+        ByteReader reader{all[r]};
+        GenerateStats of_rank;
+        reader.get(of_rank);
+        stats.prompt_tokens += of_rank.prompt_tokens, stats.new_tokens += of_rank.new_tokens;
+        stats.prefill_seconds = std::max(stats.prefill_seconds, of_rank.prefill_seconds);
+        stats.decode_seconds = std::max(stats.decode_seconds, of_rank.decode_seconds);
+        while (reader.more()) {
+            Completion out;
+            get(reader, out);
+            if (done && r != ranks.rank) done(out);
+            const size_t place = (size_t)out.prompt * n + out.sample;
+            completions.at(place) = std::move(out);
+        }
+    }
+    return completions;
+}
+
+} // namespace
+
+std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
+                                 const SampleConfig& sample, uint32_t step, GenerateStats* stats,
+                                 const std::function<void(const Completion&)>& done,
+                                 Recording* recording,
+                                 const std::function<bool(const Completion&)>& drawn) {
+    std::vector<int> number(prompts.size());
+    std::iota(number.begin(), number.end(), 0);
+    GenerateStats own_stats;
+    GenerateStats& out_stats = stats ? *stats : own_stats;
+    const Collectives* ranks = model.compute.ranks;
+    if (!ranks || !ranks->share_work())
+        return generate_numbered(model, prompts, number, sample, step, out_stats, done, recording,
+                                 drawn);
+    // How long the answers will be is not known; a long prompt tends to a long one.
+    std::vector<double> cost;
+    for (const auto& prompt : prompts) cost.push_back((double)prompt.size());
+    const std::vector<int> owner = deal(cost, ranks->ranks);
+    std::erase_if(number, [&](int p) { return owner[p] != ranks->rank; });
+    Prompts own;
+    for (int p : number) own.push_back(prompts[p]);
+    const std::vector<Completion> completions =
+        generate_numbered(model, own, number, sample, step, out_stats, done, nullptr, drawn);
+    return from_all_ranks(*ranks, completions, (int64_t)prompts.size() * sample.n, sample.n,
+                          out_stats, done);
 }

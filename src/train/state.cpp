@@ -126,7 +126,11 @@ void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state
         save_trainer(trainer, state_has_weights(trainer, dtype),
                      trainer_path(directory, trainer_name));
     };
-    if (trainer.rank() > 0) return write(""); // it only gives its parts
+    if (trainer.rank() > 0) { // it only gives its parts
+        write("");
+        run.step = done;
+        return;
+    }
     run.save(done, state, write);
     // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
     trainer.model.source = run.checkpoint;

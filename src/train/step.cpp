@@ -1,16 +1,20 @@
 #include "train/step.h"
 
+#include "base/beat.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "model/heads.h"
+#include "train/shares.h"
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace {
 
 // The sequences of one micro-batch, laid out for the network: input tokens, listed rows, targets.
 struct MicroBatch {
-    int first = 0, last = 0; // sequences
+    std::vector<int> which; // sequences
     HostBatch batch;
     ListedTokens tokens;             // (R)
     std::vector<int32_t> value_rows; // (R)
@@ -42,14 +46,14 @@ void check_sequence(const TrainSequence& sequence) {
               t, length, sequence.shared, sequence.shared + 1, length - 1);
 }
 
-MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, int first, int last,
+MicroBatch make_micro_batch(const std::vector<TrainSequence>& sequences, std::span<const int> which,
                             const Wanted& wants) {
     MicroBatch mb;
-    mb.first = first, mb.last = last;
+    mb.which.assign(which.begin(), which.end());
     mb.tokens.temperature = wants.temperature;
     const TrainSequence* owner = nullptr; // whose prompt is in the batch
     int parent = -1;
-    for (int s = first; s < last; ++s) {
+    for (int s : which) {
         const TrainSequence& sequence = sequences[s];
         check_sequence(sequence);
         mb.offset.push_back((int)mb.tokens.rows.size());
@@ -85,7 +89,8 @@ MicroBatch make_recorded_batch(const std::vector<TrainSequence>& sequences, Reco
                                double temperature) {
     MicroBatch mb;
     mb.tokens.temperature = temperature;
-    mb.last = (int)sequences.size();
+    mb.which.resize(sequences.size());
+    std::iota(mb.which.begin(), mb.which.end(), 0);
     int prompt = -1, parent = -1; // in the batch
     std::vector<int32_t> draws;
     for (const TrainSequence& sequence : sequences) {
@@ -150,8 +155,8 @@ double call_objective(MicroBatch& mb, const Objective& objective) {
     mb.dlogit.assign(objective.wants.logit ? R : 0, 0);
     std::vector<TokenOutputs> outputs;
     std::vector<TokenGrads> grads;
-    for (int i = 0; i < mb.last - mb.first; ++i) {
-        outputs.push_back({mb.first + i, part(mb.logp, mb, i), part(mb.entropy, mb, i),
+    for (int i = 0; i < (int)mb.which.size(); ++i) {
+        outputs.push_back({mb.which[i], part(mb.logp, mb, i), part(mb.entropy, mb, i),
                            part(mb.value, mb, i), part(mb.logit, mb, i)});
         grads.push_back({part(mb.dlogp, mb, i), part(mb.dentropy, mb, i), part(mb.dvalue, mb, i),
                          part(mb.dlogit, mb, i)});
@@ -222,26 +227,24 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
     return loss;
 }
 
-} // namespace
-
-std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence> sequences,
-                                                   int budget) {
+// As cut_micro_batches, of some of the sequences; the ranges are of `which`.
+std::vector<std::pair<int, int>> cut(std::span<const TrainSequence> sequences,
+                                     std::span<const int> which, int budget) {
     std::vector<std::pair<int, int>> cuts;
-    const int S = (int)sequences.size();
+    const int S = (int)which.size();
+    auto at = [&](int place) -> const TrainSequence& { return sequences[which[place]]; };
     int tokens = 0; // of the last cut
     for (int first = 0; first < S;) {
         int last = first + 1;
-        while (last < S && sequences[first].bundle >= 0 &&
-               sequences[last].bundle == sequences[first].bundle)
-            ++last;
+        while (last < S && at(first).bundle >= 0 && at(last).bundle == at(first).bundle) ++last;
         // What sequences first .. last-1 add to a micro-batch, behind sequence `before` or on their
         // own.
         auto cost = [&](int before) {
             int sum = 0;
             for (int s = first; s < last; ++s) {
-                bool shares = before >= 0 && shares_prompt(sequences[before], sequences[s]);
-                int length = input_length(sequences[s], true);
-                sum += length - (shares && length ? sequences[s].shared : 0);
+                bool shares = before >= 0 && shares_prompt(at(before), at(s));
+                int length = input_length(at(s), true);
+                sum += length - (shares && length ? at(s).shared : 0);
                 before = s;
             }
             return sum;
@@ -259,85 +262,176 @@ std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence
     return cuts;
 }
 
-// The sequences of this rank, a range: whole bundles, and as many tokens as the others, nearly.
-static std::pair<int, int> share_of(const std::vector<TrainSequence>& sequences,
-                                    const Collectives* ranks) {
+// Consecutive sequences that belong to one bundle or one prompt: what one rank computes, and what at
+// dist.determinism=2 is computed by itself, so that it does not matter beside what else.
+std::vector<std::pair<int, int>> units(std::span<const TrainSequence> sequences) {
+    std::vector<std::pair<int, int>> all;
     const int S = (int)sequences.size();
-    if (!ranks) return {0, S};
-    double total = 0, before = 0;
-    for (const TrainSequence& sequence : sequences) total += (double)sequence.ids.size();
-    int first = S, last = S, owner = 0;
     for (int s = 0; s < S; ++s) {
-        const TrainSequence& sequence = sequences[s];
-        const bool starts =
-            s == 0 || sequence.bundle < 0 || sequences[s - 1].bundle != sequence.bundle;
-        const double middle = before + (double)sequence.ids.size() / 2;
-        if (starts) owner = std::max(owner, (int)(middle / total * ranks->ranks));
-        if (owner == ranks->rank) first = std::min(first, s);
-        if (owner > ranks->rank) last = std::min(last, s);
-        before += (double)sequence.ids.size();
+        const bool goes_on =
+            s > 0 && ((sequences[s].bundle >= 0 && sequences[s].bundle == sequences[s - 1].bundle) ||
+                      shares_prompt(sequences[s - 1], sequences[s]));
+        if (!goes_on) all.push_back({s, s});
+        all.back().second = s + 1;
     }
-    return {std::min(first, last), last};
+    return all;
 }
 
-static void add_micro_batch(Trainer& trainer, const std::vector<TrainSequence>& sequences,
-                            MicroBatch& mb, const Objective& objective, StepStats& stats) {
-    for (int s = mb.first; s < mb.last; ++s) stats.tokens += (int64_t)sequences[s].ids.size();
+// Multiplications of a unit, up to a factor: a token meets every weight, and every token before it.
+double cost_of(const ModelConfig& m, std::span<const TrainSequence> unit) {
+    const double weights = (double)m.L * ((double)m.C * (m.qkv_width() + m.H * m.D + 3.0 * m.F)),
+                 pairs = (double)m.L * m.H * m.D;
+    double sum = 0;
+    for (size_t s = 0; s < unit.size(); ++s) {
+        const double L = input_length(unit[s], true);
+        const bool shares = s > 0 && shares_prompt(unit[s - 1], unit[s]);
+        const double own = L - (shares && L > 0 ? unit[s].shared : 0);
+        sum += own * weights + own * L * pairs;
+    }
+    return sum;
+}
+
+// The units of this rank, in order; all of them without ranks.
+std::vector<std::pair<int, int>> own_units(const Model& model,
+                                           std::span<const TrainSequence> sequences) {
+    std::vector<std::pair<int, int>> all = units(sequences), own;
+    const Collectives* ranks = model.compute.ranks;
+    if (!ranks) return all;
+    std::vector<double> cost;
+    for (auto [first, last] : all)
+        cost.push_back(cost_of(model.config, sequences.subspan(first, last - first)));
+    const std::vector<int> owner = deal(cost, ranks->ranks);
+    for (size_t u = 0; u < all.size(); ++u)
+        if (owner[u] == ranks->rank) own.push_back(all[u]);
+    return own;
+}
+
+std::vector<int> sequences_of(std::span<const std::pair<int, int>> units) {
+    std::vector<int> which;
+    for (auto [first, last] : units)
+        for (int s = first; s < last; ++s) which.push_back(s);
+    return which;
+}
+
+void add_micro_batch(Trainer& trainer, const std::vector<TrainSequence>& sequences, MicroBatch& mb,
+                     const Objective& objective, StepStats& stats) {
+    beat();
+    for (int s : mb.which) stats.tokens += (int64_t)sequences[s].ids.size();
     stats.targets += (int64_t)mb.tokens.rows.size(), stats.computed += mb.batch.tokens();
     if (mb.tokens.rows.empty()) return;
     stats.loss += micro_batch_step(trainer, mb, objective);
     ++stats.micro_batches;
 }
 
+// Forward and backward over some of the sequences, added to the gradients and to stats.
+void add_sequences(Trainer& trainer, const std::vector<TrainSequence>& sequences,
+                   const std::vector<int>& which, const Objective& objective, StepStats& stats) {
+    for (auto [first, last] : cut(sequences, which, trainer.tokens_per_micro_batch)) {
+        MicroBatch mb = make_micro_batch(
+            sequences, std::span(which).subspan(first, last - first), objective.wants);
+        if (!mb.tokens.rows.empty()) forward(trainer.pass, mb.batch);
+        add_micro_batch(trainer, sequences, mb, objective, stats);
+    }
+}
+
+// dist.determinism=2: each unit's gradient by itself, then all of them by integers.
+void accumulate_order_free(Trainer& trainer, const std::vector<TrainSequence>& sequences,
+                           const Objective& objective, StepStats& stats) {
+    const Ops& ops = *trainer.model.ops;
+    trainer.exact.begin(trainer.flat_grads.size());
+    std::vector<UnitLoss> losses;
+    for (auto unit : own_units(trainer.model, sequences)) {
+        ops.fill_zero(trainer.flat_grads);
+        StepStats of_unit;
+        add_sequences(trainer, sequences, sequences_of({&unit, 1}), objective, of_unit);
+        if (of_unit.micro_batches == 0) continue;
+        trainer.add_exactly(trainer.flat_grads);
+        losses.push_back({unit.first, of_unit.loss});
+        stats.tokens += of_unit.tokens, stats.targets += of_unit.targets;
+        stats.computed += of_unit.computed, stats.micro_batches += of_unit.micro_batches;
+    }
+    reduce_order_free(trainer, losses, stats);
+}
+
+} // namespace
+
+std::vector<std::pair<int, int>> cut_micro_batches(std::span<const TrainSequence> sequences,
+                                                   int budget) {
+    std::vector<int> all(sequences.size());
+    std::iota(all.begin(), all.end(), 0);
+    return cut(sequences, all, budget);
+}
+
 StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                                const Objective& objective, Recording* recording) {
     const double start = now();
     StepStats stats;
-    trainer.model.ops->fill_zero(trainer.flat_grads);
+    const Collectives* ranks = trainer.model.compute.ranks;
     if (recording) {
         CHECK(recording->pass == &trainer.pass && objective.wants.logp && !objective.wants.value &&
                   !objective.wants.logit && !objective.linear_in_logp,
               "a recorded rollout gives log-probabilities and entropies, in its own pass");
+        trainer.model.ops->fill_zero(trainer.flat_grads);
         MicroBatch mb = make_recorded_batch(sequences, *recording, objective.wants.temperature);
         add_micro_batch(trainer, sequences, mb, objective, stats);
         stats.recorded = stats.computed;
         recording->end();
         reduce_gradients(trainer, stats);
-        stats.seconds = now() - start;
-        return stats;
+    } else if (ranks && ranks->order_free) {
+        accumulate_order_free(trainer, sequences, objective, stats);
+    } else {
+        trainer.model.ops->fill_zero(trainer.flat_grads);
+        const std::vector<int> own = sequences_of(own_units(trainer.model, sequences));
+        add_sequences(trainer, sequences, own, objective, stats);
+        reduce_gradients(trainer, stats);
     }
-    const auto [begin, end] = share_of(sequences, trainer.model.compute.ranks);
-    const std::span<const TrainSequence> share(sequences.data() + begin, end - begin);
-    for (auto [first, last] : cut_micro_batches(share, trainer.tokens_per_micro_batch)) {
-        MicroBatch mb = make_micro_batch(sequences, begin + first, begin + last, objective.wants);
-        if (!mb.tokens.rows.empty()) forward(trainer.pass, mb.batch);
-        add_micro_batch(trainer, sequences, mb, objective, stats);
-    }
-    reduce_gradients(trainer, stats);
     stats.seconds = now() - start;
     return stats;
+}
+
+static void put(ByteWriter& message, const SequenceOutputs& row) {
+    for (const auto* values : {&row.logp, &row.entropy, &row.value, &row.logit})
+        message.put(*values);
+}
+static void get(ByteReader& message, SequenceOutputs& row) {
+    for (auto* values : {&row.logp, &row.entropy, &row.value, &row.logit}) message.get(*values);
 }
 
 std::vector<SequenceOutputs> evaluate_sequences(Pass& pass,
                                                 const std::vector<TrainSequence>& sequences,
                                                 int tokens_per_micro_batch, const Wanted& wants) {
     std::vector<SequenceOutputs> outputs(sequences.size());
-    for (auto cut : cut_micro_batches(sequences, tokens_per_micro_batch)) {
-        const int first = cut.first, last = cut.second; // a lambda below needs them by name
-        MicroBatch mb = make_micro_batch(sequences, first, last, wants);
+    const Collectives* ranks = pass.model.compute.ranks;
+    const bool shares = ranks && ranks->share_work();
+    const std::vector<int> own =
+        sequences_of(shares ? own_units(pass.model, sequences) : units(sequences));
+    for (auto [first, last] : cut(sequences, own, tokens_per_micro_batch)) {
+        beat();
+        MicroBatch mb =
+            make_micro_batch(sequences, std::span(own).subspan(first, last - first), wants);
         if (mb.tokens.rows.empty()) continue;
         forward(pass, mb.batch);
         if (wants.logp || wants.entropy)
             token_logprob(pass, mb.tokens, mb.logp, wants.entropy ? &mb.entropy : nullptr);
         if (wants.value) row_score(pass, mb.value_rows, mb.value);
         if (wants.logit) token_logit(pass, mb.tokens, mb.logit);
-        for (int s = first; s < last; ++s) {
+        for (int i = 0; i < (int)mb.which.size(); ++i) {
             auto copy = [&](std::vector<double>& values) {
-                std::span<double> own = part(values, mb, s - first);
-                return std::vector<double>(own.begin(), own.end());
+                std::span<double> some = part(values, mb, i);
+                return std::vector<double>(some.begin(), some.end());
             };
-            outputs[s] = {copy(mb.logp), copy(mb.entropy), copy(mb.value), copy(mb.logit)};
+            outputs[mb.which[i]] = {copy(mb.logp), copy(mb.entropy), copy(mb.value),
+                                    copy(mb.logit)};
         }
     }
+    if (!shares) return outputs;
+    ByteWriter message;
+    for (int s : own) message.put(s), put(message, outputs[s]);
+    for (const std::string& bytes : ranks->gather(*ranks, message.bytes))
+        for (ByteReader reader{bytes}; reader.more();) {
+            int s = 0;
+            reader.get(s);
+            get(reader, outputs.at((size_t)s));
+        }
     return outputs;
 }

@@ -4,6 +4,7 @@
 // function.
 
 #include "model/recording.h"
+#include "train/order_free.h"
 
 #include <span>
 
@@ -76,6 +77,7 @@ struct Trainer {
     // (E / ranks) of this rank; master is empty where the weights are not rounded
     Tensor m, v, master;
     Tensor sums; // (parameters + 4) f64: of the step, on their way to the host
+    FixedPointSum exact; // at dist.determinism=2: (E), of the units' gradients
     Arena grad_arena{"gradients"}, moment_arena{"AdamW moments and masters"};
     Pass pass;
     int tokens_per_micro_batch;
@@ -88,6 +90,7 @@ struct Trainer {
     Piece part() const { return {rank() * m.size(), m.size()}; } // of this rank
     Piece place(size_t parameter) const;
     Piece own_piece(size_t parameter) const; // what of it lies in this rank's part
+    void add_exactly(const Tensor& gradients); // to `exact`
 };
 
 // Zeroes the gradients and accumulates those of the whole step; with several ranks each computes a
@@ -109,6 +112,13 @@ void wait_for_ranks(Trainer& trainer);
 
 // The end of accumulate_gradients: adds up over the ranks, norm and checks.
 void reduce_gradients(Trainer& trainer, StepStats& stats);
+// The same of trainer.exact and of the losses of units that were computed by themselves. All sums are
+// the same bits for any number of ranks.
+struct UnitLoss {
+    int first_sequence;
+    double loss;
+};
+void reduce_order_free(Trainer& trainer, const std::vector<UnitLoss>& losses, StepStats& stats);
 
 // The whole of an array of which each rank holds a part (m, v, master): the array itself with one
 // rank, else a copy in the gradients' memory, which is free between steps. All ranks call it

@@ -7,6 +7,7 @@
 //
 // With one rank the part is the whole, and nothing is sent.
 
+#include "base/bytes.h"
 #include "model/hf.h"
 #include "train/step.h"
 
@@ -114,6 +115,68 @@ void reduce_gradients(Trainer& trainer, StepStats& stats) {
         sum += sums[i];
     }
     stats.grad_norm = std::sqrt(sum);
+    CHECK(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr", stats.loss);
+}
+
+void Trainer::add_exactly(const Tensor& gradients) {
+    const int64_t bad = exact.add(gradients);
+    if (bad < 0) return;
+    for (size_t i = 0; i < grads.list.size(); ++i)
+        CHECK(bad < place(i).first || bad >= place(i).first + place(i).count,
+              "the gradient of %s is not finite, or larger than dist.determinism=2 adds up (%g); "
+              "lower optim.lr or optim.grad_clip",
+              grads.list[i].name.c_str(), FixedPointSum::most);
+    fail("a gradient outside of the parameters is not finite");
+}
+
+// What a rank knows of a step before it is added up.
+struct RankSums {
+    StepStats stats;
+    double largest = 0;
+    int64_t terms = 0;
+    ExactSum squares;
+};
+
+void reduce_order_free(Trainer& trainer, const std::vector<UnitLoss>& losses, StepStats& stats) {
+    const Collectives& ranks = *trainer.model.compute.ranks;
+    FixedPointSum& exact = trainer.exact;
+    ranks.sum_integers(ranks, exact.parts.data(), (int64_t)exact.parts.size());
+    const Piece own = trainer.part();
+    RankSums mine{stats, exact.largest, exact.terms, {}};
+    for (int64_t e = own.first; e < own.first + own.count; ++e) {
+        const double g = exact.value(e);
+        if (trainer.flat_grads.dtype == DType::f64)
+            trainer.flat_grads.as<double>()[e] = g;
+        else
+            trainer.flat_grads.as<float>()[e] = (float)g;
+        mine.squares.add(g * g);
+    }
+    ByteWriter message;
+    message.put(mine), message.put(losses);
+    std::vector<UnitLoss> all, some;
+    RankSums sum;
+    for (const std::string& bytes : ranks.gather(ranks, message.bytes)) {
+        ByteReader reader{bytes};
+        RankSums other;
+        reader.get(other), reader.get(some);
+        all.insert(all.end(), some.begin(), some.end());
+        sum.stats.tokens += other.stats.tokens, sum.stats.targets += other.stats.targets;
+        sum.stats.computed += other.stats.computed;
+        sum.stats.micro_batches += other.stats.micro_batches;
+        sum.largest += other.largest, sum.terms += other.terms;
+        sum.squares.add(other.squares);
+    }
+    CHECK(sum.largest < FixedPointSum::most && sum.terms <= FixedPointSum::most_terms,
+          "a step of %lld prompts or rows, whose largest gradients add up to %g, is more than "
+          "dist.determinism=2 can add up (%lld and %g); use dist.determinism=1",
+          (long long)sum.terms, sum.largest, (long long)FixedPointSum::most_terms,
+          FixedPointSum::most);
+    std::sort(all.begin(), all.end(), [](const UnitLoss& a, const UnitLoss& b) {
+        return a.first_sequence < b.first_sequence;
+    });
+    stats = sum.stats;
+    for (const UnitLoss& unit : all) stats.loss += unit.loss;
+    stats.grad_norm = std::sqrt(sum.squares.value());
     CHECK(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr", stats.loss);
 }
 

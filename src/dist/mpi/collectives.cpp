@@ -1,0 +1,132 @@
+// Collectives of the CPU's ranks by MPI. What is summed is sent as it is and added up in the order of the
+// ranks by whoever keeps the sum, so that the bits do not depend on the library's choice of algorithm.
+// Every wait is a poll that soon sleeps: a rank that waits leaves its core to the others.
+
+#include "dist/processes.h"
+
+#define OMPI_SKIP_MPICXX 1 // the old C++ interface
+#include <mpi.h>
+#include <numeric>
+#include <unistd.h>
+
+static constexpr int64_t chunk_bytes = 1 << 22; // of each rank's part, sent at once
+
+static void wait_for(MPI_Request request) {
+    int done = 0;
+    for (int polls = 0;; ++polls) {
+        CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS, "MPI_Test failed");
+        if (done) return;
+        if (polls > 20) ::usleep(polls > 500 ? 1000 : 100);
+    }
+}
+
+// x is `ranks` equal parts of count / ranks elements; part number `rank` becomes the sum.
+template <class T> static void add_up(const Collectives& ranks, T* x, int64_t count) {
+    const int64_t part = count / ranks.ranks, chunk = chunk_bytes / (int64_t)sizeof(T);
+    std::vector<T> out, in;
+    for (int64_t at = 0; at < part; at += chunk) {
+        const int64_t n = std::min(chunk, part - at);
+        out.resize((size_t)(n * ranks.ranks)), in.resize(out.size());
+        for (int r = 0; r < ranks.ranks; ++r)
+            std::copy_n(x + r * part + at, n, out.data() + r * n);
+        MPI_Request request;
+        MPI_Ialltoall(out.data(), (int)(n * sizeof(T)), MPI_BYTE, in.data(), (int)(n * sizeof(T)),
+                      MPI_BYTE, MPI_COMM_WORLD, &request);
+        wait_for(request);
+        T* own = x + ranks.rank * part + at;
+        std::copy_n(in.data(), n, own);
+        for (int r = 1; r < ranks.ranks; ++r)
+            for (int64_t i = 0; i < n; ++i) own[i] += in[(size_t)(r * n + i)];
+    }
+}
+
+static void check_parts(const char* op, const Collectives& ranks, int64_t count) {
+    CHECK(count % ranks.ranks == 0, "%s: %lld elements do not divide into %d parts", op,
+          (long long)count, ranks.ranks);
+}
+
+static void reduce_scatter(const Collectives& ranks, Tensor x) {
+    check_parts("reduce_scatter", ranks, x.size());
+    if (x.dtype == DType::f64) return add_up(ranks, x.as<double>(), x.size());
+    add_up(ranks, x.as<float>(), x.size());
+}
+
+static void sum_integers(const Collectives& ranks, int64_t* x, int64_t count) {
+    check_parts("sum_integers", ranks, count);
+    add_up(ranks, x, count);
+}
+
+static void all_gather(const Collectives& ranks, Tensor x) {
+    check_parts("all_gather", ranks, x.size());
+    const int64_t part = (int64_t)x.bytes() / ranks.ranks;
+    std::vector<char> in;
+    char* bytes = static_cast<char*>(x.data);
+    for (int64_t at = 0; at < part; at += chunk_bytes) {
+        const int64_t n = std::min(chunk_bytes, part - at);
+        in.resize((size_t)(n * ranks.ranks));
+        MPI_Request request;
+        MPI_Iallgather(bytes + ranks.rank * part + at, (int)n, MPI_BYTE, in.data(), (int)n,
+                       MPI_BYTE, MPI_COMM_WORLD, &request);
+        wait_for(request);
+        for (int r = 0; r < ranks.ranks; ++r)
+            std::copy_n(in.data() + r * n, n, bytes + r * part + at);
+    }
+}
+
+static std::vector<std::string> gather(const Collectives& ranks, const std::string& mine) {
+    const int N = ranks.ranks;
+    std::vector<int64_t> size((size_t)N);
+    const int64_t own = (int64_t)mine.size();
+    MPI_Request request;
+    MPI_Iallgather(&own, 1, MPI_INT64_T, size.data(), 1, MPI_INT64_T, MPI_COMM_WORLD, &request);
+    wait_for(request);
+    std::vector<std::string> all((size_t)N);
+    for (int r = 0; r < N; ++r) all[r].reserve((size_t)size[r]);
+    // Counts of a message are ints, so that long ones go in pieces.
+    const int64_t longest = *std::max_element(size.begin(), size.end());
+    const int64_t piece = std::max<int64_t>(1, INT32_MAX / 2 / N);
+    std::vector<int> count((size_t)N), place((size_t)N);
+    std::vector<char> in;
+    for (int64_t at = 0; at < longest; at += piece) {
+        int total = 0;
+        for (int r = 0; r < N; ++r) {
+            count[r] = (int)std::clamp<int64_t>(size[r] - at, 0, piece);
+            place[r] = total;
+            total += count[r];
+        }
+        in.resize((size_t)total);
+        MPI_Iallgatherv(mine.data() + std::min(at, own), count[ranks.rank], MPI_BYTE, in.data(),
+                        count.data(), place.data(), MPI_BYTE, MPI_COMM_WORLD, &request);
+        wait_for(request);
+        for (int r = 0; r < N; ++r) all[r].append(in.data() + place[r], (size_t)count[r]);
+    }
+    return all;
+}
+
+static void all_reduce(const Collectives& ranks, Tensor x) {
+    const std::string mine(static_cast<const char*>(x.data), x.bytes());
+    const std::vector<std::string> all = gather(ranks, mine);
+    auto add = [&](auto* sum) {
+        using T = std::remove_pointer_t<decltype(sum)>;
+        std::fill_n(sum, x.size(), T(0));
+        for (const std::string& bytes : all)
+            for (int64_t i = 0; i < x.size(); ++i) sum[i] += ((const T*)bytes.data())[i];
+    };
+    if (x.dtype == DType::f64) return add(x.as<double>());
+    add(x.as<float>());
+}
+
+Collectives host_collectives() {
+    int started = 0;
+    MPI_Initialized(&started);
+    if (!started) return one_rank();
+    Collectives ranks;
+    MPI_Comm_rank(MPI_COMM_WORLD, &ranks.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks.ranks);
+    ranks.reduce_scatter = reduce_scatter;
+    ranks.all_gather = all_gather;
+    ranks.all_reduce = all_reduce;
+    ranks.gather = gather;
+    ranks.sum_integers = sum_integers;
+    return ranks;
+}

@@ -1,0 +1,203 @@
+// Runs of several processes as a user starts them: what they write is what one process writes.
+
+#include "dist/mpirun.h"
+
+#include <set>
+
+using Words = std::vector<std::string>;
+
+namespace {
+
+Words operator+(Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+}
+
+const Words tiny_sft = {"sft",
+                        "task.name=arithmetic",
+                        "task.arithmetic.steps_max=2",
+                        "tiny.layers=1",
+                        "tiny.width=16",
+                        "tiny.heads=2",
+                        "tiny.feed_forward=24",
+                        "train.steps=4",
+                        "train.rows_per_step=7",
+                        "data.eval_rows=5",
+                        "optim.lr=0.01",
+                        "compute.threads=1"};
+
+// The policy that the runs start from.
+std::string start(const Scratch& at) {
+    const Outcome outcome = rlhf(tiny_sft + Words{"run.dir=" + at("start")});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return at("start/checkpoints/000004");
+}
+
+// A reward that differs between completions of a policy that knows nothing: its own log-probability.
+Words tiny_rl(const Scratch& at, const Words& more = {}) {
+    return Words{"rl",
+                 "model.path=" + at("start"),
+                 "task.name=arithmetic",
+                 "task.arithmetic.steps_max=2",
+                 "credit=[{\"source\":\"self\",\"to\":\"reward\",\"pool\":\"mean\"}]",
+                 "sample.n=3",
+                 "sample.max_new_tokens=12",
+                 "train.steps=3",
+                 "train.prompts_per_step=5",
+                 "train.eval_problems=4",
+                 "optim.lr=0.01",
+                 "compute.threads=1"} +
+           more;
+}
+
+// Of metrics.jsonl, without what is measured by the clock and what says how many ranks there were.
+std::string numbers_of(const std::string& run) {
+    std::string all;
+    for (Json row : rows_of(run + "/metrics.jsonl")) {
+        for (const char* name : {"step_seconds", "seconds", "decode_tokens_per_s", "tokens_per_s",
+                                 "ranks", "idle_seconds"})
+            row.erase(name);
+        all += row.dump() + "\n";
+    }
+    return all;
+}
+
+std::string newest(const std::string& run) {
+    const std::string checkpoints = run + "/checkpoints";
+    return join_path(checkpoints, list_directory(checkpoints).back());
+}
+
+std::string saved(const std::string& run) {
+    return read_file(newest(run) + "/model.safetensors");
+}
+
+void expect_the_same_for_any_number_of_ranks(const Words& words, const Scratch& at,
+                                             const std::string& name,
+                                             std::initializer_list<int> numbers) {
+    const std::string one = at(name + "1");
+    const Outcome alone = rlhf(words + Words{"run.dir=" + one, "dist.determinism=2"});
+    ASSERT_EQ(alone.status, 0) << alone.err;
+    for (int ranks : numbers) {
+        const std::string many = at(name + std::to_string(ranks));
+        const Outcome together =
+            rlhf_on(ranks, at, words + Words{"run.dir=" + many, "dist.determinism=2"});
+        ASSERT_EQ(together.status, 0) << together.err;
+        EXPECT_EQ(numbers_of(many), numbers_of(one)) << name << ", ranks: " << ranks;
+        EXPECT_TRUE(saved(many) == saved(one)) << name << ", ranks: " << ranks;
+    }
+}
+
+} // namespace
+
+TEST(Ranks, GrpoHasTheSameBitsOnOneTwoAndFour) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at), at, "grpo", {2, 4});
+    EXPECT_EQ(read_file(at("grpo4/rollouts/000003.jsonl")),
+              read_file(at("grpo1/rollouts/000003.jsonl")));
+    // It is not the same because nothing is learnt.
+    std::set<std::string> weights;
+    for (const Json& row : rows_of(at("grpo4/metrics.jsonl")))
+        weights.insert(row["fingerprint"].get<std::string>());
+    EXPECT_EQ(weights.size(), 3u);
+    EXPECT_EQ(rows_of(at("grpo4/metrics.jsonl"))[0]["ranks"], 4);
+}
+
+TEST(Ranks, WithoutTheKeyTheSumsDifferByRoundingAlone) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    ASSERT_EQ(rlhf(tiny_rl(at, {"run.dir=" + at("one")})).status, 0);
+    const Outcome two = rlhf_on(2, at, tiny_rl(at, {"run.dir=" + at("two")}));
+    const Outcome again = rlhf_on(2, at, tiny_rl(at, {"run.dir=" + at("again")}));
+    ASSERT_EQ(two.status, 0) << two.err;
+    const auto one_rows = rows_of(at("one/metrics.jsonl")), rows = rows_of(at("two/metrics.jsonl"));
+    ASSERT_EQ(rows.size(), one_rows.size());
+    for (size_t i = 0; i < rows.size(); ++i)
+        for (const char* name : {"loss", "grad_norm", "reward_mean"})
+            EXPECT_NEAR(rows[i][name].get<double>(), one_rows[i][name].get<double>(), 1e-5)
+                << name << ", step " << i + 1;
+    EXPECT_EQ(numbers_of(at("again")), numbers_of(at("two")));
+    EXPECT_TRUE(saved(at("again")) == saved(at("two")));
+    EXPECT_FALSE(saved(at("two")) == saved(at("one"))); // which is what the key is for
+}
+
+TEST(Ranks, TheFirstAloneSpeaks) {
+    NEEDS_MPI();
+    Scratch at;
+    const Outcome outcome = rlhf_on(3, at, tiny_sft + Words{"run.dir=" + at("run")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::string words = "the model is ";
+    const size_t first = outcome.out.find(words);
+    EXPECT_NE(first, std::string::npos);
+    EXPECT_EQ(outcome.out.find(words, first + 1), std::string::npos) << outcome.out;
+}
+
+TEST(Ranks, OneFaultOfTheInputIsToldOnce) {
+    NEEDS_MPI();
+    Scratch at;
+    const Outcome outcome = rlhf_on(3, at, Words{"rl", "task.name=arithmetic", "sample.m=1"});
+    EXPECT_EQ(outcome.status, 1);
+    const std::string words = "error: ";
+    const size_t first = outcome.err.find(words);
+    ASSERT_NE(first, std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.err.find(words, first + 1), std::string::npos) << outcome.err;
+    const Outcome help = rlhf_on(2, at, Words{"help"});
+    EXPECT_EQ(help.status, 1);
+    EXPECT_TRUE(contains(help.err, "is the work of one")) << help.err;
+}
+
+TEST(RanksSlow, EightRanksOfWhichSomeHaveNothingToDo) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    // 5 prompts, 8 ranks
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at), at, "grpo", {8});
+    expect_the_same_for_any_number_of_ranks(tiny_sft, at, "sft", {3, 8});
+}
+
+TEST(RanksSlow, PpoWithItsCritic) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    const Words ppo = {"algo.preset=ppo", "train.minibatches=2", "train.epochs=2"};
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, ppo), at, "ppo", {2, 4});
+    EXPECT_TRUE(read_file(newest(at("ppo4")) + "/trainer/critic/model.safetensors") ==
+                read_file(newest(at("ppo1")) + "/trainer/critic/model.safetensors"));
+    const Words shared = {"algo.preset=ppo", "critic.shared=true", "algo.kl=k3", "algo.kl_coef=0.1"};
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, shared), at, "shared", {3});
+}
+
+TEST(RanksSlow, PairsRewardAndEval) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    // A policy that is half right would need minutes: what is right here is told by an easy rule.
+    const Words model = {"model.path=" + at("start"), "task.name=arithmetic",
+                         "task.arithmetic.steps_max=1", "compute.threads=1"};
+    const Words eval = Words{"eval", "problems=20", "sample.n=3", "format=json"} + model;
+    std::string text;
+    for (int ranks : {0, 1, 3}) {
+        const Outcome outcome = rlhf_on(ranks, at, eval + Words{"out=" + at("rows")});
+        ASSERT_EQ(outcome.status, 0) << outcome.err;
+        const std::string rows = outcome.out + read_file(at("rows"));
+        if (text.empty()) text = rows;
+        EXPECT_EQ(rows, text) << ranks;
+    }
+    std::string pairs;
+    for (int i = 0; i < 12; ++i)
+        pairs += Json({{"prompt_ids", {1, 2 + i % 5, 3}},
+                       {"chosen_ids", {4 + i % 3, 5, 2}},
+                       {"rejected_ids", {6, 7 + i % 4}}})
+                     .dump() +
+                 "\n";
+    write_file(at("pairs"), pairs);
+    for (const char* kind : {"orm", "qrm", "dpo"}) {
+        const Words reward = {"reward", std::string("reward.kind=") + kind, "train.steps=3",
+                              "train.rows_per_step=5", "data.train=" + at("pairs"),
+                              "data.eval=" + at("pairs"), "optim.lr=0.01", "compute.threads=1",
+                              "model.path=" + at("start")};
+        expect_the_same_for_any_number_of_ranks(reward, at, kind, {2, 4});
+    }
+}
