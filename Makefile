@@ -3,7 +3,7 @@
 #   make test     packages, build, all tests
 # With CUDA=1 make builds for NVIDIA GPUs, too; make test-gpu runs the kernels' tests on one.
 # Others: make (build only), make check (the fast tests), make format, make clean, make deps; for CI:
-# make format-check, make layers, make asan, make cuda-asan, make cuda-check, make fuzz.
+# make format-check, make layers, make faults, make asan, make cuda-asan, make cuda-check, make fuzz.
 
 BUILD ?= build
 CXX ?= g++

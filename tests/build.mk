@@ -17,6 +17,11 @@ DEVICE_PROGRAMS := $(if $(HAS_NVCC),$(if $(NVCC_IS_OLD),,$(DEVICE)/rlhf $(DEVICE
 layers:
 	@tests/layers.sh
 
+# What can happen to several processes, at every place of a save; make test tries some.
+faults:
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/rlhf $(BUILD)/unit_tests
+	@RLHF_FAULTS=all RLHF=$(BUILD)/rlhf $(TEST_ENV) $(BUILD)/unit_tests --gtest_brief=1 --gtest_filter='Faults*'
+
 # The kernels' tests on a GPU, then under compute-sanitizer if it is there.
 test-gpu:
 	@[ -n "$(HAS_NVCC)" ] || { echo "test-gpu needs nvcc; make deps CUDA=1 says what to install"; exit 1; }
@@ -42,4 +47,4 @@ fuzz:
 $(BUILD)/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(OBJECTS)
 	$(LINK) -fsanitize=fuzzer,address,undefined
 
-.PHONY: layers test-gpu asan fuzz
+.PHONY: layers faults test-gpu asan fuzz

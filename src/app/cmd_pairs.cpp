@@ -121,7 +121,8 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
             counts.pairs += (int64_t)chosen.size(), counts.answers += k;
             counts.right += std::count(right.begin(), right.end(), true);
         }
-        if (progress) progress->update(counts.prompts, format("%lld pairs", (long long)counts.pairs));
+        if (progress)
+            progress->update(counts.prompts, format("%lld pairs", (long long)counts.pairs));
     }
     CHECK(counts.pairs > 0,
           "no prompt of %lld had both right and wrong answers (%lld of %lld were right); ask more "

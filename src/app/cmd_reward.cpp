@@ -150,7 +150,7 @@ static int reward(RewardConfig& config, const Args&) {
     config.visit(fields);
     ComputeConfig compute = apply_compute(config.compute);
     const Ranks ranks(compute, config.dist);
-    Run run(config.run, fields, config.train.steps);
+    Run run(config.run, fields, config.train.steps, compute.ranks);
     if (tell_if_finished(run, config.train)) return 0;
     if (reward_kind(config.reward.kind).ratio && config.reward.reference.empty())
         run.reads("model.path", config.model.path); // the reference

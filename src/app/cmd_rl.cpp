@@ -6,7 +6,6 @@
 #include "app/commands.h"
 #include "app/memory_plan.h"
 #include "app/rl_log.h"
-#include "base/beat.h"
 #include "base/clock.h"
 #include "dist/processes.h"
 #include "model/hf.h"
@@ -54,12 +53,12 @@ static int rl(RlConfig& config, const Args& args) {
     config.visit(fields);
     ComputeConfig compute = apply_compute(config.compute);
     const Ranks ranks(compute, config.dist);
-    Run run(config.run, fields, steps);
+    Run run(config.run, fields, steps, compute.ranks);
     if (run.finished()) {
         if (ranks.speaks())
             std::printf("finished: %s has %lld of %lld steps; the model is %s\n",
-                    config.run.dir.c_str(), (long long)run.step, (long long)steps,
-                    run.checkpoint.c_str());
+                        config.run.dir.c_str(), (long long)run.step, (long long)steps,
+                        run.checkpoint.c_str());
         return 0;
     }
     if (reads_start(config)) run.reads("model.path", config.model.path);

@@ -167,7 +167,7 @@ static int sft(SftConfig& config, const Args&) {
     ComputeConfig compute = apply_compute(config.compute);
     const Ranks ranks(compute, config.dist);
     const bool speaks = ranks.speaks();
-    Run run(config.run, fields, config.train.steps);
+    Run run(config.run, fields, config.train.steps, compute.ranks);
     if (tell_if_finished(run, config.train)) return 0;
     const bool wise = config.objective == "wise";
     CHECK(!wise || config.task.name == "wise" || config.task.name == "mini_wise",

@@ -1,6 +1,7 @@
 #include "app/rl_learner.h"
 
 #include "app/problems.h"
+#include "base/beat.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
@@ -105,9 +106,10 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
     exact =
         !compute.gpu && (compute.dtype == DType::f64 || cpu_gemm_is_batch_invariant(compute.gemm));
 
-    CHECK(exact || !compute.ranks || !compute.ranks->order_free,
-          "dist.determinism=2: the matrix products of this CPU's library depend on what else is in a "
-          "batch; use dist.determinism=1, or compute.dtype=f64");
+    CHECK(
+        exact || !compute.ranks || !compute.ranks->order_free,
+        "dist.determinism=2: the matrix products of this CPU's library depend on what else is in a "
+        "batch; use dist.determinism=1, or compute.dtype=f64");
 
     if (run.step == 0) return;
     const Json state = run.resumed_state();
@@ -115,36 +117,33 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
     if (state.contains("next_replayed"))
         next_replayed = json_int(state, "next_replayed", run.checkpoint);
     ema = json_number(state, "ema", run.checkpoint);
+    valid_share = json_number_or(state, "valid_share", 1, run.checkpoint);
     pass_before = json_number_or(state, "eval_before", 0, run.checkpoint);
-    const bool rounded = state_has_weights(trainer, config.run.save_dtype);
-    load_trainer(trainer, rounded, stored_trainer_path(run.checkpoint, "trainer.safetensors"));
-    if (critic)
-        load_trainer(*critic_trainer, rounded,
-                     stored_trainer_path(run.checkpoint, "critic_trainer.safetensors"));
-}
-
-static void save_network(const Model& model, Trainer& trainer, const std::string& dtype,
-                         const std::string& directory, const std::string& state_file) {
-    const Params weights = full_weights(trainer);
-    if (trainer.rank() == 0) write_model(model, directory, dtype, &weights);
-    save_trainer(trainer, state_has_weights(trainer, dtype), state_file);
+    read_state(run, trainer, "trainer.safetensors");
+    if (critic) read_state(run, *critic_trainer, "critic_trainer.safetensors");
 }
 
 void Learner::save(Run& run, int64_t step) {
-    Json state = {{"eval_before", pass_before}, {"next_problem", next_problem}, {"ema", ema}};
+    enter_phase("save");
+    Json state = {{"eval_before", pass_before},
+                  {"next_problem", next_problem},
+                  {"ema", ema},
+                  {"valid_share", valid_share}};
     if (next_replayed > 0) state["next_replayed"] = next_replayed;
-    auto write = [&](const std::string& directory) {
-        const std::string& dtype = config.run.save_dtype;
-        if (trainer.rank() == 0) make_directories(trainer_path(directory, critic ? "critic" : ""));
-        save_network(*policy, trainer, dtype, directory,
-                     trainer_path(directory, "trainer.safetensors"));
+    const std::string& dtype = config.run.save_dtype;
+    const Params weights = full_weights(trainer);
+    const Params critic_weights = critic ? full_weights(*critic_trainer) : Params();
+    run.save(step, state, [&](const std::string& directory) {
+        make_directories(trainer_path(directory, critic ? "critic" : ""));
+        if (run.first()) write_model(*policy, directory, dtype, &weights);
+        write_state(run, trainer, directory, "trainer.safetensors");
         if (!critic) return;
-        save_network(*critic, *critic_trainer, dtype, trainer_path(directory, "critic"),
-                     trainer_path(directory, "critic_trainer.safetensors"));
-    };
-    if (trainer.rank() > 0) return write(""); // it only gives its parts
-    run.save(step, state, write);
+        if (run.first())
+            write_model(*critic, trainer_path(directory, "critic"), dtype, &critic_weights);
+        write_state(run, *critic_trainer, directory, "critic_trainer.safetensors");
+    });
     // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
+    if (run.checkpoint.empty()) return;
     policy->source = run.checkpoint;
     if (critic) critic->source = trainer_path(run.checkpoint, "critic");
 }
@@ -163,6 +162,7 @@ void add_completion(Rollouts& drawn, std::vector<std::vector<int32_t>>& ids,
 }
 
 Batch Learner::roll_out(int64_t step) {
+    enter_phase("generate");
     // With dynamic sampling some of it would be thrown away; with more steps than one it would be
     // used once.
     recording = nullptr;
@@ -175,14 +175,23 @@ Batch Learner::roll_out(int64_t step) {
     return batch;
 }
 
-// Completions of as many new prompts as the batch lacks; of dynamic sampling those that teach
+// One quota for all ranks: each knows what all have drawn.
+int Learner::prompts_of_round(int missing) const {
+    const double factor = config.dist.oversample;
+    if (factor == 1) return missing;
+    return (int)std::ceil(missing * std::min(10.0, factor / std::max(0.01, valid_share)));
+}
+
+// Completions of as many new prompts as the batch lacks, or more; of dynamic sampling those that teach
 // something stay.
 void Learner::add_round(Batch& batch, int64_t step) {
     const int G = config.sample.n;
     const int missing = config.train.prompts_per_step - (int)batch.problem.size();
+    const bool last_round = batch.rounds + 1 >= config.train.max_rounds;
+    const int asked = last_round ? missing : prompts_of_round(missing);
     std::vector<Problem> problems;
     std::vector<std::vector<int32_t>> prompts;
-    for (int p = 0; p < missing; ++p) {
+    for (int p = 0; p < asked; ++p) {
         problems.push_back(task.problem(Split::train, next_problem++));
         prompts.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt).ids);
     }
@@ -201,7 +210,8 @@ void Learner::add_round(Batch& batch, int64_t step) {
     batch.sampling.decode_seconds += stats.decode_seconds;
 
     const double start = now();
-    for (int p = 0; p < missing; ++p) {
+    int valid = 0;
+    for (int p = 0; p < asked; ++p) {
         std::vector<std::string> texts;
         std::vector<Verdict> verdicts;
         std::vector<double> rewards;
@@ -213,9 +223,15 @@ void Learner::add_round(Batch& batch, int64_t step) {
             CHECK(std::isfinite(rewards.back()), "the reward of %s is not finite (%g)",
                   problems[p].where.c_str(), rewards.back());
         }
-        // In the last round everything is taken, so that a step never ends without rollouts.
-        if (batch.rounds + 1 < config.train.max_rounds && !has_signal(rewards)) {
+        // In the last round everything is taken, so that a step never ends without rollouts. Who is
+        // taken depends on the prompts' numbers, not on who was done first: no bias to short answers.
+        valid += has_signal(rewards);
+        if (!last_round && !has_signal(rewards)) {
             ++batch.dropped_groups;
+            continue;
+        }
+        if ((int)batch.problem.size() == config.train.prompts_per_step) {
+            ++batch.surplus_groups;
             continue;
         }
         const int group = (int)batch.problem.size();
@@ -232,6 +248,7 @@ void Learner::add_round(Batch& batch, int64_t step) {
             batch.reason.push_back(verdicts[s].reason);
         }
     }
+    valid_share += 0.1 * ((double)valid / asked - valid_share);
     ++batch.rounds;
     batch.check_seconds += now() - start;
 }
@@ -239,6 +256,7 @@ void Learner::add_round(Batch& batch, int64_t step) {
 // ---- station 3: credit --------------------------------------------------------------------------
 
 StepCredit Learner::give_credit(const Batch& batch) {
+    enter_phase("credit");
     const double start = now();
     const Rollouts& drawn = batch.drawn;
     const std::vector<TrainSequence> sequences = all_tokens(drawn, batch.texts);
@@ -272,6 +290,7 @@ bool Learner::adopts_logp_old() const {
 }
 
 Consulted Learner::consult(const Batch& batch) {
+    enter_phase("consult");
     const double start = now();
     const int budget = config.train.tokens_per_micro_batch;
     const std::vector<TrainSequence> sequences = all_tokens(batch.drawn, batch.texts);
@@ -306,6 +325,7 @@ Rollouts numbers_of(const Batch& batch, const StepCredit& credit, const Consulte
 
 Updated Learner::update(const Batch& batch, const Rollouts& r, const Selection& kept,
                         int64_t step) {
+    enter_phase("train");
     const double start = now();
     UpdateSettings settings;
     settings.epochs = config.train.epochs;
@@ -343,6 +363,7 @@ StepStats Learner::replay(double lr) {
 }
 
 Evaluation Learner::evaluate() {
+    enter_phase("evaluate");
     std::vector<Problem> problems;
     std::vector<std::vector<int32_t>> prompts;
     const int64_t count = held_out;

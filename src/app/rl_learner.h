@@ -23,6 +23,7 @@ struct Batch {
     double check_seconds = 0;
     int rounds = 0;         // of dynamic sampling
     int dropped_groups = 0; // by it: prompts whose rewards were all equal
+    int surplus_groups = 0; // by it: valid ones beyond the quota
 };
 
 // Station 3: what each completion and each token earned.
@@ -85,6 +86,7 @@ struct Learner {
     int64_t next_problem = 0;  // of the training split
     int64_t next_replayed = 0; // likewise
     double ema = 0;            // of the baseline "ema"
+    double valid_share = 1;    // of dynamic sampling's prompts, a moving average
     double pass_before = 0;    // pass@1 before the first step
 
     Batch roll_out(int64_t step);
@@ -99,6 +101,7 @@ struct Learner {
     void save(Run& run, int64_t step);
 
 private:
+    int prompts_of_round(int missing) const;
     void add_round(Batch& batch, int64_t step);
     StepStats replay(double lr);
     bool adopts_logp_old() const;

@@ -215,6 +215,7 @@ Json step_line(const StepResults& s) {
     if (s.batch.rounds > 1 || s.batch.dropped_groups) {
         line["sampling_rounds"] = s.batch.rounds;
         line["dropped_groups"] = s.batch.dropped_groups;
+        line["surplus_groups"] = s.batch.surplus_groups;
     }
     put_credit(line, s.batch, s.credit);
     if (s.update.replay) line["replay_loss_nats_per_token"] = s.update.replay->loss;
@@ -252,8 +253,7 @@ double RlLog::evaluate(Learner& learner, const char* prefix, const std::string& 
     put_figures(evaluated, prefix + std::string("task_"), result.figures);
     if (const int k = config.train.eval_samples; k > 1) put(format("pass@%d", k), result.pass_k);
     tell(format("pass@1 %s %.3f [%.3f, %.3f] on %lld held-out problems", when.c_str(),
-                            result.pass.value, result.pass.low, result.pass.high,
-                            (long long)learner.held_out));
+                result.pass.value, result.pass.low, result.pass.high, (long long)learner.held_out));
     return result.pass.value;
 }
 
@@ -267,11 +267,10 @@ void RlLog::warn_of_judges(const StepCredit& credit) {
         for (const auto& [reason, count] : counts.reasons)
             reasons += format("%s%s (%lld)", reasons.empty() ? "" : ", ", reason.c_str(),
                               (long long)count);
-        progress.message(
-            format("the judge of credit source \"%s\" cannot be read on any of %lld "
-                   "completions: %s. What it was to give is missing, and the run goes on "
-                   "with the other sources alone",
-                   judge.source.c_str(), (long long)unread, reasons.c_str()));
+        tell(format("the judge of credit source \"%s\" cannot be read on any of %lld "
+                    "completions: %s. What it was to give is missing, and the run goes on "
+                    "with the other sources alone",
+                    judge.source.c_str(), (long long)unread, reasons.c_str()));
     }
 }
 
@@ -319,17 +318,16 @@ void RlLog::write(const StepResults& s, Learner& learner) {
 
     for (const Json& law : doctor.broken) tell("doctor: " + law.get<std::string>());
     if (update.steps == 0)
-        tell(
-            format("step %lld trained on nothing: %s", (long long)s.step,
-                   doctor.note.empty() ? "no completion was kept" : doctor.note.c_str()));
+        tell(format("step %lld trained on nothing: %s", (long long)s.step,
+                    doctor.note.empty() ? "no completion was kept" : doctor.note.c_str()));
     auto part = [&](const char* name) { return line["seconds"].value(name, 0.0); };
     const std::string judging = s.credit.judges.empty() ? "" : format("judge %.2f ", part("judge"));
     progress->update(s.step,
-                    format("reward %.3f  %.2f s (prompt %.2f decode %.2f credit %.2f %sreference "
-                           "%.2f train %.2f)  %.0f tokens/s",
-                           mean(s.numbers.reward), s.seconds, part("prompt"), part("decode"),
-                           part("credit"), judging.c_str(), part("reference"), part("train"),
-                           line["tokens"].get<double>() / s.seconds));
+                     format("reward %.3f  %.2f s (prompt %.2f decode %.2f credit %.2f %sreference "
+                            "%.2f train %.2f)  %.0f tokens/s",
+                            mean(s.numbers.reward), s.seconds, part("prompt"), part("decode"),
+                            part("credit"), judging.c_str(), part("reference"), part("train"),
+                            line["tokens"].get<double>() / s.seconds));
 }
 
 void RlLog::end(const Learner& learner) const {

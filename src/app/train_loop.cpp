@@ -23,8 +23,9 @@ bool tell_if_finished(const Run& run, const TrainSettings& train) {
     check_goal(run, train);
     if (this_process().rank == 0)
         std::printf("finished: %s has %lld of %lld steps%s; the model is %s\n",
-                run.settings.dir.c_str(), (long long)run.step, (long long)train.steps,
-                run.ended_early() ? " and the loss it was to reach" : "", run.checkpoint.c_str());
+                    run.settings.dir.c_str(), (long long)run.step, (long long)train.steps,
+                    run.ended_early() ? " and the loss it was to reach" : "",
+                    run.checkpoint.c_str());
     return true;
 }
 
@@ -73,6 +74,7 @@ void TrainLoop::go() {
             line.update(held.members);
             tell("before: " + held.words);
         }
+        enter_phase("train");
         double start = now();
         Json more = Json::object();
         StepStats stats = gradients(step, more);
@@ -91,6 +93,7 @@ void TrainLoop::go() {
         line.update(more);
         bool due = train.eval_every > 0 && step % train.eval_every == 0;
         if (evaluate && (due || step == steps)) {
+            enter_phase("evaluate");
             Held held = evaluate(false);
             after = held.members;
             line.update(held.members);
@@ -101,6 +104,7 @@ void TrainLoop::go() {
             run.log(line);
             events.write(line);
         }
+        enter_phase("save");
         if (run.save_due(step)) save_checkpoint(run, trainer, step, state);
         if (progress)
             progress->update(step, format("loss %.4f  %.0f tokens/s", stats.loss,

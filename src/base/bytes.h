@@ -13,9 +13,7 @@ struct ByteWriter {
     std::string bytes;
     template <class T>
     requires std::is_trivially_copyable_v<T>
-    void put(const T& value) {
-        bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-    }
+    void put(const T& value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof value); }
     template <class T> void put(const std::vector<T>& values) {
         put((int64_t)values.size());
         bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));

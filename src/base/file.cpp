@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include "base/beat.h"
 #include "base/foreign.h"
 
 #include <algorithm>
@@ -171,6 +172,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(const void* bytes, size_t count) {
+    beat(); // a slow disk is not a hang
     CHECK(std::fwrite(bytes, 1, count, file) == count, "cannot write %s: %s", path.c_str(),
           std::strerror(errno));
 }

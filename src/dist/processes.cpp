@@ -2,6 +2,7 @@
 
 #include "base/beat.h"
 #include "ops/gpu.h"
+#include "train/diverged.h"
 
 #include <cstdlib>
 #include <exception>
@@ -57,6 +58,13 @@ Ranks::Ranks(ComputeConfig& compute, const DistSettings& settings) {
     if (own.ranks > 1 && !compute.gpu) share_cores(own);
     collectives.order_free = order_free;
     compute.ranks = &collectives;
+    if (own.ranks > 1 && settings.watchdog_seconds > 0) {
+        static_assert(
+            std::atomic<uint64_t>::is_always_lock_free); // and so of use between processes
+        Pulse* pulses = static_cast<Pulse*>(shared_memory(sizeof(Pulse)));
+        watchdog.emplace(std::span(pulses, (size_t)own.local_ranks), own.local_rank, own.rank,
+                         own.ranks, settings.watchdog_seconds);
+    }
 }
 
 Ranks::~Ranks() {
@@ -74,7 +82,7 @@ int report_failure(const char* message) {
     }
     // What is wrong with the input is wrong everywhere: then the first has ended the others by the time
     // that they would speak.
-    if (own.rank > 0) ::usleep(700'000);
+    if (own.rank > 0) ::sleep(3);
     char host[256] = "?";
     ::gethostname(host, sizeof host - 1);
     const std::string phase = current_phase.load();
@@ -83,5 +91,5 @@ int report_failure(const char* message) {
                      phase.c_str(), message);
     else
         std::fprintf(stderr, "error: %s\n", message);
-    abort_processes(phase == "start" && own.rank == 0 ? 1 : 77);
+    abort_processes(training_diverged ? 3 : phase == "start" && own.rank == 0 ? 1 : 77);
 }

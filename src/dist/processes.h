@@ -4,7 +4,10 @@
 // with it has mpi/processes.cpp in that place, and is one process where nobody started several.
 
 #include "dist/settings.h"
+#include "dist/watchdog.h"
 #include "model/model.h"
+
+#include <optional>
 
 struct Processes {
     int rank = 0, ranks = 1;
@@ -27,6 +30,8 @@ void broadcast_bytes(void* bytes, size_t count);
 // Collectives of the CPU's ranks: tensors on the host, sums in the order of the ranks. With one process
 // nothing is sent.
 Collectives host_collectives();
+// Memory that the ranks of this machine share, zero at first; of this many bytes each.
+void* shared_memory(size_t bytes_per_rank);
 // Ends all processes, this one with the status; waits for nobody.
 [[noreturn]] void abort_processes(int status);
 
@@ -43,8 +48,12 @@ struct Ranks {
     // Returns when every rank has called it.
     void wait() const;
     Collectives collectives;
+
+private:
+    std::optional<Watchdog> watchdog;
 };
 
 // The end of a process that failed: says why, naming the rank where there are several, and returns the
-// exit status: 1, 77 for one rank of several. A fault that all ranks find is told once, by the first.
+// exit status: 1; of several ranks 3 where training has diverged and 77 where one has failed after the
+// start. A fault that all ranks find is told once, by the first.
 int report_failure(const char* message);

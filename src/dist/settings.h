@@ -5,11 +5,21 @@
 
 struct DistSettings {
     int determinism = 1;
+    double watchdog_seconds = 300, oversample = 1;
     void visit(Fields& v) {
-        v.field("determinism", determinism, 0, 2,
-                "what is the same bits when a run is repeated or goes on; 0: nothing is promised, "
-                "1: with the same number of processes, 2: with any number of them (on the CPU; each "
-                "prompt's or row's gradient by itself and summed in integers, which costs time and "
-                "16 bytes per parameter)");
+        v.field(
+            "determinism", determinism, 0, 2,
+            "what is the same bits when a run is repeated or goes on; 0: nothing is promised, "
+            "1: with the same number of processes, 2: with any number of them (on the CPU; each "
+            "prompt's or row's gradient by itself and summed in integers, which costs time and "
+            "16 bytes per parameter)");
+        v.field("watchdog_seconds", watchdog_seconds, 0, 1e6,
+                "the longest that a rank may be silent (between two micro-batches, decode steps or "
+                "pieces of a file) before the run ends with status 75; 0: for ever");
+        v.field("oversample", oversample, 1, 10,
+                "dynamic sampling (train.max_rounds above 1): above 1, a round asks for so many "
+                "times the missing prompts over the share of prompts that taught something so far; "
+                "what is valid beyond the quota is dropped, the last prompts first. 1: as many as "
+                "are missing");
     }
 };

@@ -38,6 +38,8 @@ static const MetricMeaning table[] = {
     {"rl", "sampling_rounds", "", "dynamic sampling: how often prompts were drawn"},
     {"rl", "dropped_groups", "prompts",
      "dynamic sampling: thrown away, as all of their rewards were equal"},
+    {"rl", "surplus_groups", "prompts",
+     "dynamic sampling: valid and beyond the quota, thrown away (dist.oversample)"},
     {"rl", "checker_mean", "",
      "what the task's rule says, whoever gives the reward: a reward that rises without it is "
      "gamed"},

@@ -109,10 +109,9 @@ void sums_to_means(UpdateStats& stats) {
 // completions, and all get what the others found.
 std::vector<double> as_row(const Given& given, const UpdateStats& stats, const LossParts& parts,
                            double gap, int i) {
-    std::vector<double> row = {parts.policy,         parts.kl,
-                               parts.entropy,        parts.value,
-                               (double)parts.tokens, (double)parts.clipped,
-                               gap};
+    std::vector<double> row = {
+        parts.policy,          parts.kl, parts.entropy, parts.value, (double)parts.tokens,
+        (double)parts.clipped, gap};
     for (const std::vector<double>* values :
          {&stats.logp, &stats.grads.dlogp, &stats.grads.dentropy, &stats.grads.dvalue}) {
         const auto own = tokens_of(*values, given.r, i);

@@ -272,9 +272,14 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
     const std::vector<int> owner = deal(cost, ranks->ranks);
     std::erase_if(number, [&](int p) { return owner[p] != ranks->rank; });
     Prompts own;
-    for (int p : number) own.push_back(prompts[p]);
+    SampleConfig own_sample = sample; // seeds go by the caller's numbers, prefixes with the prompts
+    own_sample.prefixes.clear();
+    for (int p : number) {
+        own.push_back(prompts[p]);
+        if (!sample.prefixes.empty()) own_sample.prefixes.push_back(sample.prefixes[p]);
+    }
     const std::vector<Completion> completions =
-        generate_numbered(model, own, number, sample, step, out_stats, done, nullptr, drawn);
+        generate_numbered(model, own, number, own_sample, step, out_stats, done, nullptr, drawn);
     return from_all_ranks(*ranks, completions, (int64_t)prompts.size() * sample.n, sample.n,
                           out_stats, done);
 }

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "train/settings.h"
+#include "train/shards.h"
 
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -18,9 +19,11 @@
 struct Run {
     // Looks at settings.dir and decides between a new start, a continuation and a finished run; writes
     // nothing yet. config: every key of the command. Errors: a directory with something in it and no
-    // run.resume; a configuration that changed, by key; rows or models that changed, by key and file; a
-    // checkpoint whose files are damaged.
-    Run(const RunSettings& settings, const Fields& config, int64_t steps);
+    // run.resume; a configuration that changed, by key; rows or models that changed, by key and file. A
+    // checkpoint whose files are damaged is told of, and the one before it is taken; without one, an error.
+    // ranks: all make the run together; the first alone begins, logs and prunes.
+    Run(const RunSettings& settings, const Fields& config, int64_t steps,
+        const Collectives* ranks = nullptr);
     Run(const Run&) = delete;
     ~Run();
 
@@ -40,9 +43,15 @@ struct Run {
     // After this step a checkpoint is due: every run.save_every steps and after the last one.
     bool save_due(int64_t done) const;
     // Writes checkpoints/STEP: `write` puts the model and the trainer's state into the directory it is
-    // given. `state` is small and comes back as `state` on resume. Then removes all but run.keep.
+    // given. `state` is small and comes back as `state` on resume. Then removes all but run.keep. All ranks
+    // call together; `write` does without collectives, so that a rank whose disk is full can say so. Of
+    // several ranks' saves, one that fails is told of and the run goes on; a second one in a row, or the
+    // last, is an error.
     void save(int64_t done, const nlohmann::ordered_json& state,
               const std::function<void(const std::string& directory)>& write);
+    // In `write`: the file is a piece that this rank has written, and goes into the manifest with its sum.
+    void wrote(const Shard& shard) { shards.push_back(shard); }
+    bool first() const { return !ranks || ranks->rank == 0; }
     nlohmann::ordered_json resumed_state() const;    // null when starting
     std::string file(const std::string& name) const; // RUN/name
 
@@ -52,7 +61,14 @@ struct Run {
 
 private:
     void find_checkpoint(const Fields& config);
+    std::string damage_in(const std::string& directory) const;
+    void write_checkpoint(int64_t done, const nlohmann::ordered_json& state,
+                          const std::function<void(const std::string& directory)>& write);
+    void remove_old() const;
     int64_t steps;
+    const Collectives* ranks;
+    std::vector<Shard> shards; // of the save in hand
+    int failed_saves = 0;      // in a row
     bool ended = false;
     std::string config_text;
     std::map<std::string, std::string> inputs; // key: hash of what is read
@@ -69,6 +85,12 @@ void load_trainer(Trainer& trainer, bool with_weights, const std::string& path);
 // Whether a model directory of this element type holds the weights rounded, so that the state must have
 // them, too.
 bool state_has_weights(const Trainer& trainer, const std::string& save_dtype);
+
+// The trainer's state in a checkpoint that is being written, and in run.checkpoint: trainer/NAME, one file
+// or a piece per rank.
+void write_state(Run& run, const Trainer& trainer, const std::string& directory,
+                 const std::string& name);
+void read_state(const Run& run, Trainer& trainer, const std::string& name);
 
 // Writes the checkpoint of one model and its trainer after step `done`.
 void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const nlohmann::ordered_json& state);

@@ -115,28 +115,40 @@ bool state_has_weights(const Trainer& trainer, const std::string& save_dtype) {
     return save_dtype != dtype_name(wide_dtype(trainer.model.compute.dtype));
 }
 
-void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state) {
-    const std::string& dtype = run.settings.save_dtype;
-    auto write = [&](const std::string& directory) {
-        const Params weights = full_weights(trainer);
-        if (trainer.rank() == 0) {
-            write_model(trainer.model, directory, dtype, &weights);
-            make_directories(trainer_path(directory, ""));
-        }
-        save_trainer(trainer, state_has_weights(trainer, dtype),
-                     trainer_path(directory, trainer_name));
-    };
-    if (trainer.rank() > 0) { // it only gives its parts
-        write("");
-        run.step = done;
-        return;
-    }
-    run.save(done, state, write);
-    // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
-    trainer.model.source = run.checkpoint;
+static bool in_pieces(const Trainer& trainer) {
+    const Collectives* ranks = trainer.model.compute.ranks;
+    return ranks && ranks->share_work();
 }
 
-void load_checkpoint(const Run& run, Trainer& trainer) {
-    load_trainer(trainer, state_has_weights(trainer, run.settings.save_dtype),
-                 stored_trainer_path(run.checkpoint, trainer_name));
+void write_state(Run& run, const Trainer& trainer, const std::string& directory,
+                 const std::string& name) {
+    const std::string path = trainer_path(directory, name);
+    const bool with_weights = state_has_weights(trainer, run.settings.save_dtype);
+    if (in_pieces(trainer))
+        run.wrote(save_shard(trainer, with_weights, path));
+    else
+        save_trainer(trainer, with_weights, path);
 }
+
+void read_state(const Run& run, Trainer& trainer, const std::string& name) {
+    const std::string path = stored_trainer_path(run.checkpoint, name);
+    const bool with_weights = state_has_weights(trainer, run.settings.save_dtype);
+    if (file_exists(path))
+        load_trainer(trainer, with_weights, path);
+    else
+        load_shards(trainer, with_weights, trainer_path(run.checkpoint, name));
+}
+
+void save_checkpoint(Run& run, Trainer& trainer, int64_t done, const Json& state) {
+    const Params weights = full_weights(trainer);
+    run.save(done, state, [&](const std::string& directory) {
+        make_directories(trainer_path(directory, ""));
+        if (trainer.rank() == 0)
+            write_model(trainer.model, directory, run.settings.save_dtype, &weights);
+        write_state(run, trainer, directory, trainer_name);
+    });
+    // The tokenizer's next copy comes from here: the checkpoint before it may be removed by then.
+    if (!run.checkpoint.empty()) trainer.model.source = run.checkpoint;
+}
+
+void load_checkpoint(const Run& run, Trainer& trainer) { read_state(run, trainer, trainer_name); }

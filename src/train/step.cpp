@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "model/heads.h"
+#include "train/diverged.h"
 #include "train/shares.h"
 
 #include <algorithm>
@@ -166,10 +167,10 @@ double call_objective(MicroBatch& mb, const Objective& objective) {
 
 void check_finite(const std::vector<double>& values, const char* name) {
     for (double value : values)
-        CHECK(std::isfinite(value),
-              "%s is not finite (%g): the weights have diverged, or the data is "
-              "bad; lower optim.lr",
-              name, value);
+        CHECK_FINITE(std::isfinite(value),
+                     "%s is not finite (%g): the weights have diverged, or the data is bad; lower "
+                     "optim.lr",
+                     name, value);
 }
 
 // For losses whose dlogp does not depend on logp: the objective is asked with logp = 0, and again
@@ -269,8 +270,9 @@ std::vector<std::pair<int, int>> units(std::span<const TrainSequence> sequences)
     const int S = (int)sequences.size();
     for (int s = 0; s < S; ++s) {
         const bool goes_on =
-            s > 0 && ((sequences[s].bundle >= 0 && sequences[s].bundle == sequences[s - 1].bundle) ||
-                      shares_prompt(sequences[s - 1], sequences[s]));
+            s > 0 &&
+            ((sequences[s].bundle >= 0 && sequences[s].bundle == sequences[s - 1].bundle) ||
+             shares_prompt(sequences[s - 1], sequences[s]));
         if (!goes_on) all.push_back({s, s});
         all.back().second = s + 1;
     }
@@ -327,8 +329,8 @@ void add_micro_batch(Trainer& trainer, const std::vector<TrainSequence>& sequenc
 void add_sequences(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                    const std::vector<int>& which, const Objective& objective, StepStats& stats) {
     for (auto [first, last] : cut(sequences, which, trainer.tokens_per_micro_batch)) {
-        MicroBatch mb = make_micro_batch(
-            sequences, std::span(which).subspan(first, last - first), objective.wants);
+        MicroBatch mb = make_micro_batch(sequences, std::span(which).subspan(first, last - first),
+                                         objective.wants);
         if (!mb.tokens.rows.empty()) forward(trainer.pass, mb.batch);
         add_micro_batch(trainer, sequences, mb, objective, stats);
     }

@@ -76,7 +76,7 @@ struct Trainer {
     Tensor flat_grads; // (E)
     // (E / ranks) of this rank; master is empty where the weights are not rounded
     Tensor m, v, master;
-    Tensor sums; // (parameters + 4) f64: of the step, on their way to the host
+    Tensor sums;         // (parameters + 4) f64: of the step, on their way to the host
     FixedPointSum exact; // at dist.determinism=2: (E), of the units' gradients
     Arena grad_arena{"gradients"}, moment_arena{"AdamW moments and masters"};
     Pass pass;
@@ -89,7 +89,7 @@ struct Trainer {
     int rank() const { return model.compute.ranks ? model.compute.ranks->rank : 0; }
     Piece part() const { return {rank() * m.size(), m.size()}; } // of this rank
     Piece place(size_t parameter) const;
-    Piece own_piece(size_t parameter) const; // what of it lies in this rank's part
+    Piece own_piece(size_t parameter) const;   // what of it lies in this rank's part
     void add_exactly(const Tensor& gradients); // to `exact`
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "model/hf.h"
+#include "train/diverged.h"
 #include "train/step.h"
 
 #include <algorithm>
@@ -85,6 +86,11 @@ Trainer::Trainer(Model& model_, int budget, int max_sequences)
     if (master) fill_master(*this);
 }
 
+static void check_loss(const StepStats& stats) {
+    CHECK_FINITE(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr",
+                 stats.loss);
+}
+
 void reduce_gradients(Trainer& trainer, StepStats& stats) {
     const Ops& ops = *trainer.model.ops;
     const Collectives* ranks = trainer.model.compute.ranks;
@@ -109,24 +115,26 @@ void reduce_gradients(Trainer& trainer, StepStats& stats) {
     }
     double sum = 0;
     for (size_t i = 0; i < P; ++i) {
-        CHECK(std::isfinite(sums[i]),
-              "the gradient of %s is not finite; lower optim.lr or optim.grad_clip",
-              trainer.grads.list[i].name.c_str());
+        CHECK_FINITE(std::isfinite(sums[i]),
+                     "the gradient of %s is not finite; lower optim.lr or optim.grad_clip",
+                     trainer.grads.list[i].name.c_str());
         sum += sums[i];
     }
     stats.grad_norm = std::sqrt(sum);
-    CHECK(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr", stats.loss);
+    check_loss(stats);
 }
 
 void Trainer::add_exactly(const Tensor& gradients) {
     const int64_t bad = exact.add(gradients);
     if (bad < 0) return;
+    std::string name = "no parameter";
     for (size_t i = 0; i < grads.list.size(); ++i)
-        CHECK(bad < place(i).first || bad >= place(i).first + place(i).count,
-              "the gradient of %s is not finite, or larger than dist.determinism=2 adds up (%g); "
-              "lower optim.lr or optim.grad_clip",
-              grads.list[i].name.c_str(), FixedPointSum::most);
-    fail("a gradient outside of the parameters is not finite");
+        if (bad >= place(i).first && bad < place(i).first + place(i).count)
+            name = grads.list[i].name;
+    CHECK_FINITE(false,
+                 "the gradient of %s is not finite, or larger than dist.determinism=2 adds up "
+                 "(%g); lower optim.lr or optim.grad_clip",
+                 name.c_str(), FixedPointSum::most);
 }
 
 // What a rank knows of a step before it is added up.
@@ -177,7 +185,7 @@ void reduce_order_free(Trainer& trainer, const std::vector<UnitLoss>& losses, St
     stats = sum.stats;
     for (const UnitLoss& unit : all) stats.loss += unit.loss;
     stats.grad_norm = std::sqrt(sum.squares.value());
-    CHECK(std::isfinite(stats.loss), "the loss is not finite (%g); lower optim.lr", stats.loss);
+    check_loss(stats);
 }
 
 void apply_update(Trainer& trainer, const OptimConfig& optim, double lr, StepStats& stats) {

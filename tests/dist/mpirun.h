@@ -12,9 +12,9 @@ inline const std::string& rlhf_binary() {
 
 // Without Open MPI the binary is one process.
 inline bool has_mpi() {
-    return std::system(("command -v mpirun > /dev/null && ldd " + rlhf_binary() +
-                        " | grep -q libmpi")
-                           .c_str()) == 0;
+    return std::system(
+               ("command -v mpirun > /dev/null && ldd " + rlhf_binary() + " | grep -q libmpi")
+                   .c_str()) == 0;
 }
 #define NEEDS_MPI()                                                                                \
     if (!has_mpi()) GTEST_SKIP() << "there is no mpirun here, or the binary was built without MPI"
@@ -25,13 +25,17 @@ inline std::string in_quotes(const std::string& word) {
     return text + "'";
 }
 
-// The shell's command line. before: variables of the environment, NAME=value.
+// The shell's command line. before: variables of the environment, NAME=value; in_each: what each process
+// does before it becomes the binary.
 inline std::string mpirun_line(int ranks, const std::vector<std::string>& words,
-                               const std::string& before = "", int seconds = 120) {
+                               const std::string& before = "", int seconds = 120,
+                               const std::string& in_each = "") {
     std::string line = "ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 " + before + " timeout -k 5 " +
                        std::to_string(seconds) +
                        " mpirun --allow-run-as-root --oversubscribe --bind-to none -n " +
-                       std::to_string(ranks) + " " + in_quotes(rlhf_binary());
+                       std::to_string(ranks) + " ";
+    if (!in_each.empty()) line += "bash -c " + in_quotes(in_each + "; exec \"$0\" \"$@\"") + " ";
+    line += in_quotes(rlhf_binary());
     for (const std::string& word : words) line += " " + in_quotes(word);
     return line;
 }
@@ -40,8 +44,8 @@ inline Outcome run_line(const std::string& line, const std::string& files) {
     const int state = std::system((line + " > " + in_quotes(files + "out") + " 2> " +
                                    in_quotes(files + "err") + " < /dev/null")
                                       .c_str());
-    return {WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state),
-            read_file(files + "out"), read_file(files + "err")};
+    return {WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state), read_file(files + "out"),
+            read_file(files + "err")};
 }
 
 // ranks = 0: no mpirun.

@@ -67,9 +67,7 @@ std::string newest(const std::string& run) {
     return join_path(checkpoints, list_directory(checkpoints).back());
 }
 
-std::string saved(const std::string& run) {
-    return read_file(newest(run) + "/model.safetensors");
-}
+std::string saved(const std::string& run) { return read_file(newest(run) + "/model.safetensors"); }
 
 void expect_the_same_for_any_number_of_ranks(const Words& words, const Scratch& at,
                                              const std::string& name,
@@ -165,8 +163,31 @@ TEST(RanksSlow, PpoWithItsCritic) {
     expect_the_same_for_any_number_of_ranks(tiny_rl(at, ppo), at, "ppo", {2, 4});
     EXPECT_TRUE(read_file(newest(at("ppo4")) + "/trainer/critic/model.safetensors") ==
                 read_file(newest(at("ppo1")) + "/trainer/critic/model.safetensors"));
-    const Words shared = {"algo.preset=ppo", "critic.shared=true", "algo.kl=k3", "algo.kl_coef=0.1"};
+    const Words shared = {"algo.preset=ppo", "critic.shared=true", "algo.kl=k3",
+                          "algo.kl_coef=0.1"};
     expect_the_same_for_any_number_of_ranks(tiny_rl(at, shared), at, "shared", {3});
+}
+
+TEST(RanksSlow, CapoWithAJudge) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    const Words capo = {"algo.preset=capo", "credit=[{\"source\":\"capo\",\"model\":\"oracle\","
+                                            "\"precision\":0.9,\"recall\":0.8}]"};
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, capo), at, "capo", {2, 3});
+    EXPECT_GT(rows_of(at("capo1/metrics.jsonl"))[0]["grad_norm"], 0);
+}
+
+TEST(RanksSlow, DynamicSamplingHasOneQuotaForAllRanks) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    // Of a task that is hard for this policy hardly a prompt teaches anything: every round is asked.
+    const Words dynamic = {"algo.preset=dapo", "train.max_rounds=3", "dist.oversample=1.5",
+                           "credit=[{\"source\":\"rule\"}]", "task.arithmetic.steps_max=1"};
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, dynamic), at, "dapo", {3});
+    for (const Json& row : rows_of(at("dapo1/metrics.jsonl")))
+        EXPECT_EQ(row["kept_rows"].get<int>() + row["dropped_rows"].get<int>(), 5 * 3);
 }
 
 TEST(RanksSlow, PairsRewardAndEval) {
@@ -194,9 +215,14 @@ TEST(RanksSlow, PairsRewardAndEval) {
                  "\n";
     write_file(at("pairs"), pairs);
     for (const char* kind : {"orm", "qrm", "dpo"}) {
-        const Words reward = {"reward", std::string("reward.kind=") + kind, "train.steps=3",
-                              "train.rows_per_step=5", "data.train=" + at("pairs"),
-                              "data.eval=" + at("pairs"), "optim.lr=0.01", "compute.threads=1",
+        const Words reward = {"reward",
+                              std::string("reward.kind=") + kind,
+                              "train.steps=3",
+                              "train.rows_per_step=5",
+                              "data.train=" + at("pairs"),
+                              "data.eval=" + at("pairs"),
+                              "optim.lr=0.01",
+                              "compute.threads=1",
                               "model.path=" + at("start")};
         expect_the_same_for_any_number_of_ranks(reward, at, kind, {2, 4});
     }

@@ -152,14 +152,25 @@ TEST_F(RunDirectory, AChangedKeyIsNamedWithBothValues) {
     EXPECT_EQ(checkpoints(), Names{"000006"});
 }
 
-TEST_F(RunDirectory, ADamagedCheckpointIsNotContinued) {
+TEST_F(RunDirectory, OfADamagedCheckpointTheOneBeforeItIsTakenAndItIsSaidSo) {
     work(4);
     config.run.resume = true;
     write_file(at("checkpoints/000004/model.safetensors"), "5");
-    EXPECT_NE(refusal().find("000004/model.safetensors is damaged"), std::string::npos)
-        << refusal();
-    remove_tree(at("checkpoints/000004")); // what the message says to do
+    testing::internal::CaptureStderr();
     EXPECT_EQ(work(6)["number"], 20);
+    const std::string told = testing::internal::GetCapturedStderr();
+    EXPECT_NE(told.find("000004/model.safetensors is damaged"), std::string::npos) << told;
+    EXPECT_NE(told.find("going back to the checkpoint before it"), std::string::npos) << told;
+}
+
+TEST_F(RunDirectory, WithoutAWholeCheckpointARunIsNotContinued) {
+    work(4);
+    config.run.resume = true;
+    for (const char* step : {"000002", "000004"})
+        write_file(at(std::string("checkpoints/") + step + "/model.safetensors"), "5");
+    EXPECT_NE(refusal().find("000002/model.safetensors is damaged"), std::string::npos)
+        << refusal();
+    EXPECT_NE(refusal().find("no checkpoint before it"), std::string::npos) << refusal();
 }
 
 TEST_F(RunDirectory, AFailureWhileSavingLeavesTheOldCheckpoints) {

@@ -2,6 +2,7 @@
 // ranks by whoever keeps the sum, so that the bits do not depend on the library's choice of algorithm.
 // Every wait is a poll that soon sleeps: a rank that waits leaves its core to the others.
 
+#include "base/beat.h"
 #include "dist/processes.h"
 
 #define OMPI_SKIP_MPICXX 1 // the old C++ interface
@@ -16,6 +17,7 @@ static void wait_for(MPI_Request request) {
     for (int polls = 0;; ++polls) {
         CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS, "MPI_Test failed");
         if (done) return;
+        beat(); // it is others that are waited for
         if (polls > 20) ::usleep(polls > 500 ? 1000 : 100);
     }
 }
@@ -27,8 +29,7 @@ template <class T> static void add_up(const Collectives& ranks, T* x, int64_t co
     for (int64_t at = 0; at < part; at += chunk) {
         const int64_t n = std::min(chunk, part - at);
         out.resize((size_t)(n * ranks.ranks)), in.resize(out.size());
-        for (int r = 0; r < ranks.ranks; ++r)
-            std::copy_n(x + r * part + at, n, out.data() + r * n);
+        for (int r = 0; r < ranks.ranks; ++r) std::copy_n(x + r * part + at, n, out.data() + r * n);
         MPI_Request request;
         MPI_Ialltoall(out.data(), (int)(n * sizeof(T)), MPI_BYTE, in.data(), (int)(n * sizeof(T)),
                       MPI_BYTE, MPI_COMM_WORLD, &request);

@@ -3,24 +3,41 @@
 
 #include "dist/processes.h"
 
+#include <cstring>
 #define OMPI_SKIP_MPICXX 1 // the old C++ interface
 #include <mpi.h>
+
+static MPI_Comm machine = MPI_COMM_NULL; // the ranks of this one
 
 Processes join_processes() {
     Processes own;
     if (launched_processes() <= 1) return own;
-    CHECK(MPI_Init(nullptr, nullptr) == MPI_SUCCESS, "MPI could not be started");
+    int threads = 0; // others of this process never call MPI
+    CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &threads) == MPI_SUCCESS,
+          "MPI could not be started");
     MPI_Comm_rank(MPI_COMM_WORLD, &own.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &own.ranks);
     CHECK(own.ranks == launched_processes(),
-          "%d processes were started, but MPI knows of %d; start them by mpirun, or by srun --mpi=pmix",
+          "%d processes were started, but MPI knows of %d; start them by mpirun, or by srun "
+          "--mpi=pmix",
           launched_processes(), own.ranks);
-    MPI_Comm machine;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, own.rank, MPI_INFO_NULL, &machine);
     MPI_Comm_rank(machine, &own.local_rank);
     MPI_Comm_size(machine, &own.local_ranks);
-    MPI_Comm_free(&machine);
     return own;
+}
+
+void* shared_memory(size_t bytes_per_rank) {
+    void* mine = nullptr;
+    MPI_Win window; // stands until MPI ends
+    MPI_Win_allocate_shared((MPI_Aint)bytes_per_rank, 1, MPI_INFO_NULL, machine, &mine, &window);
+    std::memset(mine, 0, bytes_per_rank);
+    MPI_Barrier(machine);
+    void* first = nullptr;
+    MPI_Aint bytes = 0;
+    int unit = 0;
+    MPI_Win_shared_query(window, 0, &bytes, &unit, &first); // the ranks' pieces are contiguous
+    return first;
 }
 
 static bool running() {
