@@ -34,7 +34,7 @@ Outcome talk(const Scratch& at, const std::string& lines, const std::string& arg
 
 } // namespace
 
-TEST(Chat, EachLineIsAnsweredAndEarlierOnesAreKnown) {
+TEST(ChatCommand, EachLineIsAnsweredAndEarlierOnesAreKnown) {
     Scratch at;
     const std::string model = "model.path=" + make_model_directory(at, 400);
     const std::string tail = " sample.max_new_tokens=3 format=json";
@@ -53,7 +53,7 @@ TEST(Chat, EachLineIsAnsweredAndEarlierOnesAreKnown) {
     EXPECT_EQ(std::count(text.out.begin(), text.out.end(), '\n'), 2) << text.out;
 }
 
-TEST(Chat, TheOldestMessagesAreForgottenWhenTheContextIsFull) {
+TEST(ChatCommand, TheOldestMessagesAreForgottenWhenTheContextIsFull) {
     Scratch at;
     const std::string model = "model.path=" + make_model_directory(at, 48);
     std::string lines;
@@ -72,7 +72,7 @@ TEST(Chat, TheOldestMessagesAreForgottenWhenTheContextIsFull) {
     EXPECT_TRUE(contains(outcome.err, "forgotten")) << outcome.err;
 }
 
-TEST(Chat, MisfitsAreRefused) {
+TEST(ChatCommand, MisfitsAreRefused) {
     Scratch at;
     const std::string directory = make_model_directory(at, 48), model = "model.path=" + directory;
     std::string longest;
@@ -86,7 +86,7 @@ TEST(Chat, MisfitsAreRefused) {
     EXPECT_EQ(talk(at, "x\n", model + " data.template=none sample.max_new_tokens=2").status, 0);
 }
 
-TEST(Chat, TheWizardShowsEveryStage) {
+TEST(ChatCommand, TheWizardShowsEveryStage) {
     Scratch at;
     const std::string model = "model.path=" + make_model_directory(at, 400);
     ASSERT_EQ(rlhf({"wise-data", "out=" + at("data"), "turns.train=8", "turns.valid=8",
