@@ -33,9 +33,8 @@ struct ArithmeticConfig {
         v.choice("digit_order", digit_order, {"low", "high"}, "which digit is written first");
         v.field("curriculum_problems", curriculum_problems, 0, 9e15,
                 "training begins with so many problems of 1 .. curriculum_steps steps");
-        v.field(
-            "curriculum_steps", curriculum_steps, 1, 64,
-            "most steps of these. With 1, a tiny model finds rules that hold for one step only");
+        v.field("curriculum_steps", curriculum_steps, 1, 64,
+                "most steps of these; 1 is what the first training begins with");
         v.field("problems", problems, 0, 9e15,
                 "different training problems; 0: never the same twice");
         v.field("forget_carry", forget_carry, 0, 1,

@@ -31,8 +31,8 @@ struct Problem {
 struct Verdict {
     double reward = 0;  // 1 right, 0 wrong
     std::string reason; // in a few words
-    std::string
-        answer; // the answer in one spelling per value, for majority votes; "" none was found
+    // In one spelling per value, for majority votes; "": none was found.
+    std::string answer;
     double useful = NAN; // share of what was asked for that is answered, rightly or not; NAN: the
                          // task does not say
 };
