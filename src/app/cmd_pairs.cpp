@@ -1,16 +1,23 @@
-// rlhf pairs CONFIG: preference data from a policy and a rule. Asks every prompt k times, keeps the prompts
-// whose answers are mixed, and pairs right answers with wrong ones.
+// rlhf pairs CONFIG: preference data from a policy. Asks every prompt k times and pairs answers: right ones
+// with wrong ones, where a prompt's are mixed; or the one that the credit sources score highest with the
+// lowest, without asking which is right; or any two, a control.
 
 #include "app/commands.h"
+#include "app/credit_sources.h"
 #include "app/problems.h"
+#include "app/rl_learner.h"
+#include "app/signal.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "dist/processes.h"
 #include "model/hf.h"
+#include "rl/earned.h"
 #include "rollout/generate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <deque>
 #include <optional>
 #include <set>
 
@@ -21,11 +28,19 @@ constexpr int asked_at_once = 1024; // prompts whose answers are in memory toget
 struct PairSettings { // pairs.*
     int64_t prompts = 1000, eval_prompts = 0;
     int per_prompt = 1;
+    std::string rule = "right_wrong";
+    double min_gap = 0;
     void visit(Fields& v) {
         v.field("prompts", prompts, 1, 9e15, "prompts of the training split that are asked");
         v.field("eval_prompts", eval_prompts, 0, 9e15,
                 "prompts of the held-out split that are asked for eval_out");
-        v.field("per_prompt", per_prompt, 1, 1e6, "most pairs of one prompt; no two are the same");
+        v.field("per_prompt", per_prompt, 1, 1e6,
+                "rule=right_wrong: most pairs of one prompt; no two are the same");
+        v.choice("rule", rule, {"right_wrong", "max_min", "random"},
+                 "what is chosen and rejected: a right and a wrong answer, the answers of the "
+                 "highest and lowest score by `credit`, or any two");
+        v.field("min_gap", min_gap, 0, 1e9,
+                "rule=max_min: scores that are no further apart make no pair");
     }
 };
 
@@ -38,7 +53,8 @@ struct PairsConfig {
     SampleConfig sample;
     PairSettings pairs;
     DistSettings dist;
-    std::string out, eval_out;
+    Json credit = Json::array({{{"source", "rule"}}});
+    std::string out, eval_out, format = "text";
     PairsConfig() { sample.n = 4; }
     void visit(Fields& v) {
         v.object("model", model, "the policy");
@@ -49,6 +65,11 @@ struct PairsConfig {
         v.object("sample", sample, "how answers are drawn; n: k, answers per prompt");
         v.object("pairs", pairs, "what is asked and kept");
         v.object("dist", dist, "several processes (mpirun)");
+        v.input("credit", credit,
+                "pairs.rule=max_min: a list of sources, as of rlhf rl, that score answers");
+        v.choice("format", format, {"text", "json"},
+                 "json: one object at the end, with what the task says of chosen and rejected "
+                 "answers and how well each score tells sound reasoning from flawed");
         v.field("out", out, "file of pairs to write; - is standard output");
         v.field("eval_out", eval_out, "file of pairs of held-out prompts");
     }
@@ -56,7 +77,58 @@ struct PairsConfig {
 
 struct Counts {
     int64_t prompts = 0, mixed = 0, pairs = 0, right = 0, answers = 0;
+    Json json = Json::object(); // format=json
 };
+
+// The k answers to each of some problems.
+struct PromptAnswers {
+    std::vector<Problem> problems;
+    std::vector<std::vector<int32_t>> prompts;
+    std::vector<std::vector<int32_t>> answers; // k of each problem, one after another
+    std::vector<std::string> texts;
+    std::vector<bool> right;
+    Rollouts drawn; // with the reward that the credit sources give, where they are asked
+};
+
+// What the sources make of the answers, into drawn.reward; the raw scores as well.
+std::vector<Channel> score_answers(PromptAnswers& asked, CreditSources& sources,
+                                   double temperature) {
+    RolloutTexts texts{asked.prompts, asked.answers};
+    const std::vector<TrainSequence> sequences = all_tokens(asked.drawn, texts);
+    std::vector<double> checker, useful;
+    for (size_t i = 0; i < asked.answers.size(); ++i) {
+        checker.push_back(asked.right[i]);
+        useful.push_back(NAN);
+    }
+    std::vector<Channel> channels =
+        sources
+            .ask({asked.problems, asked.drawn.group, asked.answers, sequences, checker, useful,
+                  asked.drawn.logp_old, temperature, asked.drawn.finished})
+            .channels;
+    asked.drawn.reward =
+        earned(sources.config, channels, {asked.drawn.offset, asked.drawn.group}, AlgoConfig())
+            .reward;
+    return channels;
+}
+
+// The highest and the lowest of one prompt's k scores, the first of equal ones; none: they are not
+// further apart than the gap, or the same text.
+std::vector<std::pair<int, int>> extremes(std::span<const double> score, double min_gap,
+                                          std::span<const std::vector<int32_t>> answers) {
+    const int high = (int)(std::max_element(score.begin(), score.end()) - score.begin());
+    const int low = (int)(std::min_element(score.begin(), score.end()) - score.begin());
+    if (score[high] - score[low] <= min_gap || answers[high] == answers[low]) return {};
+    return {{high, low}};
+}
+
+std::vector<std::pair<int, int>> any_two(std::span<const std::vector<int32_t>> answers, Rng& rng) {
+    std::vector<std::pair<int, int>> all;
+    for (int w = 0; w < (int)answers.size(); ++w)
+        for (int l = 0; l < (int)answers.size(); ++l)
+            if (answers[w] != answers[l]) all.push_back({w, l});
+    if (all.empty()) return {};
+    return {all[rng.below((int)all.size())]};
+}
 
 // Pairs of a right and a wrong answer, in random order, every text once.
 std::vector<std::pair<int, int>> choose_pairs(const std::vector<std::vector<int32_t>>& answers,
@@ -74,9 +146,31 @@ std::vector<std::pair<int, int>> choose_pairs(const std::vector<std::vector<int3
     return chosen;
 }
 
+PromptAnswers ask(const PairsConfig& config, Model& model, const Inputs& inputs, const Task& task,
+                  Split split, int64_t first, int64_t last) {
+    PromptAnswers asked;
+    for (int64_t i = first; i < last; ++i) {
+        asked.problems.push_back(task.problem(split, i));
+        asked.prompts.push_back(
+            problem_row(asked.problems.back(), inputs.options, RowNeed::prompt).ids);
+    }
+    SampleConfig sample = config.sample;
+    sample.seed = (int64_t)(mix64((uint64_t)config.sample.seed ^ mix64((uint64_t)first)) >> 12);
+    for (Completion& completion :
+         generate(model, asked.prompts, sample, split == Split::train ? 0 : 1)) {
+        asked.texts.push_back(inputs.text(completion.ids));
+        asked.right.push_back(
+            task.verify(asked.problems[completion.prompt], completion.ids, asked.texts.back())
+                .reward > 0);
+        add_completion(asked.drawn, asked.answers, std::move(completion));
+    }
+    return asked;
+}
+
 Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs, const Task& task,
-                   Split split, int64_t prompts, const std::string& path) {
+                   CreditSources* sources, Split split, int64_t prompts, const std::string& path) {
     const int k = config.sample.n;
+    const std::string& rule = config.pairs.rule;
     prompts = std::min(prompts, task.count(split));
     // Of several ranks all draw, each some of the answers, and the first writes.
     std::optional<AtomicFile> out;
@@ -88,34 +182,54 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
         progress.emplace("pairs", "prompts", prompts);
     }
     Counts counts;
+    Signal signal;
+    std::deque<Problem> problem_of;
+    std::deque<std::vector<int32_t>> answer_of;
+    std::vector<Answered> chosen_answers, rejected_answers;
     for (int64_t first = 0; first < prompts; first += asked_at_once) {
-        std::vector<Problem> problems;
-        std::vector<std::vector<int32_t>> asked;
-        for (int64_t i = first; i < std::min(first + asked_at_once, prompts); ++i) {
-            problems.push_back(task.problem(split, i));
-            asked.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt).ids);
+        PromptAnswers asked = ask(config, model, inputs, task, split, first,
+                                  std::min(first + asked_at_once, prompts));
+        if (sources) {
+            const auto channels = score_answers(asked, *sources, config.sample.temperature);
+            std::vector<const Problem*> problem;
+            for (int group : asked.drawn.group) problem.push_back(&asked.problems[group]);
+            if (task.verify_steps)
+                signal.add(channels, {asked.drawn.offset, asked.drawn.group}, problem,
+                           asked.answers, asked.right, task);
         }
-        SampleConfig sample = config.sample;
-        sample.seed = (int64_t)(mix64((uint64_t)config.sample.seed ^ mix64((uint64_t)first)) >> 12);
-        std::vector<Completion> drawn =
-            generate(model, asked, sample, split == Split::train ? 0 : 1);
-        for (size_t p = 0; p < problems.size(); ++p) {
-            std::vector<std::vector<int32_t>> answers;
-            std::vector<std::string> texts;
-            std::vector<bool> right;
-            for (int s = 0; s < k; ++s) {
-                answers.push_back(drawn[p * k + s].ids);
-                texts.push_back(inputs.text(answers.back()));
-                right.push_back(task.verify(problems[p], answers.back(), texts.back()).reward > 0);
-            }
-            Rng rng(mix64((uint64_t)sample.seed + 1), (uint64_t)p);
-            auto chosen = choose_pairs(answers, right, config.pairs.per_prompt, rng);
+        const uint64_t seed = mix64((uint64_t)config.sample.seed ^ mix64((uint64_t)first)) >> 12;
+        for (size_t p = 0; p < asked.problems.size(); ++p) {
+            const std::span<const std::vector<int32_t>> answers(asked.answers.data() + p * k,
+                                                                (size_t)k);
+            const std::vector<bool> right(asked.right.begin() + p * k,
+                                          asked.right.begin() + (p + 1) * k);
+            Rng rng(mix64(seed + 1), (uint64_t)p);
+            std::vector<std::pair<int, int>> chosen;
+            if (rule == "max_min")
+                chosen = extremes(std::span(asked.drawn.reward).subspan(p * k, (size_t)k),
+                                  config.pairs.min_gap, answers);
+            else if (rule == "random")
+                chosen = any_two(answers, rng);
+            else
+                chosen = choose_pairs({answers.begin(), answers.end()}, right,
+                                      config.pairs.per_prompt, rng);
             for (auto [w, l] : chosen) {
-                Json row = {{"prompt", problems[p].prompt},   {"chosen", texts[w]},
-                            {"rejected", texts[l]},           {"prompt_ids", asked[p]},
-                            {"chosen_ids", answers[w]},       {"rejected_ids", answers[l]},
-                            {"prompt_id", first + (int64_t)p}};
+                Json row = {
+                    {"prompt", asked.problems[p].prompt}, {"chosen", asked.texts[p * k + w]},
+                    {"rejected", asked.texts[p * k + l]}, {"prompt_ids", asked.prompts[p]},
+                    {"chosen_ids", answers[w]},           {"rejected_ids", answers[l]},
+                    {"prompt_id", first + (int64_t)p}};
+                if (sources) {
+                    row["chosen_score"] = asked.drawn.reward[p * k + w];
+                    row["rejected_score"] = asked.drawn.reward[p * k + l];
+                }
                 if (out) out->write(dump_row(row) + "\n");
+                if (config.format != "json" || !task.figures) continue;
+                problem_of.push_back(asked.problems[p]);
+                for (auto [side, i] : {std::pair{&chosen_answers, w}, {&rejected_answers, l}}) {
+                    answer_of.push_back(answers[i]);
+                    side->push_back({&problem_of.back(), &answer_of.back()});
+                }
             }
             ++counts.prompts, counts.mixed += !chosen.empty();
             counts.pairs += (int64_t)chosen.size(), counts.answers += k;
@@ -124,11 +238,22 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
         if (progress)
             progress->update(counts.prompts, format("%lld pairs", (long long)counts.pairs));
     }
+    const char* what = rule == "right_wrong" ? "had both right and wrong answers"
+                                             : "had two answers that differ enough";
     CHECK(counts.pairs > 0,
-          "no prompt of %lld had both right and wrong answers (%lld of %lld were right); ask more "
-          "prompts (pairs.prompts) or oftener (sample.n), or take another policy",
-          (long long)counts.prompts, (long long)counts.right, (long long)counts.answers);
+          "no prompt of %lld %s (%lld of %lld were right); ask more prompts (pairs.prompts) or "
+          "oftener (sample.n), or take another policy",
+          (long long)counts.prompts, what, (long long)counts.right, (long long)counts.answers);
     if (out) out->commit();
+    counts.json = {{"prompts", counts.prompts},
+                   {"pairs", counts.pairs},
+                   {"right", (double)counts.right / (double)counts.answers}};
+    for (const auto& [name, side] :
+         {std::pair{"chosen", &chosen_answers}, {"rejected", &rejected_answers}})
+        if (!side->empty())
+            for (const TaskFigure& figure : task.figures(*side))
+                counts.json[name][figure.name] = figure.value;
+    if (sources) counts.json["signal"] = signal.json();
     return counts;
 }
 
@@ -154,19 +279,32 @@ static int pairs(PairsConfig& config, const Args&) {
         held_out_problems(task, config.pairs.eval_prompts, "pairs.eval_prompts=0");
     check_lengths(task, Split::train, config.pairs.prompts, inputs.options, RowNeed::prompt);
     check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
+    CHECK(config.pairs.per_prompt == 1 || config.pairs.rule == "right_wrong",
+          "pairs.per_prompt=%d belongs to pairs.rule=right_wrong; %s makes one pair of a prompt",
+          config.pairs.per_prompt, config.pairs.rule.c_str());
+    std::unique_ptr<CreditSources> sources;
+    if (config.pairs.rule == "max_min")
+        sources = std::make_unique<CreditSources>(config.credit, task, inputs, model->source,
+                                                  model->source, compute, forward_tokens);
+    Json result = Json::object();
     auto make = [&](Split split, int64_t prompts, const std::string& path) {
-        Counts counts = write_pairs(config, *model, inputs, task, split, prompts, path);
+        Counts counts =
+            write_pairs(config, *model, inputs, task, sources.get(), split, prompts, path);
         if (!ranks.speaks()) return;
-        std::fprintf(
-            path == "-" ? stderr : stdout,
-            "%s: %lld pairs from %lld mixed prompts of %lld (%.1f %%); %.1f %% of %lld "
-            "answers are right\n",
-            path.c_str(), (long long)counts.pairs, (long long)counts.mixed,
-            (long long)counts.prompts, 100.0 * (double)counts.mixed / (double)counts.prompts,
-            100.0 * (double)counts.right / (double)counts.answers, (long long)counts.answers);
+        result[split == Split::train ? "train" : "eval"] = counts.json;
+        std::fprintf(path == "-" ? stderr : stdout,
+                     "%s: %lld pairs from %lld %sprompts of %lld (%.1f %%); %.1f %% of %lld "
+                     "answers are right\n",
+                     path.c_str(), (long long)counts.pairs, (long long)counts.mixed,
+                     config.pairs.rule == "right_wrong" ? "mixed " : "", (long long)counts.prompts,
+                     100.0 * (double)counts.mixed / (double)counts.prompts,
+                     100.0 * (double)counts.right / (double)counts.answers,
+                     (long long)counts.answers);
     };
     make(Split::train, config.pairs.prompts, config.out);
     if (!config.eval_out.empty()) make(Split::eval, held_out, config.eval_out);
+    if (config.format == "json" && ranks.speaks())
+        std::fprintf(config.out == "-" ? stderr : stdout, "%s\n", result.dump().c_str());
     return 0;
 }
 

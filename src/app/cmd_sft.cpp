@@ -9,12 +9,25 @@
 #include "app/train_loop.h"
 #include "dist/processes.h"
 #include "model/hf.h"
+#include "text/verdict_fields.h"
 #include "train/order.h"
 #include "train/sft_loss.h"
 
 #include <cstdio>
 
 namespace {
+
+struct SftTrainSettings : TrainSettings { // train.*
+    std::vector<double> verdict_weights = {1, 1, 1};
+    void visit(Fields& v) {
+        TrainSettings::visit(v);
+        v.field(
+            "verdict_weights", verdict_weights, 0, 1e6,
+            "TRM: weights of a verdict's tokens in the loss: faithfulness, reason, correctness; "
+            "what is no verdict has 1");
+    }
+    bool weighted() const { return verdict_weights != std::vector<double>{1, 1, 1}; }
+};
 
 struct SftConfig {
     ModelSettings model;
@@ -34,7 +47,7 @@ struct SftConfig {
             config.wise_training.visit(v);
         }
     };
-    TrainSettings train;
+    SftTrainSettings train;
     OptimSettings optim;
     DistSettings dist;
     void visit(Fields& v) {
@@ -86,6 +99,32 @@ std::vector<TrainSequence> read_sequences(const std::string& path, const RowOpti
               row.where.c_str());
     }
     return sequences;
+}
+
+// Of every target: its verdict's field's.
+std::vector<std::vector<double>> field_weights(const std::vector<TrainSequence>& sequences,
+                                               const std::vector<double>& weights,
+                                               const Tokenizer& tokenizer) {
+    std::vector<std::vector<double>> all;
+    for (const TrainSequence& sequence : sequences) {
+        const std::vector<int32_t> trained(sequence.ids.begin() + sequence.target[0],
+                                           sequence.ids.end());
+        std::vector<size_t> begins;
+        const std::string text = tokenizer.decode(trained, true, &begins);
+        const std::vector<Segment> fields = verdict_fields(text);
+        const std::vector<int> field = token_segments(begins, fields);
+        all.emplace_back();
+        for (int32_t t : sequence.target) {
+            const size_t k = (size_t)(t - sequence.target[0]);
+            const bool written = field[k] >= 0 && begins[k] != std::string::npos;
+            const std::string name = written ? fields[field[k]].name : "";
+            all.back().push_back(name == "faithfulness"  ? weights[0]
+                                 : name == "reason"      ? weights[1]
+                                 : name == "correctness" ? weights[2]
+                                                         : 1);
+        }
+    }
+    return all;
 }
 
 // Of a task that has no end, unless data.eval_rows says otherwise.
@@ -188,6 +227,12 @@ static int sft(SftConfig& config, const Args&) {
     model->config.reward_head = model->config.reward_kind = ""; // a language model leaves here
     Inputs inputs = open_inputs(directory, model->config, config.data.template_name,
                                 config.data.add_eos, config.chat);
+    CHECK(config.train.verdict_weights.size() == 3,
+          "train.verdict_weights needs three weights: faithfulness, reason, correctness; found %zu",
+          config.train.verdict_weights.size());
+    CHECK(!config.train.weighted() || inputs.tokenizer,
+          "train.verdict_weights needs a tokenizer to see the fields; %s has none",
+          directory.c_str());
     std::vector<TrainSequence> held_out;
     TrainingData data;
     if (!wise) data = open_data(config, inputs.options, held_out);
@@ -207,7 +252,10 @@ static int sft(SftConfig& config, const Args&) {
                    fingerprint_of(data.rows)};
     loop.gradients = [&](int64_t step, Json&) {
         std::vector<TrainSequence> sequences = data.step(step);
-        return accumulate_gradients(trainer, sequences, sft_loss(sequences));
+        std::vector<std::vector<double>> weights;
+        if (config.train.weighted())
+            weights = field_weights(sequences, config.train.verdict_weights, *inputs.tokenizer);
+        return accumulate_gradients(trainer, sequences, sft_loss(sequences, weights));
     };
     if (!held_out.empty())
         loop.evaluate = [&](bool before) {

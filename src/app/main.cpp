@@ -19,6 +19,7 @@
     ROW(generate) \
     ROW(chat) \
     ROW(sft) \
+    ROW(rows) \
     ROW(pairs) \
     ROW(reward) \
     ROW(score) \

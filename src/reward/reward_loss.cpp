@@ -26,6 +26,13 @@ static double orm(const RewardSettings&, const AnswerScores& w, const AnswerScor
     return orm_loss(w.score.back(), l.score.back(), dw.back(), dl.back());
 }
 
+// The right word against the wrong one, each the whole answer: BCE on z = logp(yes) - logp(no), as
+// softplus(-z) for yes and softplus(z) for no.
+static double yes_no(const RewardSettings&, const AnswerScores& w, const AnswerScores& l, Grads dw,
+                     Grads dl) {
+    return orm_loss(w.score.back(), l.score.back(), dw.back(), dl.back());
+}
+
 static double pgtg(const RewardSettings&, const AnswerScores& w, const AnswerScores& l, Grads dw,
                    Grads dl) {
     return pgtg_loss(w.score, l.score, dw, dl);
@@ -87,6 +94,7 @@ static const RewardKind kinds[] = {
     {"prm",           at_each,  Reads::steps,  Pool::mean, false, false, 1,   0, "-1, 0 or 1", nullptr, prm},
     {"pgtg",          at_each,  Reads::tokens, Pool::mean, false, false, 1,   0, "",           pgtg,    nullptr},
     {"qrm",           at_each,  Reads::tokens, Pool::mean, false, false, 0.2, 0, "",           qrm,     nullptr},
+    {"yes_no",        Head::lm, Reads::last,   Pool::last, false, false, 1,   0, "",           yes_no,  nullptr},
     {"dpo_rm",        Head::lm, Reads::tokens, Pool::sum,  true,  false, 0.1, 0, "",           dpo,     nullptr},
     {"implicit_prm",  Head::lm, Reads::tokens, Pool::sum,  true,  false, 1,   0, "0 or 1",     nullptr, implicit_prm},
     {"dpo",           Head::lm, Reads::tokens, Pool::sum,  true,  true,  0.1, 0, "",           dpo,     nullptr},
@@ -164,7 +172,7 @@ void resolve_reward(RewardSettings& settings) {
 
 ScoreHead trained_head(const RewardSettings& settings) {
     const RewardKind& kind = reward_kind(settings.kind);
-    if (kind.ratio || kind.policy) return ScoreHead::log_prob;
+    if (kind.model_head == Head::lm) return ScoreHead::log_prob;
     if (settings.head == "logit") return ScoreHead::logit;
     return settings.head == "log_softmax" ? ScoreHead::log_softmax : ScoreHead::scalar;
 }

@@ -1,6 +1,6 @@
 #include "task/chain_lookup.h"
 
-#include "task/task.h"
+#include "task/lessons.h"
 
 #include <algorithm>
 
@@ -318,6 +318,48 @@ static std::optional<ReasonedAnswer> reasoned(const std::vector<int32_t>& prompt
     return answer;
 }
 
+// Relevance: a reasoning with its own question, documents and answer (yes), and with those that are
+// not (no): on the other document, of another problem, before another answer. Coherence: a reasoning
+// against the same one spoiled: edges backwards, or two that have changed places.
+static std::vector<ReasoningLesson> lessons(const std::string& judge, const Problem& problem,
+                                            const Problem& another, Rng& rng) {
+    const LookupQuestion question = parse_lookup(problem.prompt_ids);
+    auto rows_of = [&](const std::vector<Edge>& trace, int answer) {
+        const std::vector<int32_t> completion = lookup_completion(trace, answer);
+        return lookup_judge_rows(problem.prompt_ids, completion, (int)completion.size() - 2);
+    };
+    const std::vector<Edge> right = lookup_trace(question, TraceKind::valid, rng);
+    const JudgeRows rows = rows_of(right, question.answer());
+    const std::vector<int32_t> yes = {rows.yes}, no = {rows.no};
+    if (judge == "relevance") {
+        const LookupQuestion strange = parse_lookup(another.prompt_ids);
+        const auto elsewhere = lookup_trace(question, TraceKind::off_topic, rng);
+        const auto foreign = lookup_trace(strange, TraceKind::valid, rng);
+        const int wrong_answer = elsewhere[rng.below((int)elsewhere.size())].second;
+        return {
+            {rows.question, yes, no},  {rows_of(elsewhere, question.answer()).question, no, yes},
+            {rows.documents, yes, no}, {rows_of(foreign, question.answer()).documents, no, yes},
+            {rows.answer, yes, no},    {rows_of(right, wrong_answer).answer, no, yes}};
+    }
+    std::vector<Edge> spoiled = right;
+    if (right.size() < 2 || rng.below(2)) {
+        const bool all = rng.below(2);
+        const int one = rng.below((int)spoiled.size());
+        for (int e = 0; e < (int)spoiled.size(); ++e)
+            if (all || e == one) std::swap(spoiled[e].first, spoiled[e].second);
+    } else {
+        const int at = rng.below((int)spoiled.size() - 1);
+        std::swap(spoiled[at], spoiled[at + 1]);
+    }
+    auto pair = [](const std::vector<int32_t>& good, const std::vector<int32_t>& bad) {
+        const auto bar = std::find(good.begin(), good.end(), sign('|')) + 1;
+        const auto length = bar - good.begin();
+        return ReasoningLesson{
+            {good.begin(), bar}, {bar, good.end()}, {bad.begin() + length, bad.end()}};
+    };
+    return {pair(rows.coherence, rows_of(spoiled, question.answer()).coherence)};
+}
+
 static TraceKind draw_kind(const ChainLookupConfig& config, Rng& rng) {
     double u = rng.uniform();
     for (auto [kind, share] : {std::pair{TraceKind::hesitant, config.hesitant},
@@ -375,4 +417,13 @@ Task chain_lookup_task(const TaskConfig& task_config) {
         return reasoned(problem.prompt_ids, parse_lookup(problem.prompt_ids), completion);
     };
     return task;
+}
+
+std::vector<ReasoningLesson> reasoning_lessons(const TaskConfig& config, const std::string& judge,
+                                               Split split, int64_t i) {
+    const Task task = make_task(config);
+    CHECK(task.name == "chain_lookup",
+          "the task %s has no judges of reasoning to teach; chain_lookup has", task.name.c_str());
+    Rng rng(mix64((uint64_t)config.seed), (uint64_t)i);
+    return lessons(judge, task.problem(split, i), task.problem(split, i + 1), rng);
 }

@@ -25,6 +25,7 @@ enum Word {
     stop,
     know,
     document,
+    claims,
     same,
     other,
     unfaithful,
@@ -53,7 +54,7 @@ const Vocabulary& stale_library::words() {
         for (int v = 0; v < most_values; ++v) list.push_back(format(" %d", 10 + v));
         for (int s = 1; s <= most_sentences; ++s) list.push_back(format("[%d] ", s));
         for (const char* word :
-             {"fresh: ", "stale: ", ". ", " know ", " document", ", same", ", other",
+             {"fresh: ", "stale: ", ". ", " know ", " document", ", said", ", same", ", other",
               "faithfulness: 0 | reason:", "faithfulness: 1 | reason:", " | correctness: 0\n",
               " | correctness: 1\n", "answer: ", "requests: ", "verdicts: "})
             list.push_back(word);
@@ -347,18 +348,18 @@ std::vector<int32_t> library_verdicts(const Library& library, const LibraryQuest
     for (size_t s = 0; s < question.sentences.size(); ++s) {
         const LibrarySentence& sentence = question.sentences[s];
         const Fact fact = sentence.fact;
-        const LibraryLine* said = question.line(fact);
+        const LibraryLine* line = question.line(fact);
         const bool is_right = question.right(library, sentence);
         ids.push_back(first_number + (int)s);
         ids.push_back(!filled("faithfulness") || question.faithful(sentence) ? faithful
                                                                              : unfaithful);
         if (filled("reason")) {
-            if (said && said->fresh && fact.changes())
-                ids.push_back(document);
+            if (line && line->fresh && fact.changes())
+                ids.insert(ids.end(), {document, value_id(line->value)});
             else
                 ids.insert(ids.end(), {know, entity_id(fact), attribute_id(fact),
                                        value_id(library.known(fact))});
-            ids.push_back(is_right ? same : other);
+            ids.insert(ids.end(), {claims, value_id(sentence.value), is_right ? same : other});
         }
         ids.push_back(is_right ? right : wrong);
     }

@@ -4,15 +4,15 @@
 //
 //   know    fresh: Bako price 17. .. know Bako metal            ->  31<eos>
 //   judge   fresh: Bako price 17. stale: Kedo metal 22. answer: [1] Bako price 17. verdicts:
-//             ->  [1] faithfulness: 1 | reason: document, same | correctness: 1<eos>
+//             ->  [1] faithfulness: 1 | reason: document 17, said 17, same | correctness: 1
 //   answer  fresh: Bako price 17. stale: Kedo metal 22. requests: Bako price. Kedo metal. answer:
 //             ->  Bako price 17. Kedo metal 22. <eos>
 //
 // The truth is what a fresh document says of an attribute that changes (price, owner), and what the
 // library knows of everything else, whatever the documents say. A sentence is faithful (f) when a
 // document says the same, and right (c) when it is the truth: four cases, numbered as below. The
-// reason tells which it was: "document", or what one knows of the fact, and whether the sentence
-// says the same or other. Verdicts keep to TRM's grammar (text/verdicts.h).
+// reason tells what is true, by the document or by what one knows of the fact, what the sentence
+// said, and whether that is the same. Verdicts keep to TRM's grammar (text/verdicts.h).
 //
 // Facts, not prompts, are held out: of a quarter nothing but bare statements (know) is ever trained,
 // another quarter is for reinforcement learning on labels.

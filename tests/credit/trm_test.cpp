@@ -41,3 +41,12 @@ TEST(TrmLabels, TheBonusMovesTheBestThreshold) {
         EXPECT_GT(earns(false, c.threshold + 0.01), earns(true, c.threshold + 0.01));
     }
 }
+
+TEST(TrmLabels, WhatHasNoLabelEarnsNothing) {
+    const LabelledVerdict no_f{1, {true, false}, {false, false}, false, true},
+        no_c{1, {true, false}, {true, false}, true, false},
+        neither{1, {true, true}, {true, true}, false, false};
+    EXPECT_EQ(trm_label_reward(no_f, .5, .5), 1);
+    EXPECT_EQ(trm_label_reward(no_c, .5, .5), .5);
+    EXPECT_EQ(trm_label_reward(neither, .5, .5), 0);
+}

@@ -60,10 +60,15 @@ TEST(StaleLibrary, AnExactJudgeWritesTrmsGrammar) {
     question.lines = {{true, price, 7}, {true, kebo, other}};
     question.sentences = {{price, 7}, {kebo, its}, {kebo, other}};
     const std::string recall = format(" know Kebo metal %d", 10 + its);
+    const std::string same = format(", said %d, same", 10 + its),
+                      differs = format(", said %d, other", 10 + other);
     EXPECT_EQ(text(library_verdicts(library, question, {"faithfulness", "reason"})),
-              "[1] faithfulness: 1 | reason: document, same | correctness: 1\n"
-              "[2] faithfulness: 0 | reason:" + recall + ", same | correctness: 1\n"
-              "[3] faithfulness: 1 | reason:" + recall + ", other | correctness: 0\n<eos>");
+              "[1] faithfulness: 1 | reason: document 17, said 17, same | correctness: 1\n"
+              "[2] faithfulness: 0 | reason:" +
+                  recall + same +
+                  " | correctness: 1\n"
+                  "[3] faithfulness: 1 | reason:" +
+                  recall + differs + " | correctness: 0\n<eos>");
     EXPECT_EQ(text(library_verdicts(library, question, {})),
               "[1] faithfulness: 1 | reason: | correctness: 1\n"
               "[2] faithfulness: 1 | reason: | correctness: 1\n"

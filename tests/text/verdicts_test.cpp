@@ -1,3 +1,4 @@
+#include "text/verdict_fields.h"
 #include "text/verdicts.h"
 
 #include <gtest/gtest.h>
@@ -200,4 +201,21 @@ TEST(Verdicts, TokensOfTheVector) {
     EXPECT_TRUE(refused({F1, C1, F0, EOS}));
     EXPECT_TRUE(refused({F1, C1, F0, C0, EOS, EOS}));
     EXPECT_FALSE(refused({F1, C1, F0, C0, EOS}));
+}
+
+TEST(Verdicts, FieldsGiveTheTextAgain) {
+    const std::string text = "[1] faithfulness: 1 | reason: a | b | correctness: 0\n"
+                             "no verdict\n[2] faithfulness: 0 | reason: | correctness: 1";
+    std::string again, names;
+    for (const Segment& field : verdict_fields(text)) {
+        again += text.substr(field.begin, field.end - field.begin);
+        names += field.name.substr(0, 1) + "/";
+    }
+    EXPECT_EQ(again, text);
+    EXPECT_EQ(names, "f/r/c//f/r/c/");
+    const auto fields = verdict_fields(text);
+    EXPECT_EQ(text.substr(fields[0].begin, fields[0].end), "[1] faithfulness: 1");
+    EXPECT_EQ(text.substr(fields[1].begin, fields[1].end - fields[1].begin), " | reason: a | b");
+    EXPECT_EQ(text.substr(fields[2].begin, fields[2].end - fields[2].begin), " | correctness: 0\n");
+    EXPECT_TRUE(verdict_fields("").empty());
 }
