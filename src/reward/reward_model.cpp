@@ -110,11 +110,12 @@ classifier_scores(RewardModel& reward, const std::vector<TrainSequence>& sequenc
         std::vector<size_t>& places = place.emplace_back();
         for (int32_t t : sequence.target) {
             while (t > 0 && sequence.ids[t] == pad) --t;
-            CHECK(
-                t > sequence.shared,
-                "%s: an answer of nothing but the padding id %d has no score (\"pad_token_id\" in "
-                "config.json)",
-                reward.model->source.c_str(), pad);
+            CHECK(t > 0,
+                  "%s: a text of nothing but the padding id %d has no score (\"pad_token_id\" in "
+                  "config.json)",
+                  reward.model->source.c_str(), pad);
+            if (t <= sequence.shared)
+                sequence.prompt = -1, sequence.shared = 0; // read in the prompt
             if (read.empty() || read.back() != t) read.push_back(t);
             places.push_back(read.size() - 1);
         }

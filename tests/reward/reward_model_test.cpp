@@ -175,6 +175,10 @@ TEST(RewardModel, ASequenceClassifierIsReadBeforeItsPadding) {
         auto scored =
             token_scores(*reward, {sequence_of({5, 9, 2}, 2), sequence_of({5, 9, 17}, 1)});
         EXPECT_EQ(scored[0][0], scored[1][0]);
+        // also where the prompt goes through the network once for several completions
+        std::vector<TrainSequence> group = {sequence_of({5, 9, 17}, 2), sequence_of({5, 9, 2}, 2)};
+        for (TrainSequence& sequence : group) sequence.prompt = 0, sequence.shared = 1;
+        EXPECT_NEAR(token_scores(*reward, group)[1][0], scored[1][0], 1e-6);
         EXPECT_TRUE(contains(message_of([&] {
                                  token_scores(*reward, {sequence_of({5, 2, 2}, 1)});
                              }),

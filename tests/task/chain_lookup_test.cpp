@@ -177,7 +177,8 @@ TEST(ChainLookup, JudgesAreAskedOfTheQuestionWithoutItsHint) {
 }
 
 TEST(ChainLookup, BadPromptsAndSettingsAreRefused) {
-    for (const char* text : {"", "#AAB;", "#AAB;#CCD;?A1!-", "#AAB;#CCD;?A2!->", "#AAB;#CCD;?a1!->"})
+    for (const char* text :
+         {"", "#AAB;", "#AAB;#CCD;?A1!-", "#AAB;#CCD;?A2!->", "#AAB;#CCD;?a1!->"})
         EXPECT_THROW(parse_lookup(prompt_of(text)), Error) << text;
     EXPECT_NO_THROW(parse_lookup(prompt_of("#AAB;#CCD;?A1!->")));
     EXPECT_THROW(task_of([](ChainLookupConfig& c) { c.hops_max = 9; }), Error);
@@ -195,6 +196,7 @@ TEST(Vocabulary, TheTokenizerReadsAndWritesItsWords) {
         for (int32_t id = 0; id < words->eos(); ++id) ids.push_back(id);
         EXPECT_EQ(tokenizer->decode(ids, true), words->text(ids, false));
         for (int32_t id : ids)
-            EXPECT_EQ(tokenizer->encode(words->spelling[id], false), Ids{id}) << words->spelling[id];
+            EXPECT_EQ(tokenizer->encode(words->spelling[id], false), Ids{id})
+                << words->spelling[id];
     }
 }
