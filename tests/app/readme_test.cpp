@@ -7,6 +7,10 @@
 //     select.mode=all                a key of some command
 //     make demo                      a target
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // g++ 12 on <regex>, with sanitizers
+#endif
+
 #include "command.h"
 
 #include <filesystem>
