@@ -33,8 +33,3 @@ inline double trm_label_reward(SentenceLabel judged, SentenceLabel label, double
                                double bonus) {
     return trm_label_reward({0, judged, label}, alpha, bonus);
 }
-
-// Where the bonus puts the threshold of p(c = 0) above which it pays to say 0.
-inline double trm_threshold(double alpha, double bonus) {
-    return (1 - alpha) / (2 * (1 - alpha) + bonus);
-}

@@ -28,8 +28,8 @@
 struct Weight {
     Tensor w;    // (O, C)
     Tensor copy; // (O, C) bf16: w rounded, for compute.gemm=bf16
-    Tensor
-        packed; // the GEMM library's own blocked form, fastest for few rows; shape is the library's
+    // The GEMM library's own blocked form, fastest for few rows; the shape is the library's.
+    Tensor packed;
 };
 
 // Where the sequences of a ragged batch lie. Sequence s owns rows begin[s] .. begin[s+1]-1.
@@ -42,8 +42,8 @@ struct Ragged {
     // (S) i32: the sequence whose rows come before this one's own (a prompt that several completions
     // share), or -1. A parent has no parent itself and stands before its children. Empty: none.
     Tensor parent;
-    Tensor
-        position; // (N) i32: 0-based position of every row in its sequence, the parent's rows counted
+    // (N) i32: 0-based position of every row in its sequence, the parent's rows counted.
+    Tensor position;
     // (N) i32: the row of the tensors that holds row n of this order, where they stand in another one (a
     // recorded rollout's); position is in the tensors' order. Empty: row n. On the CPU only.
     Tensor row;

@@ -8,6 +8,7 @@
 //   orm_pointwise  scalar, sequence class.      last token       labels     orm.h
 //   prm            scalar, token class.         step ends        labels     prm.h
 //   pgtg           scalar, token class.         every token      pairs      pgtg.h
+//   yes_no         log_prob of yes or no        last token       pairs      orm.h
 //   qrm            scalar, logit, log_softmax   every token      pairs      qrm.h
 //   dpo_rm         log_ratio                    every token      pairs      dpo.h
 //   implicit_prm   log_ratio                    every token      labels     implicit_prm.h
