@@ -79,6 +79,23 @@ inline Outcome rlhf(const std::vector<std::string>& words, int64_t largest_file 
     return Command(words, largest_file).wait();
 }
 
+using Words = std::vector<std::string>;
+inline Words operator+(Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+}
+
+// A supervised run of the arithmetic task with a model so small that a step takes a millisecond.
+inline const Words tiny_sft = {"sft",
+                               "task.name=arithmetic",
+                               "task.arithmetic.steps_max=2",
+                               "tiny.layers=1",
+                               "tiny.width=16",
+                               "tiny.heads=2",
+                               "tiny.feed_forward=24",
+                               "optim.lr=0.01",
+                               "compute.threads=1"};
+
 inline std::vector<Json> rows_of(const std::string& path) {
     std::vector<Json> rows;
     for_each_row(path, [&](const Json& row, const std::string&) { rows.push_back(row); });

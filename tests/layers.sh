@@ -1,14 +1,14 @@
 #!/bin/bash
 # The include rule: a folder of src/ includes only itself and what it stands on.
 #   base <- {ops, format} <- model <- train <- {rollout, reward, rl, dist} <- app
-#   base <- {credit, text, task, report} <- app;  credit <- {reward, rl}
+#   base <- {credit, text, task, report} <- app;  credit <- {reward, rl};  format <- task
 # and nothing includes cuda/.
 cd "$(dirname "$0")/.." || exit 1
 declare -A may=(
     [base]="base"
     [ops]="base ops"
     [text]="base text"
-    [task]="base text task"
+    [task]="base format text task"
     [format]="base format"
     [model]="base ops format model"
     [train]="base ops model train"

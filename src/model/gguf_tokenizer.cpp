@@ -1,26 +1,13 @@
 #include "model/gguf_model.h"
 
+#include "format/tokenizer_file.h"
+
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
 // llama.cpp names a pre-tokenizer (tokenizer.ggml.pre); tokenizer.json spells it out. The patterns are
 // those of the tokenizer.json files that the models came with.
-static Json byte_level(bool use_regex) {
-    return {{"type", "ByteLevel"},
-            {"add_prefix_space", false},
-            {"trim_offsets", true},
-            {"use_regex", use_regex}};
-}
-
-static Json split(const std::string& pattern) {
-    Json part = {{"type", "Split"},
-                 {"pattern", {{"Regex", pattern}}},
-                 {"behavior", "Isolated"},
-                 {"invert", false}};
-    return {{"type", "Sequence"}, {"pretokenizers", Json::array({part, byte_level(false)})}};
-}
-
 struct PreTokenizer {
     Json json;
     bool nfc = false, ignore_merges = false, adds_bos = false; // adds_bos: llama.cpp's default
@@ -34,16 +21,16 @@ static PreTokenizer pre_tokenizer(const std::string& name, const std::string& wh
     };
     PreTokenizer pre;
     if (name == "gpt-2") {
-        pre.json = byte_level(true);
+        pre.json = byte_level_stage(true);
     } else if (name == "smollm") {
         Json digits = {{"type", "Digits"}, {"individual_digits", true}};
         pre.json = {{"type", "Sequence"},
-                    {"pretokenizers", Json::array({digits, byte_level(true)})}};
+                    {"pretokenizers", Json::array({digits, byte_level_stage(true)})}};
     } else if (name == "qwen2") {
-        pre.json = split(words(""));
+        pre.json = split_stage(words(""));
         pre.nfc = true;
     } else if (name == "llama-bpe") {
-        pre.json = split(words("{1,3}"));
+        pre.json = split_stage(words("{1,3}"));
         pre.ignore_merges = pre.adds_bos = true;
     } else {
         fail("%s: pre-tokenizer \"%.60s\" (tokenizer.ggml.pre) is not supported; supported are "
@@ -231,28 +218,15 @@ TokenizerFiles gguf_tokenizer(const Json& metadata, const std::string& where) {
     if (json_bool_or(metadata, "tokenizer.ggml.add_bos_token", pre.adds_bos, where))
         bos = special_token(metadata, bos_key, where);
 
-    Json json = {
-        {"version", "1.0"},
-        {"truncation", nullptr},
-        {"padding", nullptr},
-        {"added_tokens", all.added},
-        {"normalizer", pre.nfc ? Json{{"type", "NFC"}} : Json(nullptr)},
-        {"pre_tokenizer", pre.json},
-        {"post_processor", post_processor(bos, (int)json_int_or(metadata, bos_key, -1, where))},
-        {"decoder", byte_level(true)},
-        {"model",
-         {{"type", "BPE"},
-          {"dropout", nullptr},
-          {"unk_token", nullptr},
-          {"continuing_subword_prefix", nullptr},
-          {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
-          {"byte_fallback", false},
-          {"ignore_merges", pre.ignore_merges}}}};
-    json["model"]["vocab"] = std::move(all.vocab);
-    json["model"]["merges"] = std::move(merges);
+    BpeFile file;
+    file.added = std::move(all.added), file.vocab = std::move(all.vocab);
+    file.merges = std::move(merges), file.ignore_merges = pre.ignore_merges;
+    if (pre.nfc) file.normalizer = {{"type", "NFC"}};
+    file.pre_tokenizer = pre.json;
+    file.post_processor = post_processor(bos, (int)json_int_or(metadata, bos_key, -1, where));
+    file.decoder = byte_level_stage(true);
     auto text = [](const Json& value) {
         return value.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
     };
-    return {text(json), text(tokenizer_config(metadata, where))};
+    return {text(tokenizer_file(std::move(file))), text(tokenizer_config(metadata, where))};
 }

@@ -1,6 +1,7 @@
 #include "task/mini_wise.h"
 
 #include "base/rng.h"
+#include "format/tokenizer_file.h"
 #include "task/wise_text.h"
 #include "text/unicode.h"
 
@@ -404,35 +405,11 @@ WordVocabulary mini_wise_vocabulary() {
     for (const std::string& token : wise_markers()) add(token, false);
     result.size = id;
 
-    Json byte_level = {{"type", "ByteLevel"},
-                       {"add_prefix_space", false},
-                       {"trim_offsets", true},
-                       {"use_regex", false}};
-    Json words = {{"type", "Split"},
-                  {"pattern", {{"Regex", " ?[A-Za-z_-]+| ?[0-9]+| ?[^\\sA-Za-z0-9_-]+|\\s"}}},
-                  {"behavior", "Isolated"},
-                  {"invert", false}};
-    Json root;
-    root["version"] = "1.0";
-    root["truncation"] = nullptr;
-    root["padding"] = nullptr;
-    root["added_tokens"] = added;
-    root["normalizer"] = nullptr;
-    root["pre_tokenizer"] = {{"type", "Sequence"},
-                             {"pretokenizers", Json::array({words, byte_level})}};
-    root["post_processor"] = nullptr;
-    root["decoder"] = byte_level;
-    root["model"] = {{"type", "BPE"},
-                     {"dropout", nullptr},
-                     {"unk_token", nullptr},
-                     {"continuing_subword_prefix", nullptr},
-                     {"end_of_word_suffix", nullptr},
-                     {"fuse_unk", false},
-                     {"byte_fallback", false},
-                     {"ignore_merges", true},
-                     {"vocab", vocab},
-                     {"merges", Json::array()}};
-    result.tokenizer_json = root.dump(1) + "\n";
+    BpeFile file;
+    file.added = added, file.vocab = vocab, file.ignore_merges = true;
+    file.decoder = byte_level_stage(false);
+    file.pre_tokenizer = split_stage(" ?[A-Za-z_-]+| ?[0-9]+| ?[^\\sA-Za-z0-9_-]+|\\s");
+    result.tokenizer_json = tokenizer_file(file).dump(1) + "\n";
     result.tokenizer_config_json = Json{{"tokenizer_class", "PreTrainedTokenizerFast"},
                                         {"bos_token", "<bos>"},
                                         {"eos_token", "<eos>"},

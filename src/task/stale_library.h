@@ -118,7 +118,11 @@ inline int library_case(bool faithful, bool right) { return 2 * !faithful + !rig
 // The verdicts of an exact judge, as a demonstration.
 std::vector<int32_t> library_verdicts(const Library& library, const LibraryQuestion& question,
                                       const std::vector<std::string>& fields);
-// Sentences that follow one another from the beginning of a completion, of four tokens each.
+// A bare statement, as a completion.
+std::vector<int32_t> library_statement(int value);
+constexpr int library_sentence_tokens = 4; // thing, attribute, value, stop
+std::vector<int32_t> library_sentence(const LibrarySentence& sentence);
+// Sentences that follow one another from the beginning of a completion.
 std::vector<LibrarySentence> read_sentences(const std::vector<int32_t>& completion);
 
 Task stale_library_task(const TaskConfig& config);

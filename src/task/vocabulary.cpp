@@ -1,7 +1,7 @@
 #include "task/vocabulary.h"
 
 #include "base/check.h"
-#include "base/json.h"
+#include "format/tokenizer_file.h"
 
 #include <algorithm>
 
@@ -57,38 +57,19 @@ std::string Vocabulary::tokenizer_json() const {
                          {"normalized", false},
                          {"special", special}});
     }
-    Json byte_level = {{"type", "ByteLevel"},
-                       {"add_prefix_space", false},
-                       {"trim_offsets", true},
-                       {"use_regex", true}};
     Json first = {{"SpecialToken", {{"id", "<bos>"}, {"type_id", 0}}}};
     auto sequence = [](const char* id, int type) {
         return Json{{"Sequence", {{"id", id}, {"type_id", type}}}};
     };
     Json special = {{"<bos>", {{"id", "<bos>"}, {"ids", {bos()}}, {"tokens", {"<bos>"}}}}};
-    Json root;
-    root["version"] = "1.0";
-    root["truncation"] = nullptr;
-    root["padding"] = nullptr;
-    root["added_tokens"] = added;
-    root["normalizer"] = nullptr;
-    root["pre_tokenizer"] = byte_level;
-    root["post_processor"] = {{"type", "TemplateProcessing"},
-                              {"single", Json::array({first, sequence("A", 0)})},
-                              {"pair", Json::array({first, sequence("A", 0), sequence("B", 1)})},
-                              {"special_tokens", special}};
-    root["decoder"] = byte_level;
-    root["model"] = {{"type", "BPE"},
-                     {"dropout", nullptr},
-                     {"unk_token", nullptr},
-                     {"continuing_subword_prefix", nullptr},
-                     {"end_of_word_suffix", nullptr},
-                     {"fuse_unk", false},
-                     {"byte_fallback", false},
-                     {"ignore_merges", false},
-                     {"vocab", vocab},
-                     {"merges", Json::array()}};
-    return root.dump(2) + "\n";
+    BpeFile file;
+    file.added = added, file.vocab = vocab;
+    file.pre_tokenizer = file.decoder = byte_level_stage(true);
+    file.post_processor = {{"type", "TemplateProcessing"},
+                           {"single", Json::array({first, sequence("A", 0)})},
+                           {"pair", Json::array({first, sequence("A", 0), sequence("B", 1)})},
+                           {"special_tokens", special}};
+    return tokenizer_file(file).dump(2) + "\n";
 }
 
 std::string Vocabulary::tokenizer_config_json() const {

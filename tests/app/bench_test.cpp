@@ -2,8 +2,6 @@
 
 #include "command.h"
 
-using Words = std::vector<std::string>;
-
 static const std::string model = "model.path=tests/golden/models/llama";
 static const Words small = {"bench.batch=3",   "bench.prompt_tokens=9", "bench.new_tokens=5",
                             "bench.repeats=2", "bench.copy_mib=1",      "compute.threads=1",

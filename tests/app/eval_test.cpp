@@ -4,8 +4,6 @@
 #include "task/metrics.h"
 #include "task/task.h"
 
-using Words = std::vector<std::string>;
-
 static const Words one_bit = {"task.name=arithmetic", "task.arithmetic.base=2",
                               "task.arithmetic.digits=1", "task.arithmetic.steps_max=2",
                               "compute.threads=1"};

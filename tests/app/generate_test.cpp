@@ -4,8 +4,6 @@
 
 #include <chrono>
 
-using Words = std::vector<std::string>;
-
 namespace {
 
 std::string make_model(const Scratch& at) {

@@ -2,8 +2,6 @@
 
 #include "command.h"
 
-using Words = std::vector<std::string>;
-
 namespace {
 
 const Words task = {"task.name=arithmetic", "task.arithmetic.steps_max=2", "task.arithmetic.base=2",

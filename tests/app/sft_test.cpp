@@ -4,30 +4,14 @@
 #include "command.h"
 #include "model/hf.h"
 
-using Words = std::vector<std::string>;
-
 namespace {
 
 // Twelve quick steps of a very small model, from the arithmetic task.
 Words quick(const std::string& run, const Words& more = {}) {
-    Words words = {"sft",
-                   "task.name=arithmetic",
-                   "task.arithmetic.steps_max=2",
-                   "tiny.layers=1",
-                   "tiny.width=16",
-                   "tiny.heads=2",
-                   "tiny.feed_forward=24",
-                   "train.steps=12",
-                   "train.rows_per_step=4",
-                   "data.eval_rows=4",
-                   "optim.lr=0.01",
-                   "optim.schedule=cosine",
-                   "optim.warmup_steps=3",
-                   "run.save_every=3",
-                   "compute.threads=1",
-                   "run.dir=" + run};
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
+    return tiny_sft + Words{"train.steps=12",        "train.rows_per_step=4", "data.eval_rows=4",
+                            "optim.schedule=cosine", "optim.warmup_steps=3",  "run.save_every=3",
+                            "run.dir=" + run} +
+           more;
 }
 
 std::string weights(const std::string& run, const char* step) {

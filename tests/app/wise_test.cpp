@@ -7,8 +7,6 @@
 
 namespace {
 
-using Words = std::vector<std::string>;
-
 const Words small = {"tiny.layers=1",        "tiny.width=16",    "tiny.heads=2",
                      "tiny.feed_forward=16", "tiny.context=400", "train.rows_per_step=4",
                      "train.eval_every=0",   "data.eval_rows=4", "compute.threads=1",

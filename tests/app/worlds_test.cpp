@@ -5,8 +5,6 @@
 
 namespace {
 
-using Words = std::vector<std::string>;
-
 struct World : testing::Test {
     Scratch at;
     Words tiny = {"tiny.layers=1",         "tiny.width=16",      "tiny.heads=2",    "train.steps=2",

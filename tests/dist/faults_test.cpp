@@ -5,35 +5,16 @@
 #include "base/clock.h"
 #include "dist/mpirun.h"
 
-using Words = std::vector<std::string>;
-
 namespace {
-
-Words operator+(Words words, const Words& more) {
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-}
 
 struct FaultsSlow : testing::Test {
     Scratch at;
 
     Words words(const std::string& run, int steps, const Words& more = {}) const {
-        return Words{"sft",
-                     "task.name=arithmetic",
-                     "task.arithmetic.steps_max=2",
-                     "tiny.layers=1",
-                     "tiny.width=16",
-                     "tiny.heads=2",
-                     "tiny.feed_forward=24",
-                     "train.rows_per_step=7",
-                     "data.eval_rows=1",
-                     "optim.lr=0.01",
-                     "compute.threads=1",
-                     "dist.determinism=2",
-                     "run.resume=true",
-                     "run.save_every=2",
-                     "train.steps=" + std::to_string(steps),
-                     "run.dir=" + at(run)} +
+        return tiny_sft + Words{"train.rows_per_step=7", "data.eval_rows=1",
+                                "dist.determinism=2",    "run.resume=true",
+                                "run.save_every=2",      "train.steps=" + std::to_string(steps),
+                                "run.dir=" + at(run)} +
                more;
     }
     Outcome on(int ranks, const Words& all) const { return rlhf_on(ranks, at, all); }

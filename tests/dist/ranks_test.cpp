@@ -4,31 +4,14 @@
 
 #include <set>
 
-using Words = std::vector<std::string>;
-
 namespace {
 
-Words operator+(Words words, const Words& more) {
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-}
-
-const Words tiny_sft = {"sft",
-                        "task.name=arithmetic",
-                        "task.arithmetic.steps_max=2",
-                        "tiny.layers=1",
-                        "tiny.width=16",
-                        "tiny.heads=2",
-                        "tiny.feed_forward=24",
-                        "train.steps=4",
-                        "train.rows_per_step=7",
-                        "data.eval_rows=5",
-                        "optim.lr=0.01",
-                        "compute.threads=1"};
+const Words few_steps =
+    tiny_sft + Words{"train.steps=4", "train.rows_per_step=7", "data.eval_rows=5"};
 
 // The policy that the runs start from.
 std::string start(const Scratch& at) {
-    const Outcome outcome = rlhf(tiny_sft + Words{"run.dir=" + at("start")});
+    const Outcome outcome = rlhf(few_steps + Words{"run.dir=" + at("start")});
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     return at("start/checkpoints/000004");
 }
@@ -124,7 +107,7 @@ TEST(Ranks, WithoutTheKeyTheSumsDifferByRoundingAlone) {
 TEST(Ranks, TheFirstAloneSpeaks) {
     NEEDS_MPI();
     Scratch at;
-    const Outcome outcome = rlhf_on(3, at, tiny_sft + Words{"run.dir=" + at("run")});
+    const Outcome outcome = rlhf_on(3, at, few_steps + Words{"run.dir=" + at("run")});
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     const std::string words = "the model is ";
     const size_t first = outcome.out.find(words);
@@ -152,7 +135,7 @@ TEST(RanksSlow, EightRanksOfWhichSomeHaveNothingToDo) {
     start(at);
     // 5 prompts, 8 ranks
     expect_the_same_for_any_number_of_ranks(tiny_rl(at), at, "grpo", {8});
-    expect_the_same_for_any_number_of_ranks(tiny_sft, at, "sft", {3, 8});
+    expect_the_same_for_any_number_of_ranks(few_steps, at, "sft", {3, 8});
 }
 
 TEST(RanksSlow, PpoWithItsCritic) {

@@ -1,6 +1,6 @@
 // Central differences of every loss by logp, value and entropy, and both sides of every branch.
 
-#include "random_rollouts.h"
+#include "app/check/random_rollouts.h"
 #include "reward/dpo.h"
 #include "rl/advantage.h"
 #include "rl/aggregation.h"

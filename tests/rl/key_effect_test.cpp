@@ -2,8 +2,8 @@
 
 #include "rl/key_effect.h"
 
+#include "app/check/random_rollouts.h"
 #include "command.h"
-#include "random_rollouts.h"
 #include "rl/advantage.h"
 #include "rl/aggregation.h"
 #include "rl/algorithms.h"

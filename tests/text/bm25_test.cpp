@@ -1,3 +1,4 @@
+#include "message_of.h"
 #include "text/bm25.h"
 
 #include "base/check.h"
@@ -127,15 +128,6 @@ TEST(Bm25, BlocksAndTheirNumberChangeNothing) {
     expect_scan(index, texts);
 }
 
-static std::string error_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "";
-}
-
 TEST(Bm25, BytesAreReadInPlaceAndDamageIsSeen) {
     Texts texts = language(500, 4);
     Bm25Index index = Bm25Index::of(texts);
@@ -152,10 +144,10 @@ TEST(Bm25, BytesAreReadInPlaceAndDamageIsSeen) {
 
     for (size_t size :
          {size_t(0), size_t(8), size_t(40), bytes.size() / 2 / 8 * 8, bytes.size() - 8})
-        EXPECT_NE(error_of([&] { mapped(size); }).find("F is"), std::string::npos) << size;
+        EXPECT_NE(message_of([&] { mapped(size); }).find("F is"), std::string::npos) << size;
     for (size_t at = 0; at < bytes.size(); at += 1 + bytes.size() / 997) {
         data[at] ^= 0xFF; // refused, or still an index that can be searched
-        error_of([&] { mapped(bytes.size()).search("w1 w2 w3", 5); });
+        message_of([&] { mapped(bytes.size()).search("w1 w2 w3", 5); });
         data[at] ^= 0xFF;
     }
 }

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "message_of.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
@@ -34,15 +35,6 @@ static void expect_golden(const std::string& kind, const std::string& strings) {
         EXPECT_EQ(tokenizer->encode(text, true), ids) << kind << " " << dump_row(texts[i]);
         EXPECT_EQ(tokenizer->decode(ids, false), decoded) << kind << " " << dump_row(texts[i]);
     }
-}
-
-static std::string error_of(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 TEST(Tokenizer, SmolLM2GivesTheIdsOfTokenizers) { expect_golden("smollm2", "strings.jsonl"); }
@@ -136,7 +128,7 @@ TEST(Tokenizer, UnsupportedPartsAreRefusedByName) {
     auto refusal = [&](const std::function<void(Json&)>& change) {
         Json tree = good;
         change(tree);
-        return error_of([&] { Tokenizer::parse(tree.dump(), "t.json"); });
+        return message_of([&] { Tokenizer::parse(tree.dump(), "t.json"); });
     };
     auto names = [](const std::string& message, const char* word) {
         EXPECT_NE(message.find(word), std::string::npos) << message;
@@ -161,9 +153,10 @@ TEST(Tokenizer, UnsupportedPartsAreRefusedByName) {
               t["post_processor"] = {{"type", "BertProcessing"}};
           }),
           "BertProcessing");
-    names(error_of([] { Tokenizer::parse("{\"model\": {", "t.json"); }), "not valid JSON");
-    names(error_of([] { Tokenizer::parse("[]", "t.json"); }), "object");
-    EXPECT_NE(error_of([] { Tokenizer::load("tests"); }).find("tokenizer.json"), std::string::npos);
+    names(message_of([] { Tokenizer::parse("{\"model\": {", "t.json"); }), "not valid JSON");
+    names(message_of([] { Tokenizer::parse("[]", "t.json"); }), "object");
+    EXPECT_NE(message_of([] { Tokenizer::load("tests"); }).find("tokenizer.json"),
+              std::string::npos);
 }
 
 namespace {
@@ -235,7 +228,7 @@ TEST(Tokenizer, TokensThatOnlyTheConfigurationNamesAreTokens) {
     auto tokenizer = Tokenizer::load(directory.path);
     EXPECT_EQ(tokenizer->vocabulary(), 259);
     EXPECT_EQ(tokenizer->decode({258, 257}, true), "<tool>"); // the one that is not special
-    EXPECT_NE(error_of([&] {
+    EXPECT_NE(message_of([&] {
                   TokenizerDirectory bad(added, {{name, {{"added_tokens_decoder", {{"x", end}}}}}});
                   Tokenizer::load(bad.path);
               }).find("no id"),

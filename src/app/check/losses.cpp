@@ -2,7 +2,7 @@
 // prompts of one to four completions, the policy 0.3 nats away from logp_old, so that clips are reached.
 
 #include "app/check/check.h"
-#include "base/rng.h"
+#include "app/check/random_rollouts.h"
 #include "reward/dpo.h"
 #include "rl/advantage.h"
 #include "rl/aggregation.h"
@@ -15,28 +15,6 @@
 #include <functional>
 
 namespace {
-
-Rollouts random_rollouts() {
-    Rng rng(17);
-    Rollouts r;
-    r.groups = 5;
-    for (int g = 0; g < r.groups; ++g)
-        for (int k = 0; k < 1 + (g + 3) % 4; ++k) {
-            r.group.push_back(g);
-            r.reward.push_back(0.5 + 0.5 * std::tanh(rng.normal())); // in (0, 1): bnpo wants it
-            r.finished.push_back(1);
-            r.offset.push_back(r.offset.back() + 1 + rng.below(7));
-        }
-    for (int64_t n = 0; n < r.tokens(); ++n) {
-        r.logp_old.push_back(-1.5 + 0.4 * rng.normal());
-        r.logp.push_back(r.logp_old[n] + 0.3 * rng.normal());
-        r.logp_ref.push_back(r.logp_old[n] + 0.3 * rng.normal());
-        r.entropy.push_back(0.2 + rng.uniform());
-        r.value_old.push_back(0.5 * rng.normal());
-        r.value.push_back(r.value_old[n] + 0.3 * rng.normal());
-    }
-    return r;
-}
 
 // Largest error over the elements of x, relative to the largest derivative.
 double largest_error(std::vector<double>& x, const std::vector<double>& dx,
@@ -58,7 +36,7 @@ double largest_error(std::vector<double>& x, const std::vector<double>& dx,
 }
 
 void check_loss(GradientTable& table, const std::string& name, const AlgoConfig& algo) {
-    Rollouts r = random_rollouts();
+    Rollouts r = random_rollouts(17);
     // of the stored rollouts: constants from here on
     const Selection kept = select(r, advantages(r, algo), algo, SelectConfig());
     const Weights weights = weigh(r, kept, algo, Denominator::of_aggregation);
