@@ -160,6 +160,47 @@ TEST(StaleLibrary, StatementsAreOfAllFactsAndAskedForOnTheSide) {
     EXPECT_EQ((int)facts.size(), all);
 }
 
+TEST(StaleLibrary, AMisjudgedSentenceEarnsNothing) {
+    const Task task = make_task(config_of("judge"));
+    const int32_t right = stale_library::words().id(" | correctness: 1\n"), wrong = right - 1;
+    for (int i = 0; i < 100; ++i) {
+        const Problem problem = task.problem(Split::eval, i);
+        Ids ids = problem.demonstration_ids;
+        int sentence = 0;
+        for (int32_t& id : ids) {
+            if (id != right && id != wrong) continue;
+            const int32_t before = id;
+            id = right + wrong - id;
+            EXPECT_EQ(task.verify(problem, ids, "").reward, 0);
+            EXPECT_EQ(first_wrong_step(task.verify_steps(problem, ids)), sentence++);
+            id = before;
+        }
+    }
+}
+
+TEST(StaleLibrary, AnswersAreDemonstratedWithTheFaultsThatAreAskedFor) {
+    TaskConfig config = config_of("answer");
+    StaleLibraryConfig& world = config.stale_library;
+    world.obey = world.slip = world.skip = 0;
+    const Task right = make_task(config);
+    world.slip = 1;
+    const Task slips = make_task(config);
+    world.slip = 0, world.obey = 1;
+    const Task obeys = make_task(config);
+    for (int i = 0; i < 200; ++i) {
+        const Problem problem = right.problem(Split::train, i);
+        EXPECT_EQ(right.verify(problem, problem.demonstration_ids, "").reward, 1);
+        EXPECT_EQ(problem.demonstration, problem.answer);
+        const Problem slipped = slips.problem(Split::train, i);
+        for (const StepVerdict& step : slips.verify_steps(slipped, slipped.demonstration_ids))
+            EXPECT_EQ(step.right, step.kind < 0) << "the end alone";
+        const Problem obeyed = obeys.problem(Split::train, i);
+        const LibraryQuestion question = parse_library(obeyed.prompt_ids);
+        for (const LibrarySentence& each : read_sentences(obeyed.demonstration_ids))
+            EXPECT_TRUE(question.faithful(each));
+    }
+}
+
 TEST(StaleLibrary, VerdictsThatCannotBeReadFindNothing) {
     const Task task = make_task(config_of("judge"));
     const Problem problem = task.problem(Split::train, 1);
