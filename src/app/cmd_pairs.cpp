@@ -25,10 +25,13 @@ namespace {
 
 constexpr int asked_at_once = 1024; // prompts whose answers are in memory together
 
+enum class PairRule { right_wrong, max_min, random };
+constexpr const char* pair_rules[] = {"right_wrong", "max_min", "random"};
+
 struct PairSettings { // pairs.*
     int64_t prompts = 1000, eval_prompts = 0;
     int per_prompt = 1;
-    std::string rule = "right_wrong";
+    PairRule rule = PairRule::right_wrong;
     double min_gap = 0;
     void visit(Fields& v) {
         v.field("prompts", prompts, 1, 9e15, "prompts of the training split that are asked");
@@ -36,7 +39,7 @@ struct PairSettings { // pairs.*
                 "prompts of the held-out split that are asked for eval_out");
         v.field("per_prompt", per_prompt, 1, 1e6,
                 "rule=right_wrong: most pairs of one prompt; no two are the same");
-        v.choice("rule", rule, {"right_wrong", "max_min", "random"},
+        v.choice("rule", rule, pair_rules,
                  "what is chosen and rejected: a right and a wrong answer, the answers of the "
                  "highest and lowest score by `credit`, or any two");
         v.field("min_gap", min_gap, 0, 1e9,
@@ -167,10 +170,51 @@ PromptAnswers ask(const PairsConfig& config, Model& model, const Inputs& inputs,
     return asked;
 }
 
+// Chosen and rejected answers of prompt p, as numbers from 0 to k - 1.
+std::vector<std::pair<int, int>> choose(const PairsConfig& config, const PromptAnswers& asked,
+                                        size_t p, Rng rng) {
+    const size_t k = (size_t)config.sample.n;
+    const std::span<const std::vector<int32_t>> answers(asked.answers.data() + p * k, k);
+    if (config.pairs.rule == PairRule::max_min)
+        return extremes(std::span(asked.drawn.reward).subspan(p * k, k), config.pairs.min_gap,
+                        answers);
+    if (config.pairs.rule == PairRule::random) return any_two(answers, rng);
+    return choose_pairs({answers.begin(), answers.end()},
+                        {asked.right.begin() + p * k, asked.right.begin() + (p + 1) * k},
+                        config.pairs.per_prompt, rng);
+}
+
+// w, l: among all answers.
+Json pair_row(const PromptAnswers& asked, size_t p, size_t w, size_t l, int64_t prompt_id,
+              bool scored) {
+    Json row = {{"prompt", asked.problems[p].prompt},
+                {"chosen", asked.texts[w]},
+                {"rejected", asked.texts[l]},
+                {"prompt_ids", asked.prompts[p]},
+                {"chosen_ids", asked.answers[w]},
+                {"rejected_ids", asked.answers[l]},
+                {"prompt_id", prompt_id}};
+    if (scored) {
+        row["chosen_score"] = asked.drawn.reward[w];
+        row["rejected_score"] = asked.drawn.reward[l];
+    }
+    return row;
+}
+
+// Answers that the task is to say something of at the end, with their problems.
+struct KeptAnswers {
+    std::deque<Problem> problems;
+    std::deque<std::vector<int32_t>> texts;
+    std::vector<Answered> all;
+    void add(const Problem& problem, const std::vector<int32_t>& answer) {
+        all.push_back({&problems.emplace_back(problem), &texts.emplace_back(answer)});
+    }
+};
+
 Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs, const Task& task,
                    CreditSources* sources, Split split, int64_t prompts, const std::string& path) {
-    const int k = config.sample.n;
-    const std::string& rule = config.pairs.rule;
+    const size_t k = (size_t)config.sample.n;
+    const bool figures = config.format == "json" && task.figures;
     prompts = std::min(prompts, task.count(split));
     // Of several ranks all draw, each some of the answers, and the first writes.
     std::optional<AtomicFile> out;
@@ -183,9 +227,7 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
     }
     Counts counts;
     Signal signal;
-    std::deque<Problem> problem_of;
-    std::deque<std::vector<int32_t>> answer_of;
-    std::vector<Answered> chosen_answers, rejected_answers;
+    KeptAnswers chosen, rejected;
     for (int64_t first = 0; first < prompts; first += asked_at_once) {
         PromptAnswers asked = ask(config, model, inputs, task, split, first,
                                   std::min(first + asked_at_once, prompts));
@@ -199,47 +241,26 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
         }
         const uint64_t seed = mix64((uint64_t)config.sample.seed ^ mix64((uint64_t)first)) >> 12;
         for (size_t p = 0; p < asked.problems.size(); ++p) {
-            const std::span<const std::vector<int32_t>> answers(asked.answers.data() + p * k,
-                                                                (size_t)k);
-            const std::vector<bool> right(asked.right.begin() + p * k,
-                                          asked.right.begin() + (p + 1) * k);
-            Rng rng(mix64(seed + 1), (uint64_t)p);
-            std::vector<std::pair<int, int>> chosen;
-            if (rule == "max_min")
-                chosen = extremes(std::span(asked.drawn.reward).subspan(p * k, (size_t)k),
-                                  config.pairs.min_gap, answers);
-            else if (rule == "random")
-                chosen = any_two(answers, rng);
-            else
-                chosen = choose_pairs({answers.begin(), answers.end()}, right,
-                                      config.pairs.per_prompt, rng);
-            for (auto [w, l] : chosen) {
-                Json row = {
-                    {"prompt", asked.problems[p].prompt}, {"chosen", asked.texts[p * k + w]},
-                    {"rejected", asked.texts[p * k + l]}, {"prompt_ids", asked.prompts[p]},
-                    {"chosen_ids", answers[w]},           {"rejected_ids", answers[l]},
-                    {"prompt_id", first + (int64_t)p}};
-                if (sources) {
-                    row["chosen_score"] = asked.drawn.reward[p * k + w];
-                    row["rejected_score"] = asked.drawn.reward[p * k + l];
-                }
+            const auto pairs = choose(config, asked, p, Rng(mix64(seed + 1), (uint64_t)p));
+            for (auto [w, l] : pairs) {
+                const Json row = pair_row(asked, p, p * k + w, p * k + l, first + (int64_t)p,
+                                          sources != nullptr);
                 if (out) out->write(dump_row(row) + "\n");
-                if (config.format != "json" || !task.figures) continue;
-                problem_of.push_back(asked.problems[p]);
-                for (auto [side, i] : {std::pair{&chosen_answers, w}, {&rejected_answers, l}}) {
-                    answer_of.push_back(answers[i]);
-                    side->push_back({&problem_of.back(), &answer_of.back()});
-                }
+                if (!figures) continue;
+                chosen.add(asked.problems[p], asked.answers[p * k + w]);
+                rejected.add(asked.problems[p], asked.answers[p * k + l]);
             }
-            ++counts.prompts, counts.mixed += !chosen.empty();
-            counts.pairs += (int64_t)chosen.size(), counts.answers += k;
-            counts.right += std::count(right.begin(), right.end(), true);
+            ++counts.prompts, counts.mixed += !pairs.empty();
+            counts.pairs += (int64_t)pairs.size();
         }
+        counts.answers += (int64_t)asked.right.size();
+        counts.right += std::count(asked.right.begin(), asked.right.end(), true);
         if (progress)
             progress->update(counts.prompts, format("%lld pairs", (long long)counts.pairs));
     }
-    const char* what = rule == "right_wrong" ? "had both right and wrong answers"
-                                             : "had two answers that differ enough";
+    const char* what = config.pairs.rule == PairRule::right_wrong
+                           ? "had both right and wrong answers"
+                           : "had two answers that differ enough";
     CHECK(counts.pairs > 0,
           "no prompt of %lld %s (%lld of %lld were right); ask more prompts (pairs.prompts) or "
           "oftener (sample.n), or take another policy",
@@ -248,10 +269,9 @@ Counts write_pairs(const PairsConfig& config, Model& model, const Inputs& inputs
     counts.json = {{"prompts", counts.prompts},
                    {"pairs", counts.pairs},
                    {"right", (double)counts.right / (double)counts.answers}};
-    for (const auto& [name, side] :
-         {std::pair{"chosen", &chosen_answers}, {"rejected", &rejected_answers}})
-        if (!side->empty())
-            for (const TaskFigure& figure : task.figures(*side))
+    for (const auto& [name, side] : {std::pair{"chosen", &chosen}, {"rejected", &rejected}})
+        if (!side->all.empty())
+            for (const TaskFigure& figure : task.figures(side->all))
                 counts.json[name][figure.name] = figure.value;
     if (sources) counts.json["signal"] = signal.json();
     return counts;
@@ -279,11 +299,11 @@ static int pairs(PairsConfig& config, const Args&) {
         held_out_problems(task, config.pairs.eval_prompts, "pairs.eval_prompts=0");
     check_lengths(task, Split::train, config.pairs.prompts, inputs.options, RowNeed::prompt);
     check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
-    CHECK(config.pairs.per_prompt == 1 || config.pairs.rule == "right_wrong",
+    CHECK(config.pairs.per_prompt == 1 || config.pairs.rule == PairRule::right_wrong,
           "pairs.per_prompt=%d belongs to pairs.rule=right_wrong; %s makes one pair of a prompt",
-          config.pairs.per_prompt, config.pairs.rule.c_str());
+          config.pairs.per_prompt, pair_rules[(int)config.pairs.rule]);
     std::unique_ptr<CreditSources> sources;
-    if (config.pairs.rule == "max_min")
+    if (config.pairs.rule == PairRule::max_min)
         sources = std::make_unique<CreditSources>(config.credit, task, inputs, model->source,
                                                   model->source, compute, forward_tokens);
     Json result = Json::object();
@@ -292,14 +312,14 @@ static int pairs(PairsConfig& config, const Args&) {
             write_pairs(config, *model, inputs, task, sources.get(), split, prompts, path);
         if (!ranks.speaks()) return;
         result[split == Split::train ? "train" : "eval"] = counts.json;
-        std::fprintf(path == "-" ? stderr : stdout,
-                     "%s: %lld pairs from %lld %sprompts of %lld (%.1f %%); %.1f %% of %lld "
-                     "answers are right\n",
-                     path.c_str(), (long long)counts.pairs, (long long)counts.mixed,
-                     config.pairs.rule == "right_wrong" ? "mixed " : "", (long long)counts.prompts,
-                     100.0 * (double)counts.mixed / (double)counts.prompts,
-                     100.0 * (double)counts.right / (double)counts.answers,
-                     (long long)counts.answers);
+        std::fprintf(
+            path == "-" ? stderr : stdout,
+            "%s: %lld pairs from %lld %sprompts of %lld (%.1f %%); %.1f %% of %lld "
+            "answers are right\n",
+            path.c_str(), (long long)counts.pairs, (long long)counts.mixed,
+            config.pairs.rule == PairRule::right_wrong ? "mixed " : "", (long long)counts.prompts,
+            100.0 * (double)counts.mixed / (double)counts.prompts,
+            100.0 * (double)counts.right / (double)counts.answers, (long long)counts.answers);
     };
     make(Split::train, config.pairs.prompts, config.out);
     if (!config.eval_out.empty()) make(Split::eval, held_out, config.eval_out);

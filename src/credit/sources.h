@@ -75,24 +75,25 @@ struct RawScore {
 
 struct Source {
     const char* name;
-    Level level;               // of its channel
-    Pool pool;                 // how token scores become one, unless told otherwise
-    Normalise token_normalise; // default where it goes to the tokens
+    Level level = Level::token; // of its channel
+    Pool pool = Pool::none;     // how token scores become one, unless told otherwise
+    Normalise token_normalise = Normalise::mean_std; // default where it goes to the tokens
     // Whose scores it reads. policy: the policy's first weights. judge: steps that a judge marked.
-    enum class Asks { nobody, model, policy, judge } asks;
-    bool writes;       // its judge writes text, or is an exact program
-    bool log_ratio;    // the scores are a log-ratio to a reference
-    bool checks_steps; // only of tasks that can check steps; "fields": whose answers have fields
-    bool normalises;   // the key "normalise" is of its formula's parts, group by default
+    enum class Asks { nobody, model, policy, judge } asks = Asks::nobody;
+    bool writes = false;    // its judge writes text, or is an exact program
+    bool log_ratio = false; // the scores are a log-ratio to a reference
+    // Only of tasks that can check steps; "fields": whose answers have fields.
+    bool checks_steps = false;
+    bool normalises = false; // the key "normalise" is of its formula's parts, group by default
     // Keys of an entry, beside those that all sources have. Null: none.
-    void (*keys)(SourceConfig& source, Fields& v);
+    void (*keys)(SourceConfig& source, Fields& v) = nullptr;
     // The raw scores. Null: of stored rows only.
     std::vector<Channel> (*ask)(const SourceConfig& source, const Completions& batch,
-                                const Said& said);
+                                const Said& said) = nullptr;
     // The raw scores that the formula reads. Null: one of the entry's name, which is the channel.
-    std::vector<RawScore> (*reads)(const SourceConfig& source);
+    std::vector<RawScore> (*reads)(const SourceConfig& source) = nullptr;
     Channel (*formula)(const SourceConfig& source, const std::vector<Channel>& raw,
-                       const Layout& layout);
+                       const Layout& layout) = nullptr;
 };
 std::span<const Source> source_table();
 const Source& find_source(const std::string& name);
