@@ -33,6 +33,7 @@
     ROW(report) \
     ROW(explain) \
     ROW(reproduce) \
+    ROW(simulate) \
     ROW(check) \
     ROW(bench)
 // clang-format on

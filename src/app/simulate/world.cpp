@@ -1,0 +1,230 @@
+#include "app/simulate/world.h"
+
+#include "base/rng.h"
+
+#include <algorithm>
+#include <cmath>
+
+const char* const arm_names[arm_count] = {"share",      "split half", "split fixed", "split best",
+                                          "split busy", "fluid",      "auto"};
+const char* const arm_meanings[arm_count] = {
+    "all generate, then all judge",
+    "half of the devices generate, the others judge",
+    "the same number of eighths generates in all iterations, the best one for the run",
+    "the best split of each iteration, known beforehand: a bound, not a policy",
+    "the split moves by 1/32 to the role that is busy for a larger share of its time",
+    "each device goes to judging when it has nothing to generate",
+    "the chooser: what the last iteration's numbers predict to be fastest"};
+
+void LengthsConfig::visit(Fields& v) {
+    v.field("mean", mean, 1, 1e6, "tokens, in the first iteration");
+    v.field("sigma", sigma, 0, 5, "standard deviation of the length's logarithm");
+    v.field("growth", growth, 0.01, 100, "the mean is this many times as large in the end");
+    v.field("longest", longest, 1, 1e6, "tokens: where texts are cut off");
+}
+
+static void visit_decode(Fields& v, const char* name, DecodeCost& cost, const char* help) {
+    struct Visited {
+        DecodeCost& cost;
+        void visit(Fields& fields) {
+            fields.field("step", cost.step, 0, 1e3, "seconds of a decode step, whoever is in it");
+            fields.field("sequence", cost.sequence, 0, 1e3, "and for each text in flight");
+            fields.field("prompt_token", cost.prompt_token, 0, 1e3, "seconds per prompt token");
+        }
+    } visited{cost};
+    v.object(name, visited, help);
+}
+
+void SimulateConfig::visit(Fields& v) {
+    v.field("devices", devices, 2, 1e5, "N: each generates, judges and trains");
+    v.field("iterations", iterations, 1, 1e4, "of the run");
+    v.field("answers_per_device", answers_per_device, 1, 1e5,
+            "valid answers that an iteration wants, over the devices");
+    v.field("answers", answers, 1, 1e4, "G: answers of a prompt, a ticket");
+    v.field("texts", texts, 0, 100, "that the judge writes of an answer; 0: there is no judge");
+    v.field("prompt_tokens", prompt_tokens, 0, 1e6, "of a prompt");
+    v.field("slots", slots, 1, 1e5, "texts in flight per device at most");
+    v.field("seed", seed, 0, 9e15, "of lengths and valid groups");
+    visit_decode(v, "generate", generate, "decode cost of the policy");
+    visit_decode(v, "judge", judge, "decode cost of the judge");
+    v.field("swap", swap, 0, 1e4,
+            "seconds to put one model in the other's place; 0: both fit in memory");
+    v.field("ticket", ticket, 0, 10, "seconds to draw a ticket");
+    v.field("train_token", train_token, 0, 10, "seconds of training per token and device");
+    v.field("update", update, 0, 1e4, "seconds: optimiser, weights to who generates");
+    v.object("answer", answer, "lengths of answers");
+    v.object("judge_text", judge_text, "lengths of what the judge writes");
+    v.field("valid_share", valid_share, 0.01, 1, "p: groups that teach something, at first");
+    v.field("valid_share_end", valid_share_end, 0.01, 1, "and in the end");
+    v.field("oversample", oversample, 1, 10, "groups of a wave: missing * this / p");
+    v.field("max_waves", max_waves, 1, 1000, "of an iteration; 1: no dynamic sampling");
+    v.field("noise", noise, 0, 1, "relative error of the costs that the chooser measures");
+    v.field("dwell", dwell, 1, 1000, "iterations that the chooser stays at a layout at least");
+    v.field("gain", gain, 0, 1, "what a change of layout must promise");
+    v.input("run", run, "run whose lengths and times are taken in the place of those above");
+    v.field("curves", curves, "five curves over devices, swaps, waves and drift: takes minutes");
+    v.field("out", out, "file of one row per layout and iteration; empty: none");
+    v.field("html", html, "file for all of it as one page; empty: none");
+}
+
+World::World(const SimulateConfig& c) : config(c) {
+    demand.ranks = c.devices, demand.answers = c.answers, demand.texts = c.texts;
+    demand.prompt_tokens = c.prompt_tokens;
+    demand.target = std::max(1, (int)((int64_t)c.devices * c.answers_per_device / c.answers));
+    demand.oversample = c.oversample, demand.max_waves = c.max_waves;
+    costs.generate = c.generate, costs.judge = c.judge, costs.slots = c.slots;
+    costs.swap = c.swap, costs.ticket = c.ticket;
+    costs.train_token = c.train_token, costs.update = c.update;
+}
+
+Work World::work(int iteration, double expected_share) const {
+    const double along = config.iterations > 1 ? (double)iteration / (config.iterations - 1) : 0.0;
+    const double p = config.valid_share + along * (config.valid_share_end - config.valid_share);
+    Work work;
+    work.answers = demand.answers, work.texts = demand.texts;
+    work.prompt_tokens = demand.prompt_tokens;
+    work.target = demand.target, work.max_waves = demand.max_waves;
+    work.expand = demand.max_waves > 1 ? expansion(expected_share, demand.oversample) : 1;
+    const uint64_t seed = mix64((uint64_t)config.seed + mix64((uint64_t)iteration));
+    Rng rng(seed);
+    const double least = demand.target * work.expand;
+    const int groups =
+        demand.max_waves > 1 ? (int)std::ceil(2 * std::max(least, demand.target / p)) : (int)least;
+    for (int g = 0; g < groups; ++g)
+        work.valid.push_back(demand.max_waves == 1 || rng.uniform() < p);
+    auto lengths = [&](const LengthHistogram& known, const LengthsConfig& drawn, int64_t n,
+                       uint64_t own_seed) {
+        if (known.total() > 0) return known.spread(n, own_seed);
+        return draw_lengths(n, drawn.mean * std::pow(drawn.growth, along), drawn.sigma,
+                            drawn.longest, own_seed);
+    };
+    const int64_t answers = (int64_t)groups * work.answers;
+    work.length = lengths(answer, config.answer, answers, mix64(seed + 1));
+    work.judge_length = lengths(judge, config.judge_text, answers * work.texts, mix64(seed + 2));
+    return work;
+}
+
+// ---- what the chooser is told -------------------------------------------------------------------
+
+static Measured measure(const World& world, const Work& work, const Iteration& played,
+                        int iteration, double valid_share) {
+    Measured measured;
+    measured.costs = world.costs;
+    measured.valid_share = valid_share;
+    Rng rng(mix64((uint64_t)world.config.seed + 77), (uint64_t)iteration);
+    Costs& costs = measured.costs;
+    for (double* cost : {&costs.generate.step, &costs.generate.sequence, &costs.judge.step,
+                         &costs.judge.sequence, &costs.swap, &costs.train_token, &costs.update})
+        *cost *= 1 + world.config.noise * std::clamp(rng.normal(), -2.0, 2.0);
+    const size_t answers = (size_t)played.issued * work.answers;
+    for (size_t i = 0; i < answers; ++i) measured.answer.add(work.length[i]);
+    for (size_t i = 0; i < answers * work.texts; ++i) measured.judge.add(work.judge_length[i]);
+    return measured;
+}
+
+// ---- policies -----------------------------------------------------------------------------------
+
+using Policy = std::function<Layout(int iteration, const Work& work)>;
+using Told = std::function<void(int iteration, const Work& work, ArmIteration& row, double share)>;
+
+static std::vector<ArmIteration> run_arm(const World& world, const Policy& policy,
+                                         const Told& told = {}) {
+    std::vector<ArmIteration> rows;
+    double share = world.config.valid_share;
+    for (int k = 0; k < world.config.iterations; ++k) {
+        const Work work = world.work(k, share);
+        ArmIteration row;
+        row.layout = policy(k, work);
+        row.played = play(world.costs, work, row.layout, world.demand.ranks);
+        const double valid =
+            (double)std::count(work.valid.begin(), work.valid.begin() + row.played.issued, 1);
+        share += 0.3 * (valid / row.played.issued - share);
+        if (told) told(k, work, row, share);
+        rows.push_back(row);
+    }
+    return rows;
+}
+
+std::vector<ArmIteration> simulate(const World& world, const Layout& layout) {
+    return run_arm(world, [&](int, const Work&) { return layout; });
+}
+
+static std::vector<ArmIteration> simulate_fixed_split(const World& world) {
+    std::vector<ArmIteration> best;
+    for (int eighths = 1; eighths < 8; ++eighths) {
+        const int generate = world.demand.ranks * eighths / 8;
+        if (generate < 1) continue;
+        std::vector<ArmIteration> rows = simulate(world, Layout{Placement::split, generate, 0});
+        if (best.empty() || totals(world, rows).seconds < totals(world, best).seconds)
+            best = std::move(rows);
+    }
+    return best;
+}
+
+static std::vector<ArmIteration> simulate_busy(const World& world) {
+    const int N = world.demand.ranks, move = std::max(1, N / 32);
+    int generate = std::max(1, N / 2);
+    return run_arm(
+        world,
+        [&](int, const Work&) {
+            return Layout{Placement::split, generate, 0};
+        },
+        [&](int, const Work&, ArmIteration& row, double) {
+            const Spent& spent = row.played.spent;
+            const bool more = spent.generate / generate > spent.judge / (N - generate);
+            generate = std::clamp(generate + (more ? move : -move), 1, N - 1);
+        });
+}
+
+static std::vector<ArmIteration> simulate_auto(const World& world) {
+    Chooser chooser;
+    chooser.settings.dwell = world.config.dwell, chooser.settings.gain = world.config.gain;
+    return run_arm(
+        world, [&](int, const Work&) { return chooser.layout; },
+        [&](int k, const Work& work, ArmIteration& row, double share) {
+            row.predicted = chooser.predicted;
+            const Measured measured = measure(world, work, row.played, k, share);
+            row.why = chooser.decide(measured, world.demand, row.played.seconds).why;
+        });
+}
+
+std::vector<ArmIteration> simulate(const World& world, Arm arm) {
+    switch (arm) {
+    case Arm::share:
+        return simulate(world, Layout{Placement::share, 0, 0});
+    case Arm::split_half:
+        return simulate(world, Layout{Placement::split, std::max(1, world.demand.ranks / 2), 0});
+    case Arm::split_fixed:
+        return simulate_fixed_split(world);
+    case Arm::split_best:
+        return run_arm(world, [&](int, const Work& work) {
+            for (const Candidate& each : predict(world.costs, work, world.demand))
+                if (each.layout.placement == Placement::split) return each.layout;
+            fail("no split of %d devices is legal", world.demand.ranks);
+        });
+    case Arm::split_busy:
+        return simulate_busy(world);
+    case Arm::fluid:
+        return simulate(world, Layout{Placement::fluid, 0, 0});
+    case Arm::auto_:
+        return simulate_auto(world);
+    }
+    fail("no such layout");
+}
+
+ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations) {
+    ArmTotals sum;
+    double occupied = 0;
+    for (size_t k = 0; k < iterations.size(); ++k) {
+        const Iteration& it = iterations[k].played;
+        const Spent& s = it.spent;
+        sum.seconds += it.seconds, sum.waves += it.waves, occupied += it.occupied;
+        sum.spent.generate += s.generate, sum.spent.judge += s.judge, sum.spent.train += s.train;
+        sum.spent.swap += s.swap, sum.spent.tail += s.tail, sum.spent.queue += s.queue;
+        sum.spent.barrier += s.barrier, sum.spent.imbalance += s.imbalance;
+        if (k > 0 && iterations[k].layout != iterations[k - 1].layout) ++sum.moves;
+    }
+    const double decoding = sum.spent.generate + sum.spent.judge;
+    sum.occupied_share = decoding > 0 ? occupied / (world.costs.slots * decoding) : 0;
+    return sum;
+}

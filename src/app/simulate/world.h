@@ -1,0 +1,70 @@
+#pragma once
+// What rlhf simulate is given: a cluster, the work of a run on it, and how they change. Everything that
+// it says comes from dist/placement.h played with these numbers; nothing is measured here.
+
+#include "base/config.h"
+#include "dist/chooser.h"
+
+struct LengthsConfig { // of texts, tokens, log-normal
+    double mean, sigma, growth;
+    int longest;
+    void visit(Fields& v);
+};
+
+struct SimulateConfig {
+    int devices = 256, iterations = 20, answers_per_device = 16, answers = 8, texts = 1;
+    int prompt_tokens = 100, slots = 48, max_waves = 10;
+    int64_t seed = 1;
+    DecodeCost generate, judge;
+    double swap = 4, ticket = 0, train_token = 1.4e-4, update = 0.5, noise = 0.05;
+    LengthsConfig answer{400, 1, 2.5, 8192}, judge_text{300, 0.7, 0.6, 4096};
+    double valid_share = 0.75, valid_share_end = 0.38, oversample = 1.2;
+    int dwell = 2;
+    double gain = 0.05;
+    std::string run, out, html;
+    bool curves = false;
+    void visit(Fields& v);
+};
+
+// A run to be simulated.
+struct World {
+    Demand demand;
+    Costs costs;
+    SimulateConfig config;
+    // Lengths that a run had, in the place of the configured ones.
+    LengthHistogram answer{}, judge{};
+    explicit World(const SimulateConfig& config);
+    // Iteration 0 .. iterations-1, as it comes out. valid_share: what is expected of the groups.
+    Work work(int iteration, double valid_share) const;
+};
+
+// A way to place roles, over a run.
+enum class Arm { share, split_half, split_fixed, split_best, split_busy, fluid, auto_ };
+constexpr int arm_count = 7;
+extern const char* const arm_names[arm_count];
+extern const char* const arm_meanings[arm_count];
+// Of these the best is what the chooser is measured by: one layout for the whole run.
+constexpr bool is_fixed(Arm arm) {
+    return arm == Arm::share || arm == Arm::split_half || arm == Arm::split_fixed ||
+           arm == Arm::fluid;
+}
+
+struct ArmIteration {
+    Layout layout;
+    Iteration played;
+    double predicted = 0; // auto; 0: it was not
+    std::string why{};    // auto, of the next layout
+};
+// seconds and spent, over iterations.
+struct ArmTotals {
+    double seconds = 0, waves = 0;
+    Spent spent;
+    double occupied_share = 0;
+    int moves = 0;
+    double idle_share() const { return spent.idle() / spent.total(); }
+};
+
+std::vector<ArmIteration> simulate(const World& world, Arm arm);
+// One layout in all iterations.
+std::vector<ArmIteration> simulate(const World& world, const Layout& layout);
+ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations);

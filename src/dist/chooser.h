@@ -1,0 +1,65 @@
+#pragma once
+// Which layout the next iteration has. Every rank decides by itself from the same numbers, those of all
+// ranks together, so that nobody has to be asked and nobody can disagree; a hash of the decision is
+// compared all the same.
+
+#include "base/json.h"
+#include "dist/placement.h"
+
+// What was measured, of all ranks.
+struct Measured {
+    Costs costs;
+    LengthHistogram answer, judge; // lengths of an iteration
+    double valid_share = 1;        // of the groups; with waves
+};
+
+// What an iteration has to do, apart from lengths.
+struct Demand {
+    int ranks = 1, answers = 8, texts = 1, prompt_tokens = 0;
+    int target = 0; // groups
+    double oversample = 1;
+    int max_waves = 1;
+    int replica = 1; // ranks that hold one model together: the roles of a split are multiples of it
+};
+
+// The work that these lengths lead one to expect: quantiles in a fixed order, valid groups evenly.
+Work expected_work(const Measured& measured, const Demand& demand);
+// Groups of a wave for each one that is missing.
+double expansion(double valid_share, double oversample);
+
+struct Candidate {
+    Layout layout;
+    double seconds; // predicted
+};
+// share, fluid and splits, best first.
+std::vector<Candidate> predict(const Costs& costs, const Work& work, const Demand& demand);
+
+struct ChooserSettings {
+    double gain = 0.05; // what a change must promise, of the present layout's time
+    int dwell = 2; // iterations that a layout stays at least; the first one may be left at once
+    double wrong = 0.2;  // a prediction is wrong that is farther off than this share,
+    int wrong_times = 3; // and so many in a row end in `share`, for
+    int rest = 10;       // iterations
+};
+
+struct Decision {
+    Layout layout;
+    double predicted = 0;              // seconds; 0: nothing was predicted
+    std::vector<Candidate> candidates; // best first
+    std::string why;
+    uint64_t hash() const; // of the layout and the predictions
+    Json json() const;
+};
+
+struct Chooser {
+    ChooserSettings settings{};
+    // What it remembers. A run begins with `share`: a split that does not fit costs more than none.
+    Layout layout{};
+    double predicted = 0; // of the iteration that runs
+    int lasted = 1000000, wrong_in_a_row = 0, resting = 0;
+
+    // After an iteration of `seconds`: the layout of the next one.
+    Decision decide(const Measured& measured, const Demand& demand, double seconds);
+    Json state() const;
+    void restore(const Json& state);
+};

@@ -1,0 +1,69 @@
+#include "command.h"
+
+#include "app/simulate/world.h"
+
+namespace {
+
+SimulateConfig small(double swap, int answers_per_device) {
+    SimulateConfig config;
+    config.devices = 32, config.iterations = 12;
+    config.swap = swap, config.answers_per_device = answers_per_device;
+    return config;
+}
+
+double seconds(const World& world, Arm arm) { return totals(world, simulate(world, arm)).seconds; }
+
+} // namespace
+
+TEST(SimulateSlow, TheChooserIsNearTheBestFixedLayoutAndBeatsEachOfThemSomewhere) {
+    bool beats_share = false, beats_half = false, beats_fluid = false;
+    for (double swap : {0.0, 4.0, 20.0, 60.0})
+        for (int answers : {16, 64}) {
+            const World world(small(swap, answers));
+            const double chosen = seconds(world, Arm::auto_);
+            for (int a = 0; a < arm_count; ++a)
+                if (is_fixed((Arm)a)) {
+                    EXPECT_LE(chosen, 1.05 * seconds(world, (Arm)a))
+                        << "swap " << swap << ", answers " << answers << ": " << arm_names[a];
+                }
+            beats_share |= chosen < 0.95 * seconds(world, Arm::share);
+            beats_half |= chosen < 0.95 * seconds(world, Arm::split_half);
+            beats_fluid |= chosen < 0.95 * seconds(world, Arm::fluid);
+        }
+    EXPECT_TRUE(beats_share);
+    EXPECT_TRUE(beats_half);
+    EXPECT_TRUE(beats_fluid);
+}
+
+TEST(Simulate, ARunGrowsAsItIsTold) {
+    const World world(small(4, 16));
+    auto mean = [&](int iteration) {
+        const Work work = world.work(iteration, 1);
+        double sum = 0;
+        for (int length : work.length) sum += length;
+        return sum / (double)work.length.size();
+    };
+    EXPECT_NEAR(mean(0), 400, 60);
+    EXPECT_NEAR(mean(11) / mean(0), 2.5, 0.5);
+    const Work first = world.work(3, 0.5), again = world.work(3, 0.5);
+    EXPECT_EQ(first.length, again.length);
+    EXPECT_EQ(first.valid, again.valid);
+    EXPECT_DOUBLE_EQ(first.expand, 2.4);
+}
+
+TEST(Simulate, TheCommandSaysOfEveryNumberThatItIsSimulated) {
+    Scratch at;
+    const Outcome outcome = rlhf({"simulate", "devices=16", "iterations=3", "out=" + at("rows")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.out.rfind("simulated: 16 devices, 32 groups of 8 answers", 0), 0u);
+    int rows = 0;
+    for (const Json& row : rows_of(at("rows"))) {
+        EXPECT_EQ(row["simulated"], true);
+        double sum = 0;
+        for (const auto& [name, part] : row["device_seconds"].items()) sum += part.get<double>();
+        EXPECT_NEAR(sum, 16 * row["seconds"].get<double>(), 1e-6 * sum) << row.dump();
+        ++rows;
+    }
+    EXPECT_EQ(rows, 3 * arm_count);
+    EXPECT_EQ(rlhf({"simulate", "devices=1"}).status, 1);
+}
