@@ -506,17 +506,18 @@ static void attention_forward(Tensor y_, Tensor lse_, Tensor qkv_, const Ragged&
 }
 
 template <class T>
-static void attention_backward(Tensor dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor qkv_,
+static void attention_backward(Gradient dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor qkv_,
                                const Ragged& ragged_, int H, int K, double scale) {
     const char* op = "attention_backward";
     const int64_t N = qkv_.shape[0];
     const int D = head_width(op, qkv_, H, K);
-    T* dqkv = arg<T>(op, "dqkv", dqkv_, {N, (H + 2 * K) * D});
+    T* dqkv = arg<T>(op, "dqkv", dqkv_.to, {N, (H + 2 * K) * D});
     const T* dy = arg<T>(op, "dy", dy_, {N, H * D});
     const T* y = arg<T>(op, "y", y_, {N, H * D});
     const float* lse = arg<float>(op, "lse", lse_, {N, H});
     const T* qkv = arg<T>(op, "qkv", qkv_, {N, (H + 2 * K) * D});
     const RaggedView ragged = ragged_view(op, ragged_);
+    if (!dqkv_.add) check_cuda(cudaMemsetAsync(dqkv, 0, dqkv_.to.bytes(), context().stream), op);
     float* delta = static_cast<float*>(scratch(N * H * sizeof(float)));
     launch(op, attention_delta_kernel<T>, (unsigned)ceil_div(N * H, 4), 128, 0, delta, dy, y, N * H,
            D);

@@ -41,6 +41,29 @@ template <class T> __device__ __forceinline__ T from_float(float x) {
         return x;
 }
 
+// 2^x, to about 2 ulp; -infinity gives 0.
+__device__ __forceinline__ float exp2_approximate(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
+#endif
+}
+
+constexpr float log2_e = 1.4426950408889634f, ln_2 = 0.6931471805599453f;
+
+// 1 / (1 + e^-x), to a few ulp
+__device__ __forceinline__ float sigmoid(float x) {
+    const float below = 1 + exp2_approximate(-x * log2_e);
+#ifdef __CUDACC__
+    return __fdividef(1, below);
+#else
+    return 1 / below;
+#endif
+}
+
 // ---- vectors ------------------------------------------------------------------------------------
 
 template <int W> struct Floats { float v[W]; };

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(256, 2)
                               const float* __restrict__ s, const T* __restrict__ dy,
                               const T* __restrict__ x, const T* __restrict__ wq,
                               const T* __restrict__ wk, int64_t N, int H, int K, int D, int lanes,
-                              int64_t chunk) {
+                              int64_t chunk, bool add) {
     DYN_SHARED(float, sums); // (groups, 2 D)
     const int all = H + 2 * K, lane = threadIdx.x % lanes;
     const int group = threadIdx.x / lanes, groups = 256 / lanes;
@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(256, 2)
         UNROLL for (int i = 0; i < 8; ++i) sum += weight.v[i] * g.v[i] * v.v[i];
         sum = warp_sum(sum, lanes);
         if (!inside) continue;
-        Floats<8> d = load_part<W>(dx + unit * D, D, lane, lanes);
+        Floats<8> d = {};
+        if (add) d = load_part<W>(dx + unit * D, D, lane, lanes);
         if (h < H + K) {
             const float scale = s[unit / all * (H + K) + h], u = sum * scale * scale / D;
             UNROLL for (int i = 0; i < 8; ++i) {
@@ -115,15 +116,15 @@ __global__ void __launch_bounds__(256, 2)
     }
 }
 
-// out_d += sum_r partial_rd for d < D of rows 2 D wide
+// out_d += sum_r partial_rd, or without add_* =, for d < D of rows 2 D wide
 __global__ void __launch_bounds__(256)
-    add_head_sums_kernel(float* __restrict__ dwq, float* __restrict__ dwk,
+    add_head_sums_kernel(float* __restrict__ dwq, bool add_q, float* __restrict__ dwk, bool add_k,
                          const float* __restrict__ partial, int rows, int D) {
     for (int d = threadIdx.x; d < 2 * D; d += 256) {
         float sum = 0;
         UNROLL_BY(4) for (int r = 0; r < rows; ++r) sum += partial[r * 2 * D + d];
         float* out = d < D ? dwq + d : dwk + d - D;
-        *out += sum;
+        *out = (d < D ? add_q : add_k) ? *out + sum : sum;
     }
 }
 
@@ -153,13 +154,13 @@ static void head_norm_forward(Tensor y_, Tensor s_, Tensor x_, Tensor wq_, Tenso
 }
 
 template <class T>
-static void head_norm_backward(Tensor dx_, Tensor dwq_, Tensor dwk_, Tensor s_, Tensor dy_,
+static void head_norm_backward(Gradient dx_, Gradient dwq_, Gradient dwk_, Tensor s_, Tensor dy_,
                                Tensor x_, Tensor wq_, Tensor wk_, int H, int K) {
     const char* op = "head_norm_backward";
     const int64_t N = x_.shape[0], D = wq_.shape[0], width = (H + 2 * K) * D;
-    T* dx = arg<T>(op, "dx", dx_, {N, width});
-    float* dwq = arg<float>(op, "dwq", dwq_, {D});
-    float* dwk = arg<float>(op, "dwk", dwk_, {D});
+    T* dx = arg<T>(op, "dx", dx_.to, {N, width});
+    float* dwq = arg<float>(op, "dwq", dwq_.to, {D});
+    float* dwk = arg<float>(op, "dwk", dwk_.to, {D});
     const float* s = arg<float>(op, "s", s_, {N, H + K});
     const T* dy = arg<T>(op, "dy", dy_, {N, width});
     const T* x = arg<T>(op, "x", x_, {N, width});
@@ -172,10 +173,10 @@ static void head_norm_backward(Tensor dx_, Tensor dwq_, Tensor dwk_, Tensor s_, 
     with_width(D % full_width == 0 && is_aligned(dx, dy, x, wq, wk), [&](auto W) {
         launch(op, head_norm_backward_kernel<T, W>, (unsigned)chunks, 256,
                256 / lanes * 2 * D * sizeof(float), dx, partial, s, dy, x, wq, wk, N, H, K, (int)D,
-               lanes, chunk);
+               lanes, chunk, dx_.add);
     });
-    launch(op, add_head_sums_kernel, 1, 256, 0, dwq, dwk, (const float*)partial, (int)chunks,
-           (int)D);
+    launch(op, add_head_sums_kernel, 1, 256, 0, dwq, dwq_.add, dwk, dwk_.add, (const float*)partial,
+           (int)chunks, (int)D);
 }
 
 template <class T> void install_head_norm(Ops& ops) {

@@ -71,13 +71,13 @@ static void linear_forward(Tensor y_, Tensor x_, const Weight& w_, Tensor bias_)
 }
 
 template <class T>
-static void linear_backward(Tensor dx_, Tensor dw_, Tensor dbias_, Tensor dy_, Tensor x_,
+static void linear_backward(Gradient dx_, Gradient dw_, Gradient dbias_, Tensor dy_, Tensor x_,
                             const Weight& w_) {
     const char* op = "linear_backward";
     const int64_t N = x_.shape[0], C = x_.shape[1], O = w_.w.shape[0];
-    const Matrix dx = {optional_arg<T>(op, "dx", dx_, {N, C}), dtype_of<T>(), C};
-    const Matrix dw = {optional_arg<float>(op, "dw", dw_, {O, C}), DType::f32, C};
-    float* dbias = optional_arg<float>(op, "dbias", dbias_, {O});
+    const Matrix dx = {optional_arg<T>(op, "dx", dx_.to, {N, C}), dtype_of<T>(), C};
+    const Matrix dw = {optional_arg<float>(op, "dw", dw_.to, {O, C}), DType::f32, C};
+    float* dbias = optional_arg<float>(op, "dbias", dbias_.to, {O});
     Matrix dy = output<T>(op, "dy", dy_, N, O);
     const Matrix x = {arg<T>(op, "x", x_, {N, C}), dtype_of<T>(), C};
     const Matrix w = {arg<T>(op, "w", w_.w, {O, C}), dtype_of<T>(), C};
@@ -85,9 +85,9 @@ static void linear_backward(Tensor dx_, Tensor dw_, Tensor dbias_, Tensor dy_, T
     if (dbias) {
         float* partial = static_cast<float*>(scratch(most_partials * O * sizeof(float)));
         if (dy.dtype == DType::f32)
-            add_column_sums(op, dbias, (const float*)dy.data, N, O, partial);
+            column_sums(op, dbias, dbias_.add, (const float*)dy.data, N, O, partial);
         else
-            add_column_sums(op, dbias, (const T*)dy.data, N, O, partial);
+            column_sums(op, dbias, dbias_.add, (const T*)dy.data, N, O, partial);
     }
     if (dy.dtype != w.dtype) { // the product wants both in one type
         bf16* rounded = static_cast<bf16*>(scratch(N * O * sizeof(bf16)));
@@ -95,8 +95,8 @@ static void linear_backward(Tensor dx_, Tensor dw_, Tensor dbias_, Tensor dy_, T
                (const float*)dy.data, N * O);
         dy = {rounded, DType::bf16, O};
     }
-    if (dx.data) gemm(op, dx, w, false, dy, false, C, N, O, 1);
-    if (dw.data) gemm(op, dw, x, false, dy, true, C, O, N, 1);
+    if (dx.data) gemm(op, dx, w, false, dy, false, C, N, O, dx_.add);
+    if (dw.data) gemm(op, dw, x, false, dy, true, C, O, N, dw_.add);
 }
 
 // cuBLAS reads the weight as it is.

@@ -125,15 +125,4 @@ struct AsyncCopies {
 #endif
 };
 
-// 2^x, to about 2 ulp; -infinity gives 0.
-__device__ __forceinline__ float exp2_approximate(float x) {
-#ifdef __CUDACC__
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#else
-    return exp2f(x);
-#endif
-}
-
 } // namespace gpu

@@ -4,6 +4,8 @@
 
 namespace gpu {
 
+constexpr int most_row_threads = 512;
+
 // A warp per row. The row is read twice; the second time it comes from the cache. With `delta` the row is
 // x + delta, rounded as it is stored in z.
 template <class T, int W>
@@ -35,57 +37,50 @@ __global__ void __launch_bounds__(128)
     if (threadIdx.x % 32 == 0) s[n] = scale;
 }
 
-// Block b does rows b * chunk ... in groups of 8: first a warp per row makes u = <w dy, x> s^2 / C
-// (norm_row.h), then threads own channels, write dx of the 8 rows and add to the block's dw, which ends up in row b of `partial`.
-template <class T, int W>
-__global__ void __launch_bounds__(256)
-    rmsnorm_backward_kernel(T* __restrict__ dx, float* __restrict__ partial,
+// Block b does rows b * chunk ...: a row at a time, V pieces of W channels per thread, all of them in registers.
+// Per row u = <w dy, x> s^2 / C (norm_row.h) is summed over the block; what a thread adds to its channels of
+// dw ends up in row b of `partial`. `add`: dx is added to.
+template <class T, int W, int V>
+__global__ void __launch_bounds__(most_row_threads)
+    rmsnorm_backward_kernel(T* __restrict__ dx, bool add, float* __restrict__ partial,
                             const float* __restrict__ s, const T* __restrict__ dy,
                             const T* __restrict__ x, const T* __restrict__ w, int64_t N, int64_t C,
                             int64_t chunk) {
-    DYN_SHARED(float, dw); // (C)
-    __shared__ float row_s[8], row_u[8];
+    __shared__ float part[2][most_row_threads / 32]; // of even and of odd rows: one barrier per row
     const int64_t begin = blockIdx.x * chunk, end = min(N, begin + chunk);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (int64_t c = (int64_t)threadIdx.x * W; c < C; c += 256 * W)
-        UNROLL for (int i = 0; i < W; ++i) dw[c + i] = 0;
-    for (int64_t first = begin; first < end; first += 8) {
-        const int rows = (int)min((int64_t)8, end - first);
-        if (warp < rows) {
-            const int64_t n = first + warp;
-            float sum = 0;
-            UNROLL_BY(2) for (int64_t c = lane * W; c < C; c += 32 * W) {
-                const Floats<W> g = load<W>(dy + n * C + c), v = load<W>(x + n * C + c),
-                                weight = load<W>(w + c);
-                UNROLL for (int i = 0; i < W; ++i) sum += weight.v[i] * g.v[i] * v.v[i];
-            }
-            sum = warp_sum(sum);
-            if (lane == 0) {
-                row_s[warp] = s[n];
-                row_u[warp] = sum * s[n] * s[n] / C;
-            }
+    const int warps = blockDim.x / 32;
+    auto channel = [&](int i) { return ((int64_t)i * blockDim.x + threadIdx.x) * W; };
+    Floats<W> weight[V] = {}, dw[V] = {};
+    UNROLL for (int i = 0; i < V; ++i) if (channel(i) < C) weight[i] = load<W>(w + channel(i));
+    for (int64_t n = begin; n < end; ++n) {
+        Floats<W> g[V] = {}, v[V] = {}, d[V] = {};
+        float sum = 0;
+        UNROLL for (int i = 0; i < V; ++i) {
+            if (channel(i) >= C) continue;
+            const int64_t at = n * C + channel(i);
+            g[i] = load<W>(dy + at), v[i] = load<W>(x + at);
+            if (add) d[i] = load<W>(dx + at);
+            UNROLL for (int k = 0; k < W; ++k) sum += weight[i].v[k] * g[i].v[k] * v[i].v[k];
         }
-        __syncthreads();
-        for (int64_t c = (int64_t)threadIdx.x * W; c < C; c += 256 * W) {
-            const Floats<W> weight = load<W>(w + c);
-            Floats<W> total;
-            UNROLL for (int i = 0; i < W; ++i) total.v[i] = dw[c + i];
-            UNROLL_BY(2) for (int r = 0; r < rows; ++r) {
-                const int64_t at = (first + r) * C + c;
-                const Floats<W> g = load<W>(dy + at), v = load<W>(x + at);
-                Floats<W> d = load<W>(dx + at);
-                UNROLL for (int i = 0; i < W; ++i) {
-                    d.v[i] += row_s[r] * (weight.v[i] * g.v[i] - v.v[i] * row_u[r]);
-                    total.v[i] += g.v[i] * v.v[i] * row_s[r];
-                }
-                store(dx + at, d);
+        sum = warp_sum(sum);
+        float* of_row = part[n % 2];
+        if (threadIdx.x % 32 == 0) of_row[threadIdx.x / 32] = sum;
+        __syncthreads(); // a row's parts are read before the barrier of the next, and written after it
+        float u = 0;
+        for (int i = 0; i < warps; ++i) u += of_row[i];
+        const float scale = s[n];
+        u *= scale * scale / C;
+        UNROLL for (int i = 0; i < V; ++i) {
+            if (channel(i) >= C) continue;
+            UNROLL for (int k = 0; k < W; ++k) {
+                d[i].v[k] += scale * (weight[i].v[k] * g[i].v[k] - v[i].v[k] * u);
+                dw[i].v[k] += g[i].v[k] * v[i].v[k] * scale;
             }
-            UNROLL for (int i = 0; i < W; ++i) dw[c + i] = total.v[i];
+            store(dx + n * C + channel(i), d[i]);
         }
-        __syncthreads(); // row_s and row_u are written again
     }
-    for (int64_t c = (int64_t)threadIdx.x * W; c < C; c += 256 * W)
-        UNROLL for (int i = 0; i < W; ++i) partial[blockIdx.x * C + c + i] = dw[c + i];
+    UNROLL for (int i = 0; i < V; ++i) if (channel(i) < C)
+        store(partial + blockIdx.x * C + channel(i), dw[i]);
 }
 
 template <class T>
@@ -115,24 +110,42 @@ static void residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Ten
                arg<T>(op, "delta", delta, {N, C}), w, N, C, eps);
 }
 
+// Calls f with the number of pieces of W channels per thread for rows of C, as a compile-time constant:
+// as many as registers hold.
+template <int W, class F> static void with_pieces(const char* op, int64_t C, F f) {
+    constexpr int most = W == 1 ? 8 : 2;
+    const int64_t pieces = ceil_div(C, W * most_row_threads);
+    CHECK(pieces <= most, "%s: rows of %lld channels; this backend takes up to %d", op,
+          (long long)C, most * W * most_row_threads);
+    if (pieces == 1)
+        f(std::integral_constant<int, 1>());
+    else
+        f(std::integral_constant<int, most>());
+}
+
 template <class T>
-static void rmsnorm_backward(Tensor dx_, Tensor dw_, Tensor s_, Tensor dy_, Tensor x_, Tensor w_) {
+static void rmsnorm_backward(Gradient dx_, Gradient dw_, Tensor s_, Tensor dy_, Tensor x_,
+                             Tensor w_) {
     const char* op = "rmsnorm_backward";
     const int64_t N = x_.shape[0], C = x_.shape[1];
-    T* dx = arg<T>(op, "dx", dx_, {N, C});
-    float* dw = arg<float>(op, "dw", dw_, {C});
+    T* dx = arg<T>(op, "dx", dx_.to, {N, C});
+    float* dw = arg<float>(op, "dw", dw_.to, {C});
     const float* s = arg<float>(op, "s", s_, {N});
     const T* dy = arg<T>(op, "dy", dy_, {N, C});
     const T* x = arg<T>(op, "x", x_, {N, C});
     const T* w = arg<T>(op, "w", w_, {C});
     if (N == 0) return;
-    const int64_t chunk = ceil_div(ceil_div(N, most_partials), 8) * 8, chunks = ceil_div(N, chunk);
-    float* partial = static_cast<float*>(scratch(chunks * C * sizeof(float)));
+    // Blocks enough to keep loads in flight on every multiprocessor; their sums are C floats each.
+    const int64_t chunk = ceil_div(N, 4 * most_partials), chunks = ceil_div(N, chunk);
+    float* partial = static_cast<float*>(scratch((chunks + most_partials) * C * sizeof(float)));
     with_width(C % full_width == 0 && is_aligned(dx, dy, x, w), [&](auto W) {
-        launch(op, rmsnorm_backward_kernel<T, W>, (unsigned)chunks, 256, C * sizeof(float), dx,
-               partial, s, dy, x, w, N, C, chunk);
+        with_pieces<W>(op, C, [&](auto V) {
+            const int64_t threads = ceil_div(ceil_div(C, W * V), 32) * 32;
+            launch(op, rmsnorm_backward_kernel<T, W, V>, (unsigned)chunks, (unsigned)threads, 0, dx,
+                   dx_.add, partial, s, dy, x, w, N, C, chunk);
+        });
     });
-    add_column_sums<float>(op, dw, partial, chunks, C, nullptr);
+    column_sums<float>(op, dw, dw_.add, partial, chunks, C, partial + chunks * C);
 }
 
 template <class T> void install_rmsnorm(Ops& ops) {

@@ -8,10 +8,10 @@ namespace gpu {
 
 constexpr int row_threads = 512; // of a block that works on one row
 
-// t_v = z_v inverse_temperature, largest = max t, sum = sum_v exp(t_v - largest)
+// With t_v = z_v inverse_temperature, all measured from `largest` = max t.
 struct RowSoftmax {
     float largest;
-    float sum;
+    float sum;      // sum_v exp(t_v - largest)
     float weighted; // sum_v exp(t_v - largest) (t_v - largest)
 
     __device__ __forceinline__ float log_sum() const { return largest + logf(sum); }
@@ -28,10 +28,11 @@ struct RowSoftmax {
         sum *= factor;
         largest = other;
     }
-    __device__ __forceinline__ void add(float t) {
-        const float e = expf(t - largest);
+    // shift: t - largest
+    __device__ __forceinline__ void add(float shift) {
+        const float e = exp2_approximate(shift * log2_e);
         sum += e;
-        weighted += e == 0 ? 0 : e * (t - largest); // exp(-inf) (-inf) is 0 here
+        weighted += e * fmaxf(shift, -200.f); // exp(-inf) (-inf) is 0 here, and e^-200 is 0, too
     }
 };
 
@@ -42,12 +43,13 @@ __device__ RowSoftmax row_softmax(const T* z, int V, float inverse_temperature) 
     RowSoftmax row = {-INFINITY, 0, 0};
     UNROLL_BY(2) for (int v = threadIdx.x * W; v < V; v += row_threads * W) {
         const Floats<W> x = load<W>(z + v);
-        float most = row.largest;
-        UNROLL for (int i = 0; i < W; ++i) most = fmaxf(most, x.v[i] * inverse_temperature);
+        float most = x.v[0];
+        UNROLL for (int i = 1; i < W; ++i) most = fmaxf(most, x.v[i]);
+        most = fmaxf(most * inverse_temperature, row.largest);
         // -infinity so far: any other number will do as the origin, and NaN must not get lost
         if (most == -INFINITY) most = -1e30f;
         if (most > row.largest) row.move_to(most);
-        UNROLL for (int i = 0; i < W; ++i) row.add(x.v[i] * inverse_temperature);
+        UNROLL for (int i = 0; i < W; ++i) row.add(x.v[i] * inverse_temperature - row.largest);
     }
     row.move_to(block_max(row.largest));
     row.sum = block_sum(row.sum);

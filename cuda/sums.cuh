@@ -8,12 +8,12 @@ namespace gpu {
 
 constexpr int most_partials = 256; // rows of partial sums, whatever the device
 
-// out_c += sum_r x_rc over `rows` rows of x (rows, columns); with `chunk` < rows, block y sums rows
-// y * chunk ... into row y of out instead (`=`). A warp reads 32 neighbouring columns of a row.
+// out_c += sum_r x_rc over `rows` rows of x (rows, columns), or without `add` =; with `chunk` < rows, block
+// y sums rows y * chunk ... into row y of out instead (=). A warp reads 32 neighbouring columns of a row.
 template <class T>
 __global__ void __launch_bounds__(256)
-    sum_rows_kernel(float* __restrict__ out, const T* __restrict__ x, int64_t rows, int64_t columns,
-                    int64_t chunk) {
+    sum_rows_kernel(float* __restrict__ out, bool add, const T* __restrict__ x, int64_t rows,
+                    int64_t columns, int64_t chunk) {
     __shared__ float part[8][32];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int64_t column = (int64_t)blockIdx.x * 32 + lane, first = blockIdx.y * chunk;
@@ -31,22 +31,22 @@ __global__ void __launch_bounds__(256)
     if (chunk < rows)
         out[blockIdx.y * columns + column] = sum;
     else
-        out[column] += sum;
+        out[column] = add ? out[column] + sum : sum;
 }
 
-// out_c += sum_r x_rc. x may be scratch; `partial` is scratch of most_partials * columns floats, used
+// out_c += sum_r x_rc, or without `add` =. x may be scratch; `partial` is scratch of most_partials * columns floats, used
 // when there are more rows than that.
 template <class T>
-void add_column_sums(const char* op, float* out, const T* x, int64_t rows, int64_t columns,
-                     float* partial) {
+void column_sums(const char* op, float* out, bool add, const T* x, int64_t rows, int64_t columns,
+                 float* partial) {
     const unsigned blocks = (unsigned)ceil_div(columns, 32);
     if (rows <= most_partials)
-        return launch(op, sum_rows_kernel<T>, blocks, 256, 0, out, x, rows, columns, rows);
+        return launch(op, sum_rows_kernel<T>, blocks, 256, 0, out, add, x, rows, columns, rows);
     const int64_t chunk = ceil_div(rows, most_partials), chunks = ceil_div(rows, chunk);
-    launch(op, sum_rows_kernel<T>, dim3(blocks, (unsigned)chunks), 256, 0, partial, x, rows,
+    launch(op, sum_rows_kernel<T>, dim3(blocks, (unsigned)chunks), 256, 0, partial, false, x, rows,
            columns, chunk);
-    launch(op, sum_rows_kernel<float>, blocks, 256, 0, out, (const float*)partial, chunks, columns,
-           chunks);
+    launch(op, sum_rows_kernel<float>, blocks, 256, 0, out, add, (const float*)partial, chunks,
+           columns, chunks);
 }
 
 } // namespace gpu

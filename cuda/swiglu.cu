@@ -13,12 +13,12 @@ __global__ void __launch_bounds__(256)
     const int64_t at = thread * W, n = at / F, gate = at + n * F; // n * 2F + f
     const Floats<W> g = load<W>(gate_up + gate), u = load<W>(gate_up + gate + F);
     Floats<W> out;
-    UNROLL for (int i = 0; i < W; ++i) out.v[i] = g.v[i] / (1 + expf(-g.v[i])) * u.v[i];
+    UNROLL for (int i = 0; i < W; ++i) out.v[i] = g.v[i] * sigmoid(g.v[i]) * u.v[i];
     store(y + at, out);
 }
 
 // With sigma = 1 / (1 + exp(-g)):  silu'(g) = sigma (1 + g (1 - sigma)).
-template <class T, int W>
+template <bool add, class T, int W>
 __global__ void __launch_bounds__(256)
     swiglu_backward_kernel(T* __restrict__ dgate_up, const T* __restrict__ dy,
                            const T* __restrict__ gate_up, int64_t threads, int64_t F) {
@@ -27,9 +27,10 @@ __global__ void __launch_bounds__(256)
     const int64_t at = thread * W, n = at / F, gate = at + n * F;
     const Floats<W> g = load<W>(gate_up + gate), u = load<W>(gate_up + gate + F);
     const Floats<W> d = load<W>(dy + at);
-    Floats<W> dgate = load<W>(dgate_up + gate), dup = load<W>(dgate_up + gate + F);
+    Floats<W> dgate = {}, dup = {};
+    if (add) dgate = load<W>(dgate_up + gate), dup = load<W>(dgate_up + gate + F);
     UNROLL for (int i = 0; i < W; ++i) {
-        const float sigma = 1 / (1 + expf(-g.v[i]));
+        const float sigma = sigmoid(g.v[i]);
         dgate.v[i] += d.v[i] * u.v[i] * sigma * (1 + g.v[i] * (1 - sigma));
         dup.v[i] += d.v[i] * g.v[i] * sigma;
     }
@@ -48,15 +49,17 @@ template <class T> static void swiglu_forward(Tensor y_, Tensor gate_up_) {
     });
 }
 
-template <class T> static void swiglu_backward(Tensor dgate_up_, Tensor dy_, Tensor gate_up_) {
+template <class T> static void swiglu_backward(Gradient dgate_up_, Tensor dy_, Tensor gate_up_) {
     const char* op = "swiglu_backward";
     const int64_t N = dy_.shape[0], F = dy_.shape[1];
-    T* dgate_up = arg<T>(op, "dgate_up", dgate_up_, {N, 2 * F});
+    T* dgate_up = arg<T>(op, "dgate_up", dgate_up_.to, {N, 2 * F});
     const T* dy = arg<T>(op, "dy", dy_, {N, F});
     const T* gate_up = arg<T>(op, "gate_up", gate_up_, {N, 2 * F});
     with_width(F % full_width == 0 && is_aligned(dgate_up, dy, gate_up), [&](auto W) {
-        launch(op, swiglu_backward_kernel<T, W>, (unsigned)ceil_div(N * F / W, 256), 256, 0,
-               dgate_up, dy, gate_up, N * F / W, F);
+        const auto kernel = dgate_up_.add ? swiglu_backward_kernel<true, T, W>
+                                          : swiglu_backward_kernel<false, T, W>;
+        launch(op, kernel, (unsigned)ceil_div(N * F / W, 256), 256, 0, dgate_up, dy, gate_up,
+               N * F / W, F);
     });
 }
 

@@ -20,7 +20,6 @@ namespace gpu {
 
 constexpr int tile_rows = 64; // of the tile that a block owns: 4 warps of 16
 constexpr int tile_threads = 128;
-constexpr float log2_e = 1.4426950408889634f, ln_2 = 0.6931471805599453f;
 
 template <int D> constexpr int stride = D + 8;
 template <int D, int rows> constexpr int tile_size = rows* stride<D>;

@@ -5,6 +5,9 @@
 // Only attention mixes rows. What lies on either side of it goes block by block, so that on a CPU
 // what one op leaves is still in the cache when the next one reads it, and gradients in flight are
 // as long as a block.
+//
+// What has one term is written, not added to: gradients in flight, and in a step's first micro-batch
+// (`first`) those of the layers' weights, by the first block.
 
 #include "model/pass.h"
 
@@ -12,7 +15,7 @@
 
 void begin_backward(Pass& pass) { pass.model.ops->fill_zero(pass.dx); }
 
-static void after_attention_backward(Pass& pass, int l, const LayerParams& g, int first,
+static void after_attention_backward(Pass& pass, int l, const LayerParams& g, bool add, int first,
                                      int count) {
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
@@ -23,26 +26,22 @@ static void after_attention_backward(Pass& pass, int l, const LayerParams& g, in
            dy = pass.dy.rows(0, count);
 
     // x' = x2 + W_down act
-    ops.fill_zero(dact);
-    ops.linear_backward(dact, g.down.w, {}, dx, acts.act, p.down);
+    ops.linear_backward(written(dact), {g.down.w, add}, {}, dx, acts.act, p.down);
 
     // act = swiglu(gate_up)
-    ops.fill_zero(dgate_up);
-    ops.swiglu_backward(dgate_up, dact, acts.gate_up);
+    ops.swiglu_backward(written(dgate_up), dact, acts.gate_up);
 
     // gate_up = W_gate_up y2
-    ops.fill_zero(dy);
-    ops.linear_backward(dy, g.gate_up.w, {}, dgate_up, acts.y2, p.gate_up);
+    ops.linear_backward(written(dy), {g.gate_up.w, add}, {}, dgate_up, acts.y2, p.gate_up);
 
     // y2 = norm2(x2)
-    ops.rmsnorm_backward(dx, g.norm2, acts.s2, dy, acts.x2, p.norm2);
+    ops.rmsnorm_backward(dx, {g.norm2, add}, acts.s2, dy, acts.x2, p.norm2);
 
     // x2 = x + W_out att
-    ops.fill_zero(datt);
-    ops.linear_backward(datt, g.out.w, {}, dx, acts.att, p.out);
+    ops.linear_backward(written(datt), {g.out.w, add}, {}, dx, acts.att, p.out);
 }
 
-static void before_attention_backward(Pass& pass, int l, const LayerParams& g, int first,
+static void before_attention_backward(Pass& pass, int l, const LayerParams& g, bool add, int first,
                                       int count) {
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
@@ -59,36 +58,35 @@ static void before_attention_backward(Pass& pass, int l, const LayerParams& g, i
     Tensor draw = dqkv;
     if (m.head_norm) {
         draw = pass.draw.rows(0, count);
-        ops.fill_zero(draw);
-        ops.head_norm_backward(draw, g.q_norm, g.k_norm, acts.raw_s, dqkv, acts.raw, p.q_norm,
-                               p.k_norm, m.H, m.K);
+        ops.head_norm_backward(written(draw), {g.q_norm, add}, {g.k_norm, add}, acts.raw_s, dqkv,
+                               acts.raw, p.q_norm, p.k_norm, m.H, m.K);
     }
 
     // raw = W_qkv y1 + bias
-    ops.fill_zero(dy);
-    ops.linear_backward(dy, g.qkv.w, g.qkv_bias, draw, acts.y1, p.qkv);
+    ops.linear_backward(written(dy), {g.qkv.w, add}, {g.qkv_bias, add}, draw, acts.y1, p.qkv);
 
     // y1 = norm1(x)
-    ops.rmsnorm_backward(dx, g.norm1, acts.s1, dy, acts.x, p.norm1);
+    ops.rmsnorm_backward(dx, {g.norm1, add}, acts.s1, dy, acts.x, p.norm1);
 }
 
-static void layer_backward(Pass& pass, int l, const LayerParams& g) {
+static void layer_backward(Pass& pass, int l, const LayerParams& g, bool add) {
     const ModelConfig& m = pass.model.config;
     const LayerActs& acts = pass.layer[l];
     const int block = (int)pass.dy.shape[0];
     for (int first = 0; first < pass.N; first += block)
-        after_attention_backward(pass, l, g, first, std::min(block, pass.N - first));
+        after_attention_backward(pass, l, g, add || first > 0, first,
+                                 std::min(block, pass.N - first));
 
     // att = attention(qkv)
-    pass.model.ops->fill_zero(pass.dqkv);
-    pass.model.ops->attention_backward(pass.dqkv, pass.datt, acts.att, acts.lse, acts.qkv,
+    pass.model.ops->attention_backward(written(pass.dqkv), pass.datt, acts.att, acts.lse, acts.qkv,
                                        pass.ragged, m.H, m.K, attention_scale(m));
 
     for (int first = 0; first < pass.N; first += block)
-        before_attention_backward(pass, l, g, first, std::min(block, pass.N - first));
+        before_attention_backward(pass, l, g, add || first > 0, first,
+                                  std::min(block, pass.N - first));
 }
 
-void backward(Pass& pass, const Params& grads) {
+void backward(Pass& pass, const Params& grads, bool first) {
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;
@@ -100,7 +98,7 @@ void backward(Pass& pass, const Params& grads) {
                 ops.attention_forward(acts.att, acts.lse, acts.qkv, pass.ragged, m.H, m.K,
                                       attention_scale(m));
             });
-        layer_backward(pass, l, grads.layer[l]);
+        layer_backward(pass, l, grads.layer[l], !first);
     }
 
     // x = embedding[ids]

@@ -26,8 +26,7 @@ static void rows_backward(Pass& pass, const std::vector<int32_t>& rows, const Pa
     const Ops& ops = *pass.model.ops;
     const int R = (int)rows.size();
     Tensor dx = pass.row_dx.rows(0, R);
-    ops.fill_zero(dx);
-    ops.rmsnorm_backward(dx, grads.norm, pass.row_s.rows(0, R), pass.row_dy.rows(0, R),
+    ops.rmsnorm_backward(written(dx), grads.norm, pass.row_s.rows(0, R), pass.row_dy.rows(0, R),
                          pass.row_x.rows(0, R), pass.model.params.norm);
 
     std::vector<int> seen(pass.N, 0);
@@ -80,7 +79,7 @@ static void chunk_backward(Pass& pass, int first, int count, double temperature,
         logits, pass.dlogp.rows(first, count), or_none(entropy, pass.dentropy, first, count),
         or_none(entropy, pass.entropy, first, count), pass.lse.rows(first, count),
         pass.target.rows(first, count), temperature);
-    ops.linear_backward(pass.row_dy.rows(first, count), grads.lm_head.w, {}, logits,
+    ops.linear_backward(written(pass.row_dy.rows(first, count)), grads.lm_head.w, {}, logits,
                         pass.row_y.rows(first, count), pass.model.params.lm_head);
 }
 
@@ -125,7 +124,6 @@ void token_logprob_backward(Pass& pass, const Logits& logits, const std::vector<
     tokens_forward(pass, tokens);
     upload_values(ops, pass.dlogp.rows(0, R), dlogp);
     if (dentropy) upload_values(ops, pass.dentropy.rows(0, R), *dentropy);
-    ops.fill_zero(pass.row_dy.rows(0, R));
     for (int first = 0; first < R; first += pass.chunk) {
         const int count = std::min(pass.chunk, R - first);
         if (!stand)
@@ -161,7 +159,6 @@ void token_logit_backward(Pass& pass, const ListedTokens& tokens, const std::vec
     tokens_forward(pass, tokens);
     upload_values(ops, pass.dlogp.rows(0, R), dlogit);
     upload_values(ops, pass.lse.rows(0, R), std::vector<double>(R, 1e30));
-    ops.fill_zero(pass.row_dy.rows(0, R));
     for (int first = 0; first < R; first += pass.chunk) {
         const int count = std::min(pass.chunk, R - first);
         ops.fill_zero(pass.logits.rows(0, count));
@@ -212,8 +209,7 @@ void row_score_backward(Pass& pass, const std::vector<int32_t>& rows,
     if (!R) return;
     rows_forward(pass, rows);
     upload_values(ops, pass.row_value.rows(0, R), dvalue);
-    ops.fill_zero(pass.row_dy.rows(0, R));
-    ops.linear_backward(pass.row_dy.rows(0, R), grads.score.w, grads.score_bias,
+    ops.linear_backward(written(pass.row_dy.rows(0, R)), grads.score.w, grads.score_bias,
                         pass.row_value.rows(0, R), pass.row_y.rows(0, R), pass.model.params.score);
     rows_backward(pass, rows, grads);
 }

@@ -107,8 +107,9 @@ void forward(Pass& pass, const HostBatch& batch, const TrunkRows* to = nullptr,
              const std::function<void(int layer, Tensor qkv)>& on_qkv = {});
 // Zeroes pass.dx; the heads then add dLoss/dhidden to it.
 void begin_backward(Pass& pass);
-// From pass.dx to the gradients of all parameters (+=).
-void backward(Pass& pass, const Params& grads);
+// From pass.dx to the gradients of all parameters (+=); those of the layers are written (=) by a step's
+// `first` micro-batch.
+void backward(Pass& pass, const Params& grads, bool first = false);
 
 // One layer for N rows. Between rope and the output projection `attend` fills acts.att from
 // acts.qkv: over the batch in training, over the cache in decoding.

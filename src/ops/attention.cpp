@@ -358,15 +358,17 @@ void add_sums(const AttentionTasks& all, int sequence, int head, const T* sums, 
 }
 
 template <class T>
-void attention_backward(Tensor dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor qkv_,
+void attention_backward(Gradient dqkv_, Tensor dy_, Tensor y_, Tensor lse_, Tensor qkv_,
                         const Ragged& ragged, int H, int K, double scale) {
     const char* op = "attention_backward";
     const AttentionTasks all = backward_tasks(op, qkv_, ragged, H, K);
     const int64_t N = qkv_.shape[0];
-    const BackwardArrays<T> x = {
-        arg<T>(op, "dqkv", dqkv_, {N, all.width}), arg<T>(op, "dy", dy_, {N, (int64_t)H * all.D}),
-        arg<T>(op, "y", y_, {N, (int64_t)H * all.D}), arg<T>(op, "lse", lse_, {N, H}),
-        arg<T>(op, "qkv", qkv_, {N, all.width})};
+    const BackwardArrays<T> x = {arg<T>(op, "dqkv", dqkv_.to, {N, all.width}),
+                                 arg<T>(op, "dy", dy_, {N, (int64_t)H * all.D}),
+                                 arg<T>(op, "y", y_, {N, (int64_t)H * all.D}),
+                                 arg<T>(op, "lse", lse_, {N, H}),
+                                 arg<T>(op, "qkv", qkv_, {N, all.width})};
+    if (!dqkv_.add) std::fill(x.dqkv, x.dqkv + N * all.width, T(0)); // a key has many terms
     const int stride = padded_width<T>(all.D);
     const size_t bytes =
         Work<T, GradRows>::bytes(all) + (size_t)round_up(2 * key_block * stride * sizeof(T), 64);

@@ -26,13 +26,13 @@ static void head_norm_forward(Tensor y, Tensor s, Tensor x, Tensor wq, Tensor wk
 
 // dwq and dwk sum over rows: by chunks that do not depend on the number of threads, then in order.
 template <class T>
-static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tensor dy, Tensor x,
-                               Tensor wq, Tensor wk, int H, int K) {
+static void head_norm_backward(Gradient dx, Gradient dwq, Gradient dwk, Tensor s, Tensor dy,
+                               Tensor x, Tensor wq, Tensor wk, int H, int K) {
     const char* op = "head_norm_backward";
     int64_t N = x.shape[0], width = x.shape[1], D = wq.shape[0], heads = H + K;
-    T* dxp = arg<T>(op, "dx", dx, {N, (H + 2 * K) * D});
-    T* dwqp = arg<T>(op, "dwq", dwq, {D});
-    T* dwkp = arg<T>(op, "dwk", dwk, {D});
+    T* dxp = arg<T>(op, "dx", dx.to, {N, (H + 2 * K) * D});
+    T* dwqp = arg<T>(op, "dwq", dwq.to, {D});
+    T* dwkp = arg<T>(op, "dwk", dwk.to, {D});
     const T* sp = arg<T>(op, "s", s, {N, heads});
     const T* dyp = arg<T>(op, "dy", dy, {N, (H + 2 * K) * D});
     const T* xp = arg<T>(op, "x", x, {N, (H + 2 * K) * D});
@@ -47,11 +47,14 @@ static void head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tens
             const T *dyn = dyp + n * width, *xn = xp + n * width;
             T* dxn = dxp + n * width;
             for (int64_t h = 0; h < heads; ++h)
-                norm_row_backward(dxn + h * D, dw_chunk + (h < H ? 0 : D), dyn + h * D, xn + h * D,
-                                  h < H ? wqp : wkp, sp[n * heads + h], D);
-            for (int64_t i = heads * D; i < width; ++i) dxn[i] += dyn[i]; // values
+                norm_row_backward(dxn + h * D, dx.add, dw_chunk + (h < H ? 0 : D), dyn + h * D,
+                                  xn + h * D, h < H ? wqp : wkp, sp[n * heads + h], D);
+            for (int64_t i = heads * D; i < width; ++i) // values
+                dxn[i] = dx.add ? dxn[i] + dyn[i] : dyn[i];
         }
     });
+    if (!dwq.add) std::fill(dwqp, dwqp + D, T(0));
+    if (!dwk.add) std::fill(dwkp, dwkp + D, T(0));
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
         for (int64_t d = 0; d < D; ++d) {
             dwqp[d] += partial[chunk * 2 * D + d];

@@ -25,14 +25,15 @@ static const uint16_t* in_bf16(Slot slot, const float* from, int64_t size) {
 }
 
 // dbias_o += sum_n dy_no. A thread owns columns and takes the rows in order.
-template <class T> static void add_column_sums(T* dbias, const T* dy, int64_t N, int64_t O) {
+template <class T> static void column_sums(T* dbias, bool add, const T* dy, int64_t N, int64_t O) {
 #pragma omp parallel for if (N * O > 1 << 14)
     for (int64_t first = 0; first < O; first += 64) {
         const int64_t width = std::min<int64_t>(64, O - first);
         T sums[64] = {};
         for (int64_t n = 0; n < N; ++n)
             for (int64_t o = 0; o < width; ++o) sums[o] += dy[n * O + first + o];
-        for (int64_t o = 0; o < width; ++o) dbias[first + o] += sums[o];
+        for (int64_t o = 0; o < width; ++o)
+            dbias[first + o] = add ? dbias[first + o] + sums[o] : sums[o];
     }
 }
 
@@ -62,17 +63,18 @@ static void forward(float* y, const float* x, const Weight& w, int64_t N, int64_
     gemm(g, y, a, weight);
 }
 
+// dx and dw may be null; add_x, add_w: to what they hold.
 template <DType inputs>
-static void backward(float* dx, float* dw, const float* dy, const float* x, const Weight& w,
-                     int64_t N, int64_t O, int64_t C) {
+static void backward(float* dx, bool add_x, float* dw, bool add_w, const float* dy, const float* x,
+                     const Weight& w, int64_t N, int64_t O, int64_t C) {
     const bool bf16 = inputs == DType::bf16;
     const void* dy_in = bf16 ? (const void*)in_bf16(Slot::gemm_a, dy, N * O) : dy;
     if (dx)
-        gemm({.inputs = inputs, .M = N, .N = C, .K = O, .accumulate = true}, dx, dy_in,
+        gemm({.inputs = inputs, .M = N, .N = C, .K = O, .accumulate = add_x}, dx, dy_in,
              bf16 ? w.copy.data : w.w.data);
     if (dw) {
         const void* x_in = bf16 ? (const void*)in_bf16(Slot::gemm_b, x, N * C) : x;
-        gemm({.inputs = inputs, .M = O, .N = C, .K = N, .a_transposed = true, .accumulate = true},
+        gemm({.inputs = inputs, .M = O, .N = C, .K = N, .a_transposed = true, .accumulate = add_w},
              dw, dy_in, x_in);
     }
 }
@@ -89,9 +91,11 @@ static void forward(double* y, const double* x, const Weight& w, int64_t N, int6
                 y[n * O + o] = dot(x + n * C, wp + o * C, C);
 }
 
-// to_i += sum_j factor(j) row_j, with the terms in order of j
+// to_i += sum_j factor(j) row_j, or without `add` =, with the terms in order of j
 template <class F>
-static void add_rows(double* to, const double* row, int64_t rows, int64_t C, const F& factor) {
+static void add_rows(double* to, bool add, const double* row, int64_t rows, int64_t C,
+                     const F& factor) {
+    if (!add) std::fill(to, to + C, 0.0);
     for (int64_t j = 0; j < rows; ++j) {
         const double a = factor(j), *from = row + j * C;
         for (int64_t c = 0; c < C; ++c) to[c] = fma(a, from[c], to[c]);
@@ -99,19 +103,19 @@ static void add_rows(double* to, const double* row, int64_t rows, int64_t C, con
 }
 
 template <DType>
-static void backward(double* dx, double* dw, const double* dy, const double* x, const Weight& w,
-                     int64_t N, int64_t O, int64_t C) {
+static void backward(double* dx, bool add_x, double* dw, bool add_w, const double* dy,
+                     const double* x, const Weight& w, int64_t N, int64_t O, int64_t C) {
     const double* wp = w.w.as<double>();
 #pragma omp parallel if (N * O * C > 1 << 14)
     {
         if (dx)
 #pragma omp for
             for (int64_t n = 0; n < N; ++n)
-                add_rows(dx + n * C, wp, O, C, [&](int64_t o) { return dy[n * O + o]; });
+                add_rows(dx + n * C, add_x, wp, O, C, [&](int64_t o) { return dy[n * O + o]; });
         if (dw)
 #pragma omp for
             for (int64_t o = 0; o < O; ++o)
-                add_rows(dw + o * C, x, N, C, [&](int64_t n) { return dy[n * O + o]; });
+                add_rows(dw + o * C, add_w, x, N, C, [&](int64_t n) { return dy[n * O + o]; });
     }
 }
 
@@ -143,18 +147,18 @@ static void linear_forward(Tensor y, Tensor x, const Weight& w, Tensor bias) {
 }
 
 template <class T, DType gemm_type>
-static void linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
+static void linear_backward(Gradient dx, Gradient dw, Gradient dbias, Tensor dy, Tensor x,
                             const Weight& w) {
     const char* op = "linear_backward";
     int64_t N = x.shape[0], C = x.shape[1], O = w.w.shape[0];
-    T* dxp = optional_arg<T>(op, "dx", dx, {N, C});
-    T* dwp = optional_arg<T>(op, "dw", dw, {O, C});
-    T* dbiasp = optional_arg<T>(op, "dbias", dbias, {O});
+    T* dxp = optional_arg<T>(op, "dx", dx.to, {N, C});
+    T* dwp = optional_arg<T>(op, "dw", dw.to, {O, C});
+    T* dbiasp = optional_arg<T>(op, "dbias", dbias.to, {O});
     const T* dyp = arg<T>(op, "dy", dy, {N, O});
     const T* xp = arg<T>(op, "x", x, {N, C});
     check_weight<T, gemm_type>(op, w, O, C);
-    backward<gemm_type>(dxp, dwp, dyp, xp, w, N, O, C);
-    if (dbiasp) add_column_sums(dbiasp, dyp, N, O);
+    backward<gemm_type>(dxp, dx.add, dwp, dw.add, dyp, xp, w, N, O, C);
+    if (dbiasp) column_sums(dbiasp, dbias.add, dyp, N, O);
 }
 
 static size_t packed_bytes(int64_t O, int64_t C, DType gemm) {

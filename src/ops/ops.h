@@ -4,7 +4,8 @@
 //
 // Rules for every op
 // - Argument order: outputs, saved, inputs, constants. Shapes are checked, always.
-// - Forward writes (=). Backward accumulates (+=), the owner zeroes; two work in place, and say so.
+// - Forward writes (=). Backward adds to a gradient (+=) or writes it (=), as its owner says (Gradient);
+//   two work in place, and say so.
 // - Tensors are device memory: no op looks at their values on the host, none allocates in a step.
 // - An empty Tensor is an argument that is not given, where the comment says so.
 // - On the CPU a row's result does not depend on the other rows of the call, bit for bit:
@@ -23,6 +24,8 @@
 
 #include "base/tensor.h"
 
+#include <concepts>
+
 // A weight matrix (O, C) as GEMMs read it. `w` is what the optimiser updates. The other two forms are
 // refreshed by refresh_weight after each update, and are empty where the backend has no use for them.
 struct Weight {
@@ -31,6 +34,19 @@ struct Weight {
     // The GEMM library's own blocked form, fastest for few rows; the shape is the library's.
     Tensor packed;
 };
+
+// Where backward leaves a gradient: added to what is there, or, `written`, in place of it. A sum's first
+// term is written: then nobody has zeroed the memory before, and nobody reads it.
+struct Gradient {
+    Tensor to;
+    bool add = true;
+    Gradient() = default;
+    template <class T>
+    requires std::convertible_to<T, Tensor> Gradient(const T& to_, bool add_ = true)
+        : to(to_), add(add_) {}
+    explicit operator bool() const { return (bool)to; }
+};
+inline Gradient written(Tensor x) { return {x, false}; }
 
 // Where the sequences of a ragged batch lie. Sequence s owns rows begin[s] .. begin[s+1]-1.
 struct Ragged {
@@ -98,7 +114,7 @@ struct Ops {
     // y = x w^T + bias         y: (N, O)   x: (N, C)   w: (O, C)   bias: (O) or empty
     void (*linear_forward)(Tensor y, Tensor x, const Weight& w, Tensor bias);
     // dx += dy w (dx may be empty)   dw += dy^T x   dbias_o += sum_n dy_no (dbias may be empty)
-    void (*linear_backward)(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
+    void (*linear_backward)(Gradient dx, Gradient dw, Gradient dbias, Tensor dy, Tensor x,
                             const Weight& w);
     // Bytes that `packed` needs for an (O, C) weight; 0: the backend has no packed form.
     size_t (*packed_bytes)(int64_t O, int64_t C, DType gemm);
@@ -111,7 +127,7 @@ struct Ops {
     void (*rmsnorm_forward)(Tensor y, Tensor s, Tensor x, Tensor w, double eps);
     //   dw_c  += sum_n dy_nc x_nc s_n
     //   dx_nc += s_n (g_nc - x_nc s_n^2 <g_n, x_n> / C)   with g_nc = w_c dy_nc
-    void (*rmsnorm_backward)(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x, Tensor w);
+    void (*rmsnorm_backward)(Gradient dx, Gradient dw, Tensor s, Tensor dy, Tensor x, Tensor w);
     // The residual stream takes a branch in and is normalised for the next:  z = x + delta, then y, s
     // of z as above. Backward: dz is rmsnorm_backward's dx added to what dz already holds, and goes on
     // to both x and delta.
@@ -125,8 +141,8 @@ struct Ops {
     //   y, x: (N, (H+2K) D)   s: (N, H+K)   wq, wk: (D)
     void (*head_norm_forward)(Tensor y, Tensor s, Tensor x, Tensor wq, Tensor wk, int H, int K,
                               double eps);
-    void (*head_norm_backward)(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tensor dy, Tensor x,
-                               Tensor wq, Tensor wk, int H, int K);
+    void (*head_norm_backward)(Gradient dx, Gradient dwq, Gradient dwk, Tensor s, Tensor dy,
+                               Tensor x, Tensor wq, Tensor wk, int H, int K);
 
     // ---- rope ----------------------------------------------------------------------------------
     // Rotates query and key heads in place [Su et al. 2021, section 3.4.2], halves as Hugging Face pairs
@@ -146,7 +162,7 @@ struct Ops {
                               double scale);
     // Recomputes P from lse. With d_i = <dy_i, y_i>:  dS_ij = P_ij (<dy_i, v_j> - d_i),
     //   dq_i += scale sum_j dS_ij k_j     dk_j += scale sum_i dS_ij q_i     dv_j += sum_i P_ij dy_i
-    void (*attention_backward)(Tensor dqkv, Tensor dy, Tensor y, Tensor lse, Tensor qkv,
+    void (*attention_backward)(Gradient dqkv, Tensor dy, Tensor y, Tensor lse, Tensor qkv,
                                const Ragged& ragged, int H, int K, double scale);
     // Puts keys and values of N rows into the cache: row n goes to slot[n] = page * cache.page + place.
     //   slot: (N) i32, -1 leaves the row out
@@ -163,7 +179,7 @@ struct Ops {
     // SwiGLU [Shazeer 2020].  y_nf = silu(g_nf) u_nf,  silu(g) = g / (1 + exp(-g))
     //   y: (N, F)   gate_up: (N, 2F), gate first
     void (*swiglu_forward)(Tensor y, Tensor gate_up);
-    void (*swiglu_backward)(Tensor dgate_up, Tensor dy, Tensor gate_up);
+    void (*swiglu_backward)(Gradient dgate_up, Tensor dy, Tensor gate_up);
 
     // ---- the hinge between network and loss ----------------------------------------------------
     // For one chunk of logits z (R, V) and temperature T, with p = softmax(z / T):

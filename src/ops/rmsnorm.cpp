@@ -36,11 +36,11 @@ static void residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Ten
 // dw sums over rows: each chunk of 64 rows into a line of scratch, then the lines in order. Chunks do
 // not depend on the number of threads, nor does the result.
 template <class T>
-static void rmsnorm_backward(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x, Tensor w) {
+static void rmsnorm_backward(Gradient dx, Gradient dw, Tensor s, Tensor dy, Tensor x, Tensor w) {
     const char* op = "rmsnorm_backward";
     int64_t N = x.shape[0], C = x.shape[1];
-    T* dxp = arg<T>(op, "dx", dx, {N, C});
-    T* dwp = arg<T>(op, "dw", dw, {C});
+    T* dxp = arg<T>(op, "dx", dx.to, {N, C});
+    T* dwp = arg<T>(op, "dw", dw.to, {C});
     const T* sp = arg<T>(op, "s", s, {N});
     const T* dyp = arg<T>(op, "dy", dy, {N, C});
     const T* xp = arg<T>(op, "x", x, {N, C});
@@ -54,13 +54,14 @@ static void rmsnorm_backward(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x
             T* dw_chunk = partial + chunk * C;
             std::memset(dw_chunk, 0, C * sizeof(T));
             for (int64_t n = chunk * rows; n < std::min(N, (chunk + 1) * rows); ++n)
-                norm_row_backward(dxp + n * C, dw_chunk, dyp + n * C, xp + n * C, wp, sp[n], C);
+                norm_row_backward(dxp + n * C, dx.add, dw_chunk, dyp + n * C, xp + n * C, wp, sp[n],
+                                  C);
         }
 #pragma omp for
         for (int64_t c = 0; c < C; ++c) {
             T total = 0;
             for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk * C + c];
-            dwp[c] += total;
+            dwp[c] = dw.add ? dwp[c] + total : total;
         }
     }
 }

@@ -21,10 +21,10 @@ template <class T> static void swiglu_forward(Tensor y, Tensor gate_up) {
 }
 
 // With sigma = 1 / (1 + exp(-g)):  silu'(g) = sigma (1 + g (1 - sigma)).
-template <class T> static void swiglu_backward(Tensor dgate_up, Tensor dy, Tensor gate_up) {
+template <class T> static void swiglu_backward(Gradient dgate_up, Tensor dy, Tensor gate_up) {
     const char* op = "swiglu_backward";
     int64_t N = dy.shape[0], F = dy.shape[1];
-    T* dxp = arg<T>(op, "dgate_up", dgate_up, {N, 2 * F});
+    T* dxp = arg<T>(op, "dgate_up", dgate_up.to, {N, 2 * F});
     const T* dyp = arg<T>(op, "dy", dy, {N, F});
     const T* xp = arg<T>(op, "gate_up", gate_up, {N, 2 * F});
     each_row(N, N * F > 1 << 12, [&](int64_t n) {
@@ -34,8 +34,9 @@ template <class T> static void swiglu_backward(Tensor dgate_up, Tensor dy, Tenso
             Vec<T> g = load(gate + f, k), u = load(up + f, k), d = load(dyn + f, k);
             Vec<T> sigma = T(1) / (T(1) + exp(-g));
             Vec<T> slope = sigma * fma(g, T(1) - sigma, broadcast(T(1)));
-            store<T>(dgate + f, fma(d * u, slope, load(dgate + f, k)), k);
-            store<T>(dup + f, fma(d * g, sigma, load(dup + f, k)), k);
+            auto before = [&](const T* x) { return dgate_up.add ? load(x, k) : broadcast(T(0)); };
+            store<T>(dgate + f, fma(d * u, slope, before(dgate + f)), k);
+            store<T>(dup + f, fma(d * g, sigma, before(dup + f)), k);
         });
     });
 }

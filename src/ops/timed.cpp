@@ -18,7 +18,11 @@ struct Work {
 };
 
 double bytes(Tensor x) { return x ? (double)x.bytes() : 0; }
-template <class... T> double bytes(Tensor x, T... more) { return bytes(x) + bytes(more...); }
+// A gradient that is added to is read, too.
+double bytes(const Gradient& g) { return (g.add ? 2 : 1) * bytes(g.to); }
+template <class A, class B, class... T> double bytes(const A& a, const B& b, const T&... more) {
+    return bytes(a) + bytes(b, more...);
+}
 
 // The form that forward reads.
 double weight_bytes(const Weight& w) {
@@ -68,12 +72,13 @@ Work of_linear_forward(Tensor y, Tensor x, const Weight& w, Tensor bias) {
     return {2 * (double)x.shape[0] * (double)w.w.size(), bytes(y, x, bias) + weight_bytes(w)};
 }
 // Two products, each of which reads its own factors.
-Work of_linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, const Weight& w) {
+Work of_linear_backward(Gradient dx, Gradient dw, Gradient dbias, Tensor dy, Tensor x,
+                        const Weight& w) {
     const double product = 2 * (double)x.shape[0] * (double)w.w.size();
     Work work;
-    if (dx) work.flop += product, work.bytes += bytes(dy, dx, dx, w.w);
-    if (dw) work.flop += product, work.bytes += bytes(dy, x, dw, dw);
-    if (dbias) work.bytes += bytes(dbias, dbias);
+    if (dx) work.flop += product, work.bytes += bytes(dy, dx, w.w);
+    if (dw) work.flop += product, work.bytes += bytes(dy, x, dw);
+    if (dbias) work.bytes += bytes(dbias);
     return work;
 }
 Work of_refresh_weight(const Weight& w) { return {0, bytes(w.w, w.copy, w.packed)}; }
@@ -81,8 +86,8 @@ Work of_refresh_weight(const Weight& w) { return {0, bytes(w.w, w.copy, w.packed
 Work of_rmsnorm_forward(Tensor y, Tensor s, Tensor x, Tensor w, double) {
     return {0, bytes(y, s, x, w)};
 }
-Work of_rmsnorm_backward(Tensor dx, Tensor dw, Tensor s, Tensor dy, Tensor x, Tensor w) {
-    return {0, 2 * bytes(dx, dw) + bytes(s, dy, x, w)};
+Work of_rmsnorm_backward(Gradient dx, Gradient dw, Tensor s, Tensor dy, Tensor x, Tensor w) {
+    return {0, bytes(dx, dw, s, dy, x, w)};
 }
 Work of_residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Tensor delta, Tensor w,
                                  double) {
@@ -93,9 +98,9 @@ Work of_add(Tensor dx, Tensor dy) { return {0, 2 * bytes(dx) + bytes(dy)}; }
 Work of_head_norm_forward(Tensor y, Tensor s, Tensor x, Tensor wq, Tensor wk, int, int, double) {
     return {0, bytes(y, s, x, wq, wk)};
 }
-Work of_head_norm_backward(Tensor dx, Tensor dwq, Tensor dwk, Tensor s, Tensor dy, Tensor x,
+Work of_head_norm_backward(Gradient dx, Gradient dwq, Gradient dwk, Tensor s, Tensor dy, Tensor x,
                            Tensor wq, Tensor wk, int, int) {
-    return {0, 2 * bytes(dx, dwq, dwk) + bytes(s, dy, x, wq, wk)};
+    return {0, bytes(dx, dwq, dwk, s, dy, x, wq, wk)};
 }
 // In place, queries and keys alone; a row of the table per token.
 Work of_rope(Tensor qkv, Tensor position, Tensor table, int H, int K) {
@@ -109,10 +114,9 @@ Work of_attention_forward(Tensor y, Tensor lse, Tensor qkv, const Ragged& ragged
     return {4 * query_key_pairs(ragged) * (double)y.shape[1], bytes(y, lse, qkv)};
 }
 // Five products where forward has two: the scores again, dP, dV, dQ and dK.
-Work of_attention_backward(Tensor dqkv, Tensor dy, Tensor y, Tensor lse, Tensor qkv,
+Work of_attention_backward(Gradient dqkv, Tensor dy, Tensor y, Tensor lse, Tensor qkv,
                            const Ragged& ragged, int, int, double) {
-    return {10 * query_key_pairs(ragged) * (double)y.shape[1],
-            2 * bytes(dqkv) + bytes(dy, y, lse, qkv)};
+    return {10 * query_key_pairs(ragged) * (double)y.shape[1], bytes(dqkv, dy, y, lse, qkv)};
 }
 Work of_kv_write(KvCache&, Tensor qkv, Tensor slot, int H, int K) {
     return {0, 2 * bytes(qkv) * (2.0 * K / (H + 2 * K)) + bytes(slot)};
@@ -129,8 +133,8 @@ Work of_decode_attention(Tensor y, Tensor lse, Tensor qkv, const KvCache& cache,
 }
 
 Work of_swiglu_forward(Tensor y, Tensor gate_up) { return {0, bytes(y, gate_up)}; }
-Work of_swiglu_backward(Tensor dgate_up, Tensor dy, Tensor gate_up) {
-    return {0, 2 * bytes(dgate_up) + bytes(dy, gate_up)};
+Work of_swiglu_backward(Gradient dgate_up, Tensor dy, Tensor gate_up) {
+    return {0, bytes(dgate_up, dy, gate_up)};
 }
 
 Work of_token_logprob_forward(Tensor, Tensor, Tensor, Tensor logits, Tensor, double) {

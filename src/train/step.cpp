@@ -224,7 +224,7 @@ double micro_batch_step(Trainer& trainer, MicroBatch& mb, const Objective& objec
     const bool linear = objective.linear_in_logp && wants.logp && !wants.value && !wants.logit;
     const double loss =
         linear ? linear_step(trainer, mb, objective) : heads_step(trainer, mb, objective);
-    backward(trainer.pass, trainer.grads);
+    add_backward(trainer);
     return loss;
 }
 
@@ -339,11 +339,10 @@ void add_sequences(Trainer& trainer, const std::vector<TrainSequence>& sequences
 // dist.determinism=2: each unit's gradient by itself, then all of them by integers.
 void accumulate_order_free(Trainer& trainer, const std::vector<TrainSequence>& sequences,
                            const Objective& objective, StepStats& stats) {
-    const Ops& ops = *trainer.model.ops;
     trainer.exact.begin(trainer.flat_grads.size());
     std::vector<UnitLoss> losses;
     for (auto unit : own_units(trainer.model, sequences)) {
-        ops.fill_zero(trainer.flat_grads);
+        begin_gradients(trainer);
         StepStats of_unit;
         add_sequences(trainer, sequences, sequences_of({&unit, 1}), objective, of_unit);
         if (of_unit.micro_batches == 0) continue;
@@ -373,7 +372,7 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
         CHECK(recording->pass == &trainer.pass && objective.wants.logp && !objective.wants.value &&
                   !objective.wants.logit && !objective.linear_in_logp,
               "a recorded rollout gives log-probabilities and entropies, in its own pass");
-        trainer.model.ops->fill_zero(trainer.flat_grads);
+        begin_gradients(trainer);
         MicroBatch mb = make_recorded_batch(sequences, *recording, objective.wants.temperature);
         add_micro_batch(trainer, sequences, mb, objective, stats);
         stats.recorded = stats.computed;
@@ -382,7 +381,7 @@ StepStats accumulate_gradients(Trainer& trainer, const std::vector<TrainSequence
     } else if (ranks && ranks->order_free) {
         accumulate_order_free(trainer, sequences, objective, stats);
     } else {
-        trainer.model.ops->fill_zero(trainer.flat_grads);
+        begin_gradients(trainer);
         const std::vector<int> own = sequences_of(own_units(trainer.model, sequences));
         add_sequences(trainer, sequences, own, objective, stats);
         reduce_gradients(trainer, stats);

@@ -73,7 +73,8 @@ struct Trainer {
     Trainer(Model& model, int tokens_per_micro_batch, int max_sequences);
     Model& model;
     Params grads;
-    Tensor flat_grads; // (E)
+    Tensor flat_grads;    // (E)
+    bool none_yet = true; // no micro-batch of the step has written the gradients of `layers`
     // (E / ranks) of this rank; master is empty where the weights are not rounded
     Tensor m, v, master;
     Tensor sums;         // (parameters + 4) f64: of the step, on their way to the host
@@ -88,12 +89,18 @@ struct Trainer {
     };
     int rank() const { return model.compute.ranks ? model.compute.ranks->rank : 0; }
     Piece part() const { return {rank() * m.size(), m.size()}; } // of this rank
+    Piece layers() const;                                        // between embedding and last norm
     Piece place(size_t parameter) const;
     Piece own_piece(size_t parameter) const;   // what of it lies in this rank's part
     void add_exactly(const Tensor& gradients); // to `exact`
 };
 
-// Zeroes the gradients and accumulates those of the whole step; with several ranks each computes a
+// Gradients of nothing yet: zeroes what ops add to. The layers' are written by the first micro-batch.
+void begin_gradients(Trainer& trainer);
+// The pass's micro-batch, from its dx on.
+void add_backward(Trainer& trainer);
+
+// Accumulates the gradients of the whole step; with several ranks each computes a
 // share of the sequences and has the sums of its part of the gradients, and all have the same
 // stats. Fails, naming the first bad tensor, if the loss or a gradient is not finite. recording
 // (may be null): of the sequences' rollout with the present weights, in this trainer's pass. It is

@@ -1,7 +1,7 @@
 // The flat arrays of a trainer and what is done to them: sums over the ranks, global norm, AdamW.
 //
 //   G = sum over the ranks of their gradients; rank r gets part r      reduce-scatter
-//   norm^2 = sum over all of G_i^2                                     per tensor, in f64, all-reduce
+//   norm^2 = sum over all of G_i^2                                     in f64, all-reduce
 //   AdamW on part r of masters and moments
 //   the parts of the weights that the network reads                   all-gather
 //
@@ -9,12 +9,15 @@
 
 #include "base/bytes.h"
 #include "model/hf.h"
+#include "ops/values.h"
 #include "train/diverged.h"
 #include "train/step.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 static double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
@@ -37,6 +40,28 @@ Piece Trainer::own_piece(size_t parameter) const {
     const int64_t first = std::max(all.first, own.first);
     const int64_t last = std::min(all.first + all.count, own.first + own.count);
     return {first, std::max<int64_t>(0, last - first)};
+}
+
+// The layers lie side by side.
+Piece Trainer::layers() const {
+    auto at = [&](const Tensor& x) {
+        return ((char*)x.data - (char*)flat_grads.data) / (int64_t)dtype_bytes(x.dtype);
+    };
+    const int64_t first = at(grads.layer[0].qkv.w);
+    return {first, at(grads.norm) - first};
+}
+
+void begin_gradients(Trainer& trainer) {
+    const Piece layers = trainer.layers();
+    const int64_t end = layers.first + layers.count;
+    const Ops& ops = *trainer.model.ops;
+    ops.fill_zero(trainer.flat_grads.elements(0, layers.first));
+    ops.fill_zero(trainer.flat_grads.elements(end, trainer.flat_grads.size() - end));
+    trainer.none_yet = true;
+}
+
+void add_backward(Trainer& trainer) {
+    backward(trainer.pass, trainer.grads, std::exchange(trainer.none_yet, false));
 }
 
 // From the weights' file, where there is one: the model in hand holds them rounded already.
@@ -91,16 +116,41 @@ static void check_loss(const StepStats& stats) {
                  stats.loss);
 }
 
+// Squares of this rank's part, added to sums_i per parameter i; or `together` to sums_0: one launch.
+static void add_squares(Trainer& trainer, bool together) {
+    const Ops& ops = *trainer.model.ops;
+    auto add = [&](Piece piece, size_t i) {
+        if (piece.count)
+            ops.sumsq(trainer.sums.elements((int64_t)i, 1),
+                      trainer.flat_grads.elements(piece.first, piece.count));
+    };
+    if (together) return add(trainer.part(), 0);
+    for (size_t i = 0; i < trainer.grads.list.size(); ++i) add(trainer.own_piece(i), i);
+}
+
+// The first parameter whose gradient is not finite.
+static std::string name_of_bad(Trainer& trainer) {
+    const Ops& ops = *trainer.model.ops;
+    ops.fill_zero(trainer.sums);
+    add_squares(trainer, false);
+    if (const Collectives* ranks = trainer.model.compute.ranks)
+        ranks->all_reduce(*ranks, trainer.sums);
+    const std::vector<double> sums = download_values(ops, trainer.sums);
+    for (size_t i = 0; i < trainer.grads.list.size(); ++i)
+        if (!std::isfinite(sums[i])) return trainer.grads.list[i].name;
+    return "all parameters together";
+}
+
 void reduce_gradients(Trainer& trainer, StepStats& stats) {
     const Ops& ops = *trainer.model.ops;
     const Collectives* ranks = trainer.model.compute.ranks;
     const size_t P = trainer.grads.list.size();
+    if (const Piece layers = trainer.layers();
+        std::exchange(trainer.none_yet, false)) // no micro-batch
+        ops.fill_zero(trainer.flat_grads.elements(layers.first, layers.count));
     if (ranks) ranks->reduce_scatter(*ranks, trainer.flat_grads);
     ops.fill_zero(trainer.sums);
-    for (size_t i = 0; i < P; ++i)
-        if (const Piece own = trainer.own_piece(i); own.count)
-            ops.sumsq(trainer.sums.elements((int64_t)i, 1),
-                      trainer.flat_grads.elements(own.first, own.count));
+    add_squares(trainer, trainer.model.compute.gpu);
     if (ranks) {
         const double mine[step_sums] = {stats.loss, (double)stats.tokens, (double)stats.targets,
                                         (double)stats.computed};
@@ -113,13 +163,10 @@ void reduce_gradients(Trainer& trainer, StepStats& stats) {
         stats.loss = sums[P], stats.tokens = std::llround(sums[P + 1]);
         stats.targets = std::llround(sums[P + 2]), stats.computed = std::llround(sums[P + 3]);
     }
-    double sum = 0;
-    for (size_t i = 0; i < P; ++i) {
-        CHECK_FINITE(std::isfinite(sums[i]),
-                     "the gradient of %s is not finite; lower optim.lr or optim.grad_clip",
-                     trainer.grads.list[i].name.c_str());
-        sum += sums[i];
-    }
+    const double sum = std::accumulate(sums.begin(), sums.begin() + (int64_t)P, 0.0);
+    CHECK_FINITE(std::isfinite(sum),
+                 "the gradient of %s is not finite; lower optim.lr or optim.grad_clip",
+                 name_of_bad(trainer).c_str());
     stats.grad_norm = std::sqrt(sum);
     check_loss(stats);
 }

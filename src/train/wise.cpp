@@ -255,7 +255,7 @@ WiseLosses micro_batch(Pass& pass, std::span<const WisePacked> turns, const Shar
         token_logprob_backward(pass, logits, dlogp, nullptr, trainer->grads);
     }
     row_hidden_backward(pass, packed.rows, dh, trainer->grads);
-    backward(pass, trainer->grads);
+    add_backward(*trainer);
     return losses;
 }
 
@@ -278,7 +278,7 @@ StepStats accumulate_wise(Trainer& trainer, const std::vector<WisePacked>& turns
     const double start = now();
     const Ops& ops = *trainer.model.ops;
     check_model(trainer.model);
-    ops.fill_zero(trainer.flat_grads);
+    begin_gradients(trainer);
     losses = {};
     StepStats stats;
     const Shares share = shares_of(turns, objective);
