@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(128)
 // Per row u = <w dy, x> s^2 / C (norm_row.h) is summed over the block; what a thread adds to its channels of
 // dw ends up in row b of `partial`. `add`: dx is added to.
 template <class T, int W, int V>
-__global__ void __launch_bounds__(most_row_threads)
+__global__ void __launch_bounds__(most_row_threads, 1) // without the 1 ptxas would rather spill
     rmsnorm_backward_kernel(T* __restrict__ dx, bool add, float* __restrict__ partial,
                             const float* __restrict__ s, const T* __restrict__ dy,
                             const T* __restrict__ x, const T* __restrict__ w, int64_t N, int64_t C,
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(most_row_threads)
     __shared__ float part[2][most_row_threads / 32]; // of even and of odd rows: one barrier per row
     const int64_t begin = blockIdx.x * chunk, end = min(N, begin + chunk);
     const int warps = blockDim.x / 32;
-    auto channel = [&](int i) { return ((int64_t)i * blockDim.x + threadIdx.x) * W; };
+    auto channel = [&](int i) { return (int)(i * blockDim.x + threadIdx.x) * W; };
     Floats<W> weight[V] = {}, dw[V] = {};
     UNROLL for (int i = 0; i < V; ++i) if (channel(i) < C) weight[i] = load<W>(w + channel(i));
     for (int64_t n = begin; n < end; ++n) {
@@ -57,9 +57,8 @@ __global__ void __launch_bounds__(most_row_threads)
         float sum = 0;
         UNROLL for (int i = 0; i < V; ++i) {
             if (channel(i) >= C) continue;
-            const int64_t at = n * C + channel(i);
-            g[i] = load<W>(dy + at), v[i] = load<W>(x + at);
-            if (add) d[i] = load<W>(dx + at);
+            g[i] = load<W>(dy + n * C + channel(i)), v[i] = load<W>(x + n * C + channel(i));
+            if (add) d[i] = load<W>(dx + n * C + channel(i));
             UNROLL for (int k = 0; k < W; ++k) sum += weight[i].v[k] * g[i].v[k] * v[i].v[k];
         }
         sum = warp_sum(sum);
@@ -113,7 +112,7 @@ static void residual_rmsnorm_forward(Tensor z, Tensor y, Tensor s, Tensor x, Ten
 // Calls f with the number of pieces of W channels per thread for rows of C, as a compile-time constant:
 // as many as registers hold.
 template <int W, class F> static void with_pieces(const char* op, int64_t C, F f) {
-    constexpr int most = W == 1 ? 8 : 2;
+    constexpr int most = W == 1 ? 4 : 2;
     const int64_t pieces = ceil_div(C, W * most_row_threads);
     CHECK(pieces <= most, "%s: rows of %lld channels; this backend takes up to %d", op,
           (long long)C, most * W * most_row_threads);
