@@ -2,41 +2,15 @@
 // generates and who judges.
 
 #include "app/commands.h"
-#include "app/simulate/world.h"
+#include "app/simulate/emulated.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "dist/processes.h"
 
 #include <algorithm>
 #include <cstdio>
 
 namespace {
-
-Json iteration_row(const char* arm, int k, const ArmIteration& row) {
-    const Iteration& it = row.played;
-    const Spent& s = it.spent;
-    Json line = {{"simulated", true},
-                 {"arm", arm},
-                 {"iteration", k},
-                 {"layout", row.layout.name()},
-                 {"seconds", it.seconds},
-                 {"idle_share", s.idle() / s.total()},
-                 {"device_seconds",
-                  {{"generate", s.generate},
-                   {"judge", s.judge},
-                   {"train", s.train},
-                   {"swap", s.swap},
-                   {"tail", s.tail},
-                   {"queue", s.queue},
-                   {"barrier", s.barrier},
-                   {"imbalance", s.imbalance}}},
-                 {"waves", it.waves},
-                 {"groups", it.issued},
-                 {"valid_groups", it.accepted},
-                 {"tokens", it.tokens}};
-    if (row.predicted > 0) line["predicted_seconds"] = row.predicted;
-    if (!row.why.empty()) line["next"] = row.why;
-    return line;
-}
 
 void print_row(const char* name, const ArmTotals& sum, int iterations) {
     const Spent& s = sum.spent;
@@ -48,6 +22,14 @@ void print_row(const char* name, const ArmTotals& sum, int iterations) {
 }
 
 int simulate_cluster(SimulateConfig& config, const Args&) {
+    if (config.emulate) {
+        emulate(config);
+        return 0;
+    }
+    CHECK(launched_processes() <= 1,
+          "%d processes were started, and to simulate is the work of one; with emulate=true they "
+          "play the devices",
+          launched_processes());
     const World world(config);
     const double start = now();
     std::printf("simulated: %d devices, %d groups of %d answers an iteration, %d iterations\n",

@@ -90,7 +90,7 @@ const Command help_command = {
 static void check_many_processes(const std::string& name) {
     const int count = launched_processes();
     if (count <= 1) return;
-    for (const char* many : {"sft", "reward", "rl", "eval", "pairs"})
+    for (const char* many : {"sft", "reward", "rl", "eval", "pairs", "simulate"})
         if (name == many) return;
     fail("%d processes were started, and rlhf %s is the work of one; start it without mpirun or "
          "srun (of several: sft, reward, rl, eval, pairs)",

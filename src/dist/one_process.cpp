@@ -1,5 +1,6 @@
 // A binary without MPI is one process, however it was started.
 
+#include "dist/board.h"
 #include "dist/processes.h"
 
 #include <cstdlib>
@@ -18,3 +19,13 @@ void leave_processes() {}
 void abort_processes(int status) { std::exit(status); }
 Collectives host_collectives() { return one_rank(); }
 void* shared_memory(size_t) { return nullptr; }
+
+// A board of one process has no window.
+Window* open_window(int64_t, size_t) { return nullptr; }
+void close_window(Window*) {}
+int64_t window_add(Window*, int64_t, int64_t) { return 0; }
+void window_write(Window*, int64_t, int64_t) {}
+int64_t window_exchange(Window*, int64_t, int64_t, int64_t) { return 0; }
+void window_show(Window*, size_t, const std::string&) {}
+std::string window_bytes(Window*, int, size_t, size_t) { return {}; }
+void window_progress(Window*) {}

@@ -18,6 +18,12 @@ std::string Layout::name() const {
     return text;
 }
 
+void add(Spent& sum, const Spent& part) {
+    sum.generate += part.generate, sum.judge += part.judge, sum.train += part.train;
+    sum.swap += part.swap, sum.tail += part.tail, sum.queue += part.queue;
+    sum.barrier += part.barrier, sum.imbalance += part.imbalance;
+}
+
 namespace {
 
 enum class Role { generate, judge };

@@ -74,6 +74,8 @@ struct Spent {
     double total() const { return generate + judge + train + idle(); }
 };
 
+void add(Spent& sum, const Spent& part);
+
 struct Iteration {
     double seconds = 0;
     Spent spent;

@@ -62,6 +62,8 @@ void SimulateConfig::visit(Fields& v) {
     v.field("dwell", dwell, 1, 1000, "iterations that the chooser stays at a layout at least");
     v.field("gain", gain, 0, 1, "what a change of layout must promise");
     v.input("run", run, "run whose lengths and times are taken in the place of those above");
+    v.field("emulate", emulate,
+            "the ranks of this run (mpirun) are the devices, and wait as long as those would work");
     v.field("curves", curves, "five curves over devices, swaps, waves and drift: takes minutes");
     v.field("out", out, "file of one row per layout and iteration; empty: none");
     v.field("html", html, "file for all of it as one page; empty: none");
@@ -217,14 +219,38 @@ ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations
     double occupied = 0;
     for (size_t k = 0; k < iterations.size(); ++k) {
         const Iteration& it = iterations[k].played;
-        const Spent& s = it.spent;
         sum.seconds += it.seconds, sum.waves += it.waves, occupied += it.occupied;
-        sum.spent.generate += s.generate, sum.spent.judge += s.judge, sum.spent.train += s.train;
-        sum.spent.swap += s.swap, sum.spent.tail += s.tail, sum.spent.queue += s.queue;
-        sum.spent.barrier += s.barrier, sum.spent.imbalance += s.imbalance;
+        add(sum.spent, it.spent);
         if (k > 0 && iterations[k].layout != iterations[k - 1].layout) ++sum.moves;
     }
     const double decoding = sum.spent.generate + sum.spent.judge;
     sum.occupied_share = decoding > 0 ? occupied / (world.costs.slots * decoding) : 0;
     return sum;
+}
+
+Json iteration_row(const char* arm, int k, const ArmIteration& row) {
+    const Iteration& it = row.played;
+    const Spent& s = it.spent;
+    Json line = {{"simulated", true},
+                 {"arm", arm},
+                 {"iteration", k},
+                 {"layout", row.layout.name()},
+                 {"seconds", it.seconds},
+                 {"idle_share", s.idle() / s.total()},
+                 {"device_seconds",
+                  {{"generate", s.generate},
+                   {"judge", s.judge},
+                   {"train", s.train},
+                   {"swap", s.swap},
+                   {"tail", s.tail},
+                   {"queue", s.queue},
+                   {"barrier", s.barrier},
+                   {"imbalance", s.imbalance}}},
+                 {"waves", it.waves},
+                 {"groups", it.issued},
+                 {"valid_groups", it.accepted},
+                 {"tokens", it.tokens}};
+    if (row.predicted > 0) line["predicted_seconds"] = row.predicted;
+    if (!row.why.empty()) line["next"] = row.why;
+    return line;
 }

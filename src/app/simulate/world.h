@@ -22,7 +22,7 @@ struct SimulateConfig {
     int dwell = 2;
     double gain = 0.05;
     std::string run, out, html;
-    bool curves = false;
+    bool curves = false, emulate = false;
     void visit(Fields& v);
 };
 
@@ -68,3 +68,5 @@ std::vector<ArmIteration> simulate(const World& world, Arm arm);
 // One layout in all iterations.
 std::vector<ArmIteration> simulate(const World& world, const Layout& layout);
 ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations);
+// An iteration as a row of JSON; every one of a simulation says so.
+Json iteration_row(const char* arm, int iteration, const ArmIteration& row);

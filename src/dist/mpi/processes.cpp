@@ -3,6 +3,7 @@
 
 #include "dist/processes.h"
 
+#include <cstdlib>
 #include <cstring>
 #define OMPI_SKIP_MPICXX 1 // the old C++ interface
 #include <mpi.h>
@@ -12,6 +13,9 @@ static MPI_Comm machine = MPI_COMM_NULL; // the ranks of this one
 Processes join_processes() {
     Processes own;
     if (launched_processes() <= 1) return own;
+    // One-sided communication (dist/board.h): shared memory on one machine, messages between several.
+    // Open MPI's own choice, osc/rdma, ends a compare-and-swap of two processes in a crash (4.1.4).
+    ::setenv("OMPI_MCA_osc", "sm,pt2pt", 0);
     int threads = 0; // others of this process never call MPI
     CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &threads) == MPI_SUCCESS,
           "MPI could not be started");

@@ -1,0 +1,40 @@
+// Ranks that wait instead of computing, against what the simulator says of them.
+
+#include "dist/mpirun.h"
+
+#include <cmath>
+
+// Short and coarse: a decode step is long against what a busy machine is late.
+static const Words small = {
+    "simulate",           "configs/cluster_8.json", "emulate=true",   "iterations=1",
+    "generate.step=0.03", "judge.step=0.03",        "answer.mean=10", "answer.longest=30",
+    "judge_text.mean=8",  "judge_text.longest=20"};
+
+static void expect_as_simulated(int ranks) {
+    NEEDS_MPI();
+    Scratch at;
+    const Outcome outcome = rlhf_on(ranks, at, small + Words{"out=" + at("rows")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::vector<Json> rows = rows_of(at("rows"));
+    EXPECT_EQ(rows.size(), ranks == 1 ? 3u : 5u); // one rank cannot be split
+    for (const Json& row : rows) {
+        const double seconds = row["seconds"], simulated = row["simulated_seconds"];
+        EXPECT_NEAR(seconds, simulated, 0.15 * simulated) << row["arm"];
+        double spent = 0;
+        for (const auto& [what, part] : row["device_seconds"].items()) spent += part.get<double>();
+        EXPECT_NEAR(spent, ranks * seconds, 0.05 * spent) << row.dump();
+        EXPECT_GE(row["valid_groups"], 2 * ranks) << row.dump(); // every one was played
+    }
+}
+
+TEST(EmulateSlow, TwoRanksTakeTheTimeThatIsSimulated) { expect_as_simulated(2); }
+TEST(EmulateSlow, OneRankToo) { expect_as_simulated(1); }
+TEST(EmulateSlow, EightRanksToo) { expect_as_simulated(8); }
+
+TEST(Emulate, ToSimulateIsTheWorkOfOne) {
+    NEEDS_MPI();
+    Scratch at;
+    const Outcome outcome = rlhf_on(2, at, {"simulate", "devices=4"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_TRUE(contains(outcome.err, "emulate=true")) << outcome.err;
+}
