@@ -118,6 +118,23 @@ static void copy(Tensor y, Tensor x) {
 
 static void wait() { check_cuda(cudaStreamSynchronize(context().stream), "wait"); }
 
+static void* mark() {
+    cudaEvent_t event = nullptr;
+    check_cuda(cudaEventCreate(&event), "mark");
+    check_cuda(cudaEventRecord(event, context().stream), "mark");
+    return event;
+}
+
+static double seconds_between(void* from, void* to) {
+    const cudaEvent_t start = (cudaEvent_t)from, end = (cudaEvent_t)to;
+    float milliseconds = 0;
+    check_cuda(cudaEventSynchronize(end), "seconds_between");
+    check_cuda(cudaEventElapsedTime(&milliseconds, start, end), "seconds_between");
+    check_cuda(cudaEventDestroy(start), "seconds_between");
+    check_cuda(cudaEventDestroy(end), "seconds_between");
+    return milliseconds * 1e-3;
+}
+
 // ---- graphs -------------------------------------------------------------------------------------
 
 static void graph_begin() {
@@ -156,6 +173,8 @@ template <class T> void install_memory(Ops& ops) {
     ops.fill_zero = fill_zero;
     ops.copy = copy;
     ops.wait = wait;
+    ops.mark = mark;
+    ops.seconds_between = seconds_between;
     ops.graph_begin = graph_begin;
     ops.graph_end = graph_end;
     ops.graph_launch = graph_launch;

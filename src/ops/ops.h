@@ -90,6 +90,10 @@ struct Ops {
     void (*copy)(Tensor y, Tensor x);
     // Returns when all that was launched has run. Null where ops run when they are called.
     void (*wait)();
+    // A point between what was launched before and what is launched after; seconds_between waits for both
+    // of two points and ends them. Null where wait is.
+    void* (*mark)();
+    double (*seconds_between)(void* from, void* to);
     // What is launched between begin and end is recorded instead of run, and launched as often as wanted:
     // a decode step is hundreds of small launches, a graph is one. Null where there are no launches.
     // Nothing may be allocated, uploaded or downloaded while recording.

@@ -161,6 +161,19 @@ std::vector<OpRecord> records; // one per entry, in the order of add_entries
 // Threads may call ops side by side: each call then counts for its part of the time.
 std::mutex recording;
 
+// Calls that were launched and whose time is not known yet.
+struct Launched {
+    size_t record;
+    void *from, *to;
+};
+std::vector<Launched> launched;
+
+void add_launched_times() {
+    for (const Launched& call : launched)
+        records[call.record].seconds += inner.seconds_between(call.from, call.to);
+    launched.clear();
+}
+
 template <auto member, auto work> struct Timed;
 
 // An entry of the table: member is its place in Ops, work what a call has to do.
@@ -168,13 +181,16 @@ template <class... A, void (*Ops::*member)(A...), auto work> struct Timed<member
     static inline size_t record;
     static void call(A... arguments) {
         const Work needed = work(arguments...);
+        void* const from = inner.mark ? inner.mark() : nullptr;
         const double start = now();
         (inner.*member)(arguments...);
-        if (inner.wait) inner.wait(); // an op that is only launched would count nothing
         const double seconds = (now() - start) / omp_get_num_threads();
         const std::lock_guard lock(recording);
         OpRecord& r = records[record];
-        r.seconds += seconds;
+        if (inner.mark)
+            launched.push_back({record, from, inner.mark()}); // nothing waits for it here
+        else
+            r.seconds += seconds;
         r.calls += 1, r.flop += needed.flop, r.bytes += needed.bytes;
         r.bound += std::max(limits.flop_per_s > 0 ? needed.flop / limits.flop_per_s : 0,
                             limits.bytes_per_s > 0 ? needed.bytes / limits.bytes_per_s : 0);
@@ -209,6 +225,7 @@ const std::vector<const char*> op_parts = {"gemm",      "attention", "norm",   "
 
 const Ops& timed_ops(const Ops& ops, const Limits& of_machine) {
     static Ops table;
+    add_launched_times();
     inner = ops, limits = of_machine;
     table = ops;                 // alloc, free, wait and packed_bytes stay as they are
     table.graph_begin = nullptr; // a recorded step would be one launch, and nothing to time in it
@@ -222,10 +239,12 @@ const Ops& timed_ops(const Ops& ops, const Limits& of_machine) {
 }
 
 void reset_op_records() {
+    add_launched_times();
     for (OpRecord& r : records) r = {r.name, r.part};
 }
 
 std::vector<OpRecord> op_records() {
+    add_launched_times();
     std::vector<OpRecord> called;
     for (const OpRecord& r : records)
         if (r.calls) called.push_back(r);

@@ -237,7 +237,9 @@ void print_report(const BenchConfig& config, const Json& report, const std::stri
         double sum = 0;
         for (const auto& [name, seconds] : report["parts"].items()) sum += seconds.get<double>();
         std::printf(
-            "\nOne more run, op by op (each is waited for, so the rates above are not its own)\n");
+            "\nOne more run, op by op: %.4g s, of which %.4g s in ops; on a GPU an op is timed\n"
+            "between two marks on the device, and what is left lies between kernels\n",
+            report["timed_seconds"].get<double>(), report["ops_seconds"].get<double>());
         std::printf("%-28s %10s %7s\n", "part", "seconds", "share");
         for (const auto& [name, seconds] : report["parts"].items())
             std::printf("%-28s %10.4g %6.1f%%\n", name.c_str(), seconds.get<double>(),
