@@ -23,6 +23,7 @@ template <class T> void install_head_norm(Ops& ops);
 template <class T> void install_rope(Ops& ops);
 template <class T> void install_attention(Ops& ops);
 template <class T> void install_decode(Ops& ops);
+template <class T> void install_few_rows(Ops& ops);
 template <class T> void install_swiglu(Ops& ops);
 template <class T> void install_token_logprob(Ops& ops);
 template <class T> void install_sample(Ops& ops);
@@ -35,6 +36,8 @@ struct Context {
     void* blas_workspace = nullptr;
     void* scratch = nullptr;
     size_t scratch_bytes = 0;
+    int* tickets = nullptr; // (most_tickets), 0 between launches
+    bool overlaps = false;  // a launch may begin before the one before it has ended
     bool recording = false; // between graph_begin and graph_end
 
     ~Context();
@@ -48,6 +51,10 @@ Context& context();
 // large batches): a step allocates nothing once everything has run at full size.
 constexpr size_t first_scratch_bytes = 32 << 20;
 void* scratch(size_t bytes);
+
+// Counters by which the blocks of one launch find out which of them is the last to finish; a kernel
+// leaves zeros behind.
+constexpr int most_tickets = 1 << 16;
 
 // Fails with what CUDA says. `what`: the call or the op.
 void check_cuda(cudaError_t status, const char* what);
@@ -79,10 +86,9 @@ T* optional_arg(const char* op, const char* name, const Tensor& tensor,
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Launches a kernel on the context's stream.
 template <class... Parameters, class... Arguments>
-void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
-            Arguments... arguments) {
+void launch_configured(const char* op, bool overlapped, void (*kernel)(Parameters...), dim3 grid,
+                       dim3 block, size_t shared, Arguments... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared > (48 << 10)) // more than this must be asked for
         check_cuda(
@@ -91,7 +97,26 @@ void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block
     cudaLaunchConfig_t config = {};
     config.gridDim = grid, config.blockDim = block;
     config.dynamicSmemBytes = shared, config.stream = context().stream;
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    if (overlapped) config.attrs = &overlap, config.numAttrs = 1;
     check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), op);
+}
+
+// Launches a kernel on the context's stream.
+template <class... Parameters, class... Arguments>
+void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+            Arguments... arguments) {
+    launch_configured(op, false, kernel, grid, block, shared, arguments...);
+}
+
+// The same for a kernel that calls wait_for_earlier_launches (device.cuh): where the device can, its
+// blocks begin while the launch before it comes to its end.
+template <class... Parameters, class... Arguments>
+void launch_overlapped(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                       size_t shared, Arguments... arguments) {
+    launch_configured(op, context().overlaps, kernel, grid, block, shared, arguments...);
 }
 
 // Kernels move 8 elements per thread and access (16 bytes of bf16, twice 16 of f32) where every row of

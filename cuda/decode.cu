@@ -1,19 +1,21 @@
 // Attention of one new token per sequence over the key/value cache, and writing
-// to the cache. A page holds the keys (then, in v, the values) of 64 tokens,
-// per head (64, D): rows in whole 16-byte pieces.
+// to the cache.
 //
-// The keys of a sequence are split over blocks, 256 each whatever the batch,
-// and a second kernel puts the parts together in order. So a sequence's result
-// does not depend on the others, and one long sequence still fills the device.
-// Blocks of one split and head lie side by side over the batch: samples of one
-// prompt read its pages at about the same time, from the L2 cache.
+// The keys of a sequence are split over blocks, 256 each whatever the batch, and
+// the last block of a row to finish puts the parts together in order. So a
+// sequence's result does not depend on the others, and one long sequence still
+// fills the device. Blocks of one split and head lie side by side over the
+// batch: samples of one prompt read its pages at about the same time, from the
+// L2 cache.
 
+#include "cache.cuh"
 #include "rows.cuh"
 #include "tiles.cuh"
 
+#include <algorithm>
+
 namespace gpu {
 
-constexpr int page_tokens = 64;
 constexpr int pages_per_split = 4; // at least
 
 struct CacheView {
@@ -34,10 +36,9 @@ __global__ void __launch_bounds__(256)
     const int c = (int)(thread % per_row) * W, head = c / D;
     const int slot = slots[n];
     if (slot < 0) return;
-    const int64_t page = slot / page_tokens, place = slot % page_tokens;
     T* to = head < K ? keys : values;
-    const int64_t at = ((page * K + head % K) * page_tokens + place) * D + c % D;
-    store(to + at, load<W>(qkv + n * (H + 2 * K) * D + H * D + c));
+    store(to + cache_row(slot, head % K, K, D) + c % D,
+          load<W>(qkv + n * (H + 2 * K) * D + H * D + c));
 }
 
 // Page to[y] = page from[y] of both arrays. Part: uint4 or one element; size:
@@ -60,6 +61,7 @@ __global__ void __launch_bounds__(256)
 struct Parts {
     float* y;     // (B, H, splits, D): y / l
     float* stats; // (B, H, splits, 2): m, l
+    int* tickets; // (B, K * chunks of 16 heads)
     int splits, split_pages;
 };
 
@@ -81,13 +83,8 @@ __device__ __forceinline__ Merged merge_warps(const float (&m)[4][16], const flo
     return all;
 }
 
-// Channel d of a row and head: the result, or its split's part of it.
-__device__ __forceinline__ void store_part(bf16* y, const Parts& parts, const Merged& part,
-                                           int64_t row_head, int split, int d, int width) {
-    if (parts.splits == 1) {
-        y[row_head * width + d] = from_float<bf16>(part.y / part.l);
-        return;
-    }
+__device__ __forceinline__ void store_part(const Parts& parts, const Merged& part, int64_t row_head,
+                                           int split, int d, int width) {
     const int64_t at = row_head * parts.splits + split;
     parts.y[at * width + d] = part.y / part.l;
     if (d == 0) {
@@ -96,29 +93,57 @@ __device__ __forceinline__ void store_part(bf16* y, const Parts& parts, const Me
     }
 }
 
+// Channel d of a row and head from its first `splits` parts, in order. Other
+// blocks wrote them: they are read past L1.
+__device__ __forceinline__ float add_parts(const Parts& parts, int64_t row_head, int splits, int d,
+                                           int width) {
+    const float* stats = parts.stats + row_head * parts.splits * 2;
+    const float* part = parts.y + row_head * parts.splits * width + d;
+    float m = -INFINITY, l = 0, y = 0;
+    for (int i = 0; i < splits; ++i) m = fmaxf(m, __ldcg(stats + 2 * i));
+    UNROLL_BY(4) for (int i = 0; i < splits; ++i) {
+        const float weight =
+            exp2_approximate(__ldcg(stats + 2 * i) - m) * __ldcg(stats + 2 * i + 1);
+        l += weight;
+        y += weight * __ldcg(part + i * width);
+    }
+    return y / l;
+}
+
+// Pages on their way to shared memory at once: all of a split of 256 keys where
+// heads are narrow.
+template <int D> constexpr int page_buffers = D <= 64 ? 4 : 2;
+
 // Block: the query heads of one key/value head (16 at most at once) of one
 // sequence, over the pages of one split. A warp takes 16 keys of every page.
+// All pages but the last, which has the token's own key, were there before the
+// step began: their copies start before the launches before this one have ended.
 // grid: (B, K * chunks of 16 heads, splits)
 template <int D>
 __global__ void __launch_bounds__(tile_threads)
-    decode_tiles_kernel(bf16* __restrict__ y, Parts parts, const bf16* __restrict__ qkv,
-                        const bf16* __restrict__ keys, const bf16* __restrict__ values,
+    decode_tiles_kernel(bf16* y, Parts parts, const bf16* qkv, const bf16* keys, const bf16* values,
                         CacheView cache, int H, int K, int width, float scale) {
     DYN_SHARED(bf16, memory);
-    constexpr int page_tile = tile_size<D, page_tokens>;
+    constexpr int page_tile = tile_size<D, page_tokens>, buffers = page_buffers<D>;
     bf16* queries = memory; // (16, D)
     bf16* key_tiles = queries + tile_size<D, 16>;
-    bf16* value_tiles = key_tiles + 2 * page_tile;
+    bf16* value_tiles = key_tiles + buffers * page_tile;
     __shared__ float warp_m[4][16], warp_l[4][16];
 
     const int b = blockIdx.x, group = H / K, chunks = (group + 15) / 16, split = blockIdx.z;
     const int head = blockIdx.y / chunks, first_query = blockIdx.y % chunks * 16;
     const int count = min(16, group - first_query); // query heads
     const int h = head * group + first_query, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int length = cache.length[b], all_pages = (length + page_tokens - 1) / page_tokens;
     const int first_page = split * parts.split_pages;
+    const int* table = cache.pages + (int64_t)b * cache.max_pages;
+    int page[buffers]; // of the split; those behind the sequence's end mean nothing
+    UNROLL for (int i = 0; i < buffers; ++i) page[i] =
+        table[min(first_page + i, cache.max_pages - 1)];
+    const int length = cache.length[b], all_pages = (length + page_tokens - 1) / page_tokens;
     const int pages = min(parts.split_pages, all_pages - first_page);
+    let_next_launch_begin();
     if (pages <= 0) { // nothing in this split; without any token y is 0
+        wait_for_earlier_launches();
         if (split == 0)
             for (int i = threadIdx.x; i < count * width; i += tile_threads)
                 y[((int64_t)b * H + h) * width + i] = from_float<bf16>(0);
@@ -126,34 +151,50 @@ __global__ void __launch_bounds__(tile_threads)
     }
 
     AsyncCopies copies;
-    copy_tile<D>(copies, queries, 16, width, qkv, [&](int r) {
-        return r < count ? qkv + ((int64_t)b * (H + 2 * K) + h + r) * width : nullptr;
-    });
-    auto copy_page = [&](KeyTiles at, int into) {
-        const int index = first_page + at.t, left = length - index * page_tokens;
-        const int64_t page = cache.pages[(int64_t)b * cache.max_pages + index];
-        const int64_t from = (page * K + head) * page_tokens * width;
+    auto copy_page = [&](int t, int64_t of_page) {
+        if (first_page + t == all_pages - 1) wait_for_earlier_launches();
+        const int left = length - (first_page + t) * page_tokens, into = t % buffers;
+        const int64_t from = (of_page * K + head) * page_tokens * width;
         auto place = [&](const bf16* of, int r) {
             return r < left ? of + from + r * width : nullptr; // what was never written stays out
         };
-        copy_tile<D>(copies, key_tiles + into * page_tile, page_tokens, width, qkv,
+        copy_tile<D>(copies, key_tiles + into * page_tile, page_tokens, width, keys,
                      [&](int r) { return place(keys, r); });
-        copy_tile<D>(copies, value_tiles + into * page_tile, page_tokens, width, qkv,
+        copy_tile<D>(copies, value_tiles + into * page_tile, page_tokens, width, keys,
                      [&](int r) { return place(values, r); });
-        copies.commit();
     };
-    copy_page({0, pages}, 0);
+    UNROLL for (int t = 0; t < buffers; ++t) {
+        if (t < pages) copy_page(t, page[t]);
+        copies.commit();
+    }
+    wait_for_earlier_launches();
+    for (int i = threadIdx.x; i < 16 * (D / 8); i += tile_threads) {
+        const int r = i / (D / 8), d = i % (D / 8) * 8;
+        Words piece = {0, 0, 0, 0};
+        if (r < count && d < width)
+            piece = *reinterpret_cast<const Words*>(qkv +
+                                                    ((int64_t)b * (H + 2 * K) + h + r) * width + d);
+        *reinterpret_cast<Words*>(queries + r * stride<D> + d) = piece;
+    }
 
     const int limit[2] = {length, length};
     float sum[D / 8][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {};
-    double_buffered(copies, KeyTiles{0, pages}, copy_page, [&](KeyTiles at, int buffer) {
-        const int mine = buffer * page_tile + warp * 16 * stride<D>;
+    for (int t = 0; t < pages; ++t) {
+        copies.wait<buffers - 1>();
+        __syncthreads();
+        const int mine = t % buffers * page_tile + warp * 16 * stride<D>;
         float p[2][4];
         multiply_rows<D>(p, queries, key_tiles + mine);
         online_softmax<D>(p, sum, m, l, scale * log2_e, true, limit,
-                          (first_page + at.t) * page_tokens + warp * 16);
+                          (first_page + t) * page_tokens + warp * 16);
         add_product<D>(sum, p, value_tiles + mine);
-    });
+        if (t + buffers < pages) {
+            __syncthreads(); // the next copy overwrites this buffer
+            copy_page(t + buffers, table[first_page + t + buffers]);
+        }
+        copies.commit();
+    }
+    __syncthreads();
 
     // The tiles' memory is free: (4, 16, D) floats.
     float* sums = reinterpret_cast<float*>(key_tiles);
@@ -167,33 +208,19 @@ __global__ void __launch_bounds__(tile_threads)
         });
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < count * width; i += tile_threads)
-        store_part(y, parts, merge_warps<D>(warp_m, warp_l, sums, i / width, i % width),
-                   (int64_t)b * H + h + i / width, split, i % width, width);
-}
-
-// y of a row and head from its parts, in order: a warp each.
-__global__ void __launch_bounds__(128)
-    add_parts_kernel(bf16* __restrict__ y, Parts parts, const int* __restrict__ length,
-                     int64_t rows, int H, int D) {
-    const int64_t row = (int64_t)blockIdx.x * 4 + threadIdx.x / 32;
-    if (row >= rows) return;
-    const int tokens = parts.split_pages * page_tokens;
-    const int splits = (length[row / H] + tokens - 1) / tokens;
-    if (splits == 0) return; // y is 0 already
-    const float* stats = parts.stats + row * parts.splits * 2;
-    const float* part = parts.y + row * parts.splits * D;
-    float m = stats[0], l = 0;
-    for (int i = 1; i < splits; ++i) m = fmaxf(m, stats[2 * i]);
-    for (int i = 0; i < splits; ++i) l += exp2_approximate(stats[2 * i] - m) * stats[2 * i + 1];
-    for (int d = threadIdx.x % 32; d < D; d += 32) {
-        float value = 0;
-        UNROLL_BY(4) for (int i = 0; i < splits; ++i) {
-            const float weight = exp2_approximate(stats[2 * i] - m) * stats[2 * i + 1];
-            value += weight * part[i * D + d];
-        }
-        y[row * D + d] = from_float<bf16>(value / l);
+    const int splits = (all_pages + parts.split_pages - 1) / parts.split_pages;
+    const int64_t row_head = (int64_t)b * H + h;
+    for (int i = threadIdx.x; i < count * width; i += tile_threads) {
+        const Merged part = merge_warps<D>(warp_m, warp_l, sums, i / width, i % width);
+        if (splits == 1)
+            y[row_head * width + i] = from_float<bf16>(part.y / part.l);
+        else
+            store_part(parts, part, row_head + i / width, split, i % width, width);
     }
+    if (splits == 1 || !is_last_block(parts.tickets + b * K * chunks + blockIdx.y, splits)) return;
+    for (int i = threadIdx.x; i < count * width; i += tile_threads)
+        y[row_head * width + i] =
+            from_float<bf16>(add_parts(parts, row_head + i / width, splits, i % width, width));
 }
 
 // ---- rows
@@ -229,15 +256,6 @@ __global__ void __launch_bounds__(32 * row_warps, 4)
 // ---- the ops
 // ------------------------------------------------------------------------------------
 
-// Checks the cache and returns its number of heads.
-template <class T> static void check_cache(const char* op, const KvCache& cache, int64_t K) {
-    CHECK(cache.page == page_tokens, "%s: a page holds %d tokens, this backend wants %d", op,
-          cache.page, page_tokens);
-    const int64_t pages = cache.k.shape[0], D = cache.k.shape[3];
-    arg<T>(op, "cache.k", cache.k, {pages, K, page_tokens, D});
-    arg<T>(op, "cache.v", cache.v, {pages, K, page_tokens, D});
-}
-
 template <class T> static void kv_write(KvCache& cache, Tensor qkv_, Tensor slot_, int H, int K) {
     const char* op = "kv_write";
     const int64_t N = qkv_.shape[0], D = cache.k.shape[3];
@@ -267,10 +285,12 @@ template <class T> static void kv_copy(KvCache& cache, Tensor to_, Tensor from_,
 }
 
 // How the longest possible sequence is split. More than 256 keys per split only
-// where the parts would not fit into the scratch that is there from the start.
-static Parts plan_parts(int64_t rows, int max_pages, int D) {
+// where the parts would not fit into the scratch that is there from the start,
+// or the tickets would not suffice.
+static Parts plan_parts(int64_t rows, int64_t groups, int max_pages, int D) {
     Parts parts = {};
-    parts.split_pages = pages_per_split;
+    parts.tickets = context().tickets;
+    parts.split_pages = groups <= most_tickets ? pages_per_split : std::max(max_pages, 1);
     size_t bytes = 0;
     for (;; parts.split_pages *= 2) {
         parts.splits = (int)ceil_div(max_pages, parts.split_pages);
@@ -304,16 +324,14 @@ static void decode_attention(Tensor y_, Tensor lse, Tensor qkv_, const KvCache& 
         D,
         [&](auto width) {
             if constexpr (std::is_same_v<T, bf16>) {
-                const Parts parts = plan_parts(B * H, (int)max_pages, D);
-                const unsigned chunks = (unsigned)ceil_div(H / K, 16);
+                const unsigned groups = K * (unsigned)ceil_div(H / K, 16);
+                const Parts parts = plan_parts(B * H, B * groups, (int)max_pages, D);
                 const size_t shared =
-                    (tile_size<width, 16> + 4 * tile_size<width, page_tokens>)*sizeof(bf16);
-                launch(op, decode_tiles_kernel<width>,
-                       dim3((unsigned)B, K * chunks, (unsigned)parts.splits), tile_threads, shared,
-                       y, parts, qkv, keys, values, view, H, K, D, (float)scale);
-                if (parts.splits > 1)
-                    launch(op, add_parts_kernel, (unsigned)ceil_div(B * H, 4), 128, 0, y, parts,
-                           view.length, B * H, H, D);
+                    (tile_size<width, 16> +
+                     2 * page_buffers<width> * tile_size<width, page_tokens>)*sizeof(bf16);
+                launch_overlapped(op, decode_tiles_kernel<width>,
+                                  dim3((unsigned)B, groups, (unsigned)parts.splits), tile_threads,
+                                  shared, y, parts, qkv, keys, values, view, H, K, D, (float)scale);
             }
         },
         qkv, keys, values);

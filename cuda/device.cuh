@@ -12,6 +12,7 @@
     extern __shared__ __align__(128) unsigned char dynamic_shared_memory[];                        \
     type* name = reinterpret_cast<type*>(dynamic_shared_memory)
 #else
+#include "cusim.h"
 #define UNROLL
 #define UNROLL_BY(n)
 #define DYN_SHARED(type, name) CUSIM_DYN_SHARED(type, name)
@@ -62,6 +63,51 @@ __device__ __forceinline__ float sigmoid(float x) {
 #else
     return 1 / below;
 #endif
+}
+
+// ---- order between launches ---------------------------------------------------------------------
+
+// Programmatic dependent launch [CUDA C++ Programming Guide, section 4.5]: a kernel that is launched
+// by launch_overlapped may run beside the one before it. It
+// - reads what a kernel of the same step writes, and writes anything, after this call alone; before
+//   it may read weights and what the host uploaded for the step;
+// - says early that the next may begin, which it does when all blocks have said so or ended;
+// - takes pointers to what other kernels of the step write without `const __restrict__`: the compiler
+//   may read through such a pointer before the call.
+// Every kernel of the chain calls it: so its end says that all before it have ended, too.
+__device__ __forceinline__ void wait_for_earlier_launches() {
+#ifdef __CUDACC__
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+#else
+    cusim::note_launches_waited_for();
+#endif
+}
+__device__ __forceinline__ void let_next_launch_begin() {
+#if defined(__CUDACC__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+// Called by all threads of a block that has written its share; true in the block that comes last of
+// `blocks`, which sees what the others wrote (past L1: __ldcg) and has put the ticket back.
+__device__ __forceinline__ bool is_last_block(int* ticket, int blocks) {
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(ticket, 1) == blocks - 1;
+        if (last) atomicExch(ticket, 0);
+    }
+    __syncthreads();
+    if (last) {
+        __threadfence();
+#ifndef __CUDACC__
+        cusim::note_blocks_seen();
+#endif
+    }
+    return last;
 }
 
 // ---- vectors ------------------------------------------------------------------------------------

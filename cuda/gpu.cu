@@ -63,6 +63,9 @@ static void open(Context& gpu) {
     check_cuda(cudaMalloc(&gpu.blas_workspace, blas_workspace_bytes), "GEMM workspace");
     check_cuda(cudaMalloc(&gpu.scratch, first_scratch_bytes), "scratch");
     gpu.scratch_bytes = first_scratch_bytes;
+    check_cuda(cudaMalloc(&gpu.tickets, most_tickets * sizeof(int)), "tickets");
+    check_cuda(cudaMemsetAsync(gpu.tickets, 0, most_tickets * sizeof(int), gpu.stream), "tickets");
+    gpu.overlaps = info.major >= 9;
     check_blas(cublasCreate(&gpu.blas), "cublasCreate");
     check_blas(cublasSetStream(gpu.blas, gpu.stream), "cublasSetStream");
     // No sums of partial products in bf16.
@@ -80,6 +83,7 @@ Context::~Context() {
     if (blas) cublasDestroy(blas);
     cudaFree(blas_workspace);
     cudaFree(scratch);
+    cudaFree(tickets);
     cudaStreamDestroy(stream);
 }
 
@@ -118,6 +122,7 @@ template <class T> static Ops table() {
     install_rope<T>(ops);
     install_attention<T>(ops);
     install_decode<T>(ops);
+    install_few_rows<T>(ops);
     install_swiglu<T>(ops);
     install_token_logprob<T>(ops);
     install_sample<T>(ops);

@@ -11,10 +11,6 @@
 
 #include "device.cuh"
 
-#ifndef __CUDACC__
-#include "cusim.h"
-#endif
-
 namespace gpu {
 
 // C += A B
@@ -107,6 +103,7 @@ struct AsyncCopies {
 
     void copy16(void* shared, const void* global, bool valid) {
         if (next - first == most) cusim::die("more than %u asynchronous copies wait", most);
+        if (valid) cusim::note_copy_source(global, 16);
         cusim::note_copy_started(shared, 16);
         copies[next++ % most] = {(Words*)shared, valid ? (const Words*)global : nullptr};
     }

@@ -8,6 +8,8 @@ namespace gpu {
 template <class T, int W>
 __global__ void __launch_bounds__(256) sum_kernel(T* z, const T* x, const T* y, int64_t size) {
     const int64_t at = ((int64_t)blockIdx.x * 256 + threadIdx.x) * W;
+    let_next_launch_begin();
+    wait_for_earlier_launches();
     if (at + W <= size) {
         Floats<W> sum = load<W>(x + at);
         const Floats<W> more = load<W>(y + at);
@@ -21,7 +23,8 @@ __global__ void __launch_bounds__(256) sum_kernel(T* z, const T* x, const T* y, 
 template <class T>
 static void launch_sum(const char* op, T* z, const T* x, const T* y, int64_t size) {
     with_width(is_aligned(z, x, y), [&](auto W) {
-        launch(op, sum_kernel<T, W>, (unsigned)ceil_div(size, 256 * W), 256, 0, z, x, y, size);
+        launch_overlapped(op, sum_kernel<T, W>, (unsigned)ceil_div(size, 256 * W), 256, 0, z, x, y,
+                          size);
     });
 }
 

@@ -10,11 +10,12 @@ constexpr int most_row_threads = 512;
 // x + delta, rounded as it is stored in z.
 template <class T, int W>
 __global__ void __launch_bounds__(128)
-    rmsnorm_forward_kernel(T* z, T* __restrict__ y, float* __restrict__ s, const T* x,
-                           const T* delta, const T* __restrict__ w, int64_t N, int64_t C,
-                           float eps) {
+    rmsnorm_forward_kernel(T* z, T* y, float* s, const T* x, const T* delta, const T* w, int64_t N,
+                           int64_t C, float eps) {
     const int64_t n = (int64_t)blockIdx.x * 4 + threadIdx.x / 32, row = n * C;
     const int first = threadIdx.x % 32 * W;
+    let_next_launch_begin();
+    wait_for_earlier_launches();
     if (n >= N) return; // the whole warp
     float sum = 0;
     UNROLL_BY(4) for (int64_t c = first; c < C; c += 32 * W) {
@@ -89,8 +90,8 @@ static void forward(const char* op, T* z, Tensor y_, Tensor s_, const T* x, cons
     float* s = arg<float>(op, "s", s_, {N});
     const T* w = arg<T>(op, "w", w_, {C});
     with_width(C % full_width == 0 && is_aligned(z, y, x, delta, w), [&](auto W) {
-        launch(op, rmsnorm_forward_kernel<T, W>, (unsigned)ceil_div(N, 4), 128, 0, z, y, s, x,
-               delta, w, N, C, (float)eps);
+        launch_overlapped(op, rmsnorm_forward_kernel<T, W>, (unsigned)ceil_div(N, 4), 128, 0, z, y,
+                          s, x, delta, w, N, C, (float)eps);
     });
 }
 

@@ -140,16 +140,24 @@ __device__ int search_ids(const Row<T>& row, F weight, G left, SampleShared& sha
         const int v = at * segment + lane * 8 + i;
         return v < row.V ? weight(to_float(row.z[v]), v) : (Weight64)0;
     };
-    for (int at = threadIdx.x / 32; at < segments; at += row_threads / 32) {
-        Weight64 sum = 0;
-        if (W == 8 && at * segment + lane * 8 < row.V) {
-            const Floats<W> x = load<W>(row.z + at * segment + lane * 8);
-            UNROLL for (int i = 0; i < W; ++i) sum += weight(x.v[i], at * segment + lane * 8 + i);
-        } else if (W != 8) {
-            for (int i = 0; i < 8; ++i) sum += lane_weight(at, i);
+    // a few segments per warp at a time, so that their loads are under way together
+    constexpr int warps = row_threads / 32, together = W == 8 ? 4 : 1;
+    for (int first = threadIdx.x / 32; first < segments; first += together * warps) {
+        Floats<W> x[together] = {};
+        UNROLL for (int i = 0; i < together; ++i) {
+            const int v = (first + i * warps) * segment + lane * 8;
+            if (W == 8 && v < row.V) x[i] = load<W>(row.z + v);
         }
-        sum = warp_sum(sum);
-        if (lane == 0) shared.weight[at] = sum;
+        UNROLL for (int i = 0; i < together; ++i) {
+            const int at = first + i * warps, v = at * segment + lane * 8;
+            Weight64 sum = 0;
+            if (W != 8)
+                for (int k = 0; k < 8; ++k) sum += lane_weight(at, k);
+            else if (v < row.V)
+                UNROLL for (int k = 0; k < W; ++k) sum += weight(x[i].v[k], v + k);
+            sum = warp_sum(sum);
+            if (lane == 0 && at < segments) shared.weight[at] = sum;
+        }
     }
     __syncthreads();
     if (threadIdx.x < 32) {
@@ -254,10 +262,16 @@ __global__ void __launch_bounds__(row_threads, 2)
     T* z = logits + (int64_t)b * V;
     const RowSoftmax softmax = row_softmax<W>(z, V, options.inverse_temperature);
     Row<T> row = {z, V, options.inverse_temperature, softmax.largest};
-    // A barred token keeps its logit for its share of the distribution, but cannot be drawn.
-    if (bar && bar[b] == 1) {
-        for (int i = threadIdx.x; i < E; i += row_threads) z[barred[i]] = from_float<T>(-INFINITY);
-        __syncthreads();
+    // A barred token keeps its logit for its share of the distribution, but cannot be drawn. Where it was
+    // the largest, another is.
+    bool was_largest = false;
+    if (bar && bar[b] == 1)
+        for (int i = threadIdx.x; i < E; i += row_threads) {
+            T& logit = z[barred[i]];
+            was_largest |= !(to_float(logit) * options.inverse_temperature < softmax.largest);
+            logit = from_float<T>(-INFINITY);
+        }
+    if (bar && __syncthreads_or(was_largest)) {
         float most = -INFINITY;
         row.template each<W>(
             [&](float x, int) { most = fmaxf(most, x * options.inverse_temperature); });

@@ -6,9 +6,10 @@ namespace gpu {
 
 template <class T, int W>
 __global__ void __launch_bounds__(256)
-    swiglu_forward_kernel(T* __restrict__ y, const T* __restrict__ gate_up, int64_t threads,
-                          int64_t F) {
+    swiglu_forward_kernel(T* y, const T* gate_up, int64_t threads, int64_t F) {
     const int64_t thread = (int64_t)blockIdx.x * 256 + threadIdx.x;
+    let_next_launch_begin();
+    wait_for_earlier_launches();
     if (thread >= threads) return;
     const int64_t at = thread * W, n = at / F, gate = at + n * F; // n * 2F + f
     const Floats<W> g = load<W>(gate_up + gate), u = load<W>(gate_up + gate + F);
@@ -44,8 +45,8 @@ template <class T> static void swiglu_forward(Tensor y_, Tensor gate_up_) {
     T* y = arg<T>(op, "y", y_, {N, F});
     const T* gate_up = arg<T>(op, "gate_up", gate_up_, {N, 2 * F});
     with_width(F % full_width == 0 && is_aligned(y, gate_up), [&](auto W) {
-        launch(op, swiglu_forward_kernel<T, W>, (unsigned)ceil_div(N * F / W, 256), 256, 0, y,
-               gate_up, N * F / W, F);
+        launch_overlapped(op, swiglu_forward_kernel<T, W>, (unsigned)ceil_div(N * F / W, 256), 256,
+                          0, y, gate_up, N * F / W, F);
     });
 }
 

@@ -93,11 +93,10 @@ void backward(Pass& pass, const Params& grads, bool first) {
     for (int l = m.L - 1; l >= 0; --l) {
         LayerActs& acts = pass.layer[l];
         // Only x was kept: run the layer again. The last one's values are still there.
-        if (model.compute.recompute && l < m.L - 1)
-            layer_forward(model, l, acts, pass.branch, pass.ragged.position, [&] {
-                ops.attention_forward(acts.att, acts.lse, acts.qkv, pass.ragged, m.H, m.K,
-                                      attention_scale(m));
-            });
+        if (model.compute.recompute && l < m.L - 1) {
+            norm1_forward(model, l, acts);
+            layer_forward(model, l, acts, pass.branch, [&] { attend_in_batch(pass, acts); });
+        }
         layer_backward(pass, l, grads.layer[l], !first);
     }
 

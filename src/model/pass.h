@@ -111,11 +111,27 @@ void begin_backward(Pass& pass);
 // `first` micro-batch.
 void backward(Pass& pass, const Params& grads, bool first = false);
 
-// One layer for N rows. Between rope and the output projection `attend` fills acts.att from
-// acts.qkv: over the batch in training, over the cache in decoding.
-//   branch: (N, C), the feed-forward's output in the end   position: (N)
-void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch, Tensor position,
+// acts.y1 and its statistic from acts.x: a layer's first norm, where the sum that makes x did not
+// make it, too.
+void norm1_forward(const Model& model, int l, LayerActs& acts);
+// One layer for N rows, from acts.y1 to acts.x2 and branch. Between the projections `attend` turns
+// acts.qkv by rope and fills acts.att from it: over the batch in training, over the cache in decoding.
+//   branch: (N, C), the feed-forward's output in the end
+void layer_forward(const Model& model, int l, LayerActs& acts, Tensor branch,
                    const std::function<void()>& attend);
-// All layers for N rows, from their ids to rows.hidden.   branch: (N, C) scratch
-void trunk_forward(const Model& model, TrunkRows& rows, Tensor branch, Tensor ids, Tensor position,
-                   const std::function<void(int l, LayerActs& acts)>& attend);
+// ... over the batch in hand.
+void attend_in_batch(Pass& pass, LayerActs& acts,
+                     const std::function<void(Tensor qkv)>& on_qkv = {});
+
+// One token of each of B sequences whose keys and values are in a cache (ops.h: kv_write and
+// decode_attention).
+struct DecodeStep {
+    Tensor ids, position, slot, length; // (B) i32
+    Tensor pages;                       // (B, max_pages) i32
+};
+// All layers for them, to rows.hidden; their keys and values go into the cache.   branch: scratch
+void trunk_decode(const Model& model, TrunkRows& rows, Tensor branch, const DecodeStep& step,
+                  std::vector<KvCache>& cache);
+// Whether so many rows go through the ops for few rows; of the layers' activations these fill x, x2,
+// att, act and the queries of qkv.
+bool in_few_launches(const Model& model, int64_t rows);

@@ -218,6 +218,27 @@ struct Ops {
                   int64_t t);
     // out: (1) f64.  out += sum_i x_i^2, in a fixed order   x: of gradients, so f32 in a bf16 table
     void (*sumsq)(Tensor out, Tensor x);
+
+    // ---- few rows ------------------------------------------------------------------------------
+    // A decode step of few rows reads weights and waits for launches, little else: each of these does what
+    // stands in brackets in one launch. For up to few_rows rows, C, O and F multiples of 8 and D of 16; 0
+    // rows where the backend has none of them (the CPU; in f32 on a GPU).
+    int64_t few_rows;
+    // y = W norm(x)                        [rmsnorm_forward, linear_forward]
+    void (*norm_linear)(Tensor y, Tensor x, Tensor norm, const Weight& w, double eps);
+    // qkv = rope(W norm(x) + bias)         [.., linear_forward, rope_write]
+    void (*norm_qkv)(Tensor qkv, KvCache& cache, Tensor x, Tensor norm, const Weight& w,
+                     Tensor bias, Tensor position, Tensor table, Tensor slot, int H, int K,
+                     double eps);
+    // y = swiglu(W norm(x))                [.., linear_forward, swiglu_forward]
+    void (*norm_swiglu)(Tensor y, Tensor x, Tensor norm, const Weight& w, double eps);
+    // z = x + W y                          [linear_forward, residual_forward]
+    void (*linear_residual)(Tensor z, Tensor x, Tensor y, const Weight& w);
+
+    // A decode step's queries, keys and values: rope_forward, then kv_write. Of qkv the queries alone are
+    // turned, the keys go to the cache. Null on the CPU.
+    void (*rope_write)(KvCache& cache, Tensor qkv, Tensor position, Tensor table, Tensor slot,
+                       int H, int K);
 };
 
 // gemm: bf16 rounds GEMM inputs to bf16 and accumulates in f32 (dtype f32 only).

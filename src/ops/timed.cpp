@@ -121,6 +121,11 @@ Work of_attention_backward(Gradient dqkv, Tensor dy, Tensor y, Tensor lse, Tenso
 Work of_kv_write(KvCache&, Tensor qkv, Tensor slot, int H, int K) {
     return {0, 2 * bytes(qkv) * (2.0 * K / (H + 2 * K)) + bytes(slot)};
 }
+Work of_rope_write(KvCache&, Tensor qkv, Tensor position, Tensor table, Tensor slot, int, int) {
+    const double rows = (double)qkv.shape[0];
+    return {0, 2 * bytes(qkv) + bytes(position, slot) +
+                   rows * (double)table.shape[1] * (double)dtype_bytes(table.dtype)};
+}
 Work of_kv_copy(KvCache& cache, Tensor, Tensor, int count) {
     return {0, 2 * bytes(cache.k, cache.v) / (double)cache.k.shape[0] * count};
 }
@@ -135,6 +140,21 @@ Work of_decode_attention(Tensor y, Tensor lse, Tensor qkv, const KvCache& cache,
 Work of_swiglu_forward(Tensor y, Tensor gate_up) { return {0, bytes(y, gate_up)}; }
 Work of_swiglu_backward(Gradient dgate_up, Tensor dy, Tensor gate_up) {
     return {0, bytes(dgate_up, dy, gate_up)};
+}
+
+Work of_norm_linear(Tensor y, Tensor x, Tensor norm, const Weight& w, double) {
+    return {2 * (double)x.shape[0] * (double)w.w.size(), bytes(y, x, norm) + weight_bytes(w)};
+}
+Work of_norm_qkv(Tensor qkv, KvCache&, Tensor x, Tensor norm, const Weight& w, Tensor bias, Tensor,
+                 Tensor, Tensor, int, int, double) {
+    return {2 * (double)x.shape[0] * (double)w.w.size(),
+            bytes(qkv, x, norm, bias) + weight_bytes(w)};
+}
+Work of_norm_swiglu(Tensor y, Tensor x, Tensor norm, const Weight& w, double eps) {
+    return of_norm_linear(y, x, norm, w, eps);
+}
+Work of_linear_residual(Tensor z, Tensor x, Tensor y, const Weight& w) {
+    return {2 * (double)y.shape[0] * (double)w.w.size(), bytes(z, x, y) + weight_bytes(w)};
 }
 
 Work of_token_logprob_forward(Tensor, Tensor, Tensor, Tensor logits, Tensor, double) {
@@ -204,6 +224,8 @@ template <class Visit> void for_each_op(Visit visit) {
     OP(embedding_forward, "memory"), OP(embedding_backward, "memory");
     OP(gather_rows, "memory"), OP(scatter_rows, "memory"), OP(compact_rows, "memory");
     OP(kv_copy, "memory");
+    OP(norm_linear, "gemm"), OP(norm_qkv, "gemm"), OP(norm_swiglu, "gemm");
+    OP(linear_residual, "gemm");
     OP(linear_forward, "gemm"), OP(linear_backward, "gemm"), OP(refresh_weight, "gemm");
     OP(rmsnorm_forward, "norm"), OP(rmsnorm_backward, "norm");
     OP(residual_rmsnorm_forward, "norm"), OP(residual_forward, "norm"), OP(add, "norm");
@@ -211,6 +233,7 @@ template <class Visit> void for_each_op(Visit visit) {
     visit.template operator()<&Ops::rope_forward, of_rope>("rope_forward", "rope");
     visit.template operator()<&Ops::rope_backward, of_rope>("rope_backward", "rope");
     OP(attention_forward, "attention"), OP(attention_backward, "attention");
+    OP(rope_write, "rope");
     OP(decode_attention, "attention"), OP(kv_write, "attention");
     OP(swiglu_forward, "swiglu"), OP(swiglu_backward, "swiglu");
     OP(token_logprob_forward, "head"), OP(token_logprob_backward, "head"), OP(sample, "head");
@@ -233,7 +256,7 @@ const Ops& timed_ops(const Ops& ops, const Limits& of_machine) {
     for_each_op([]<auto member, auto work>(const char* name, const char* part) {
         Timed<member, work>::record = records.size();
         records.push_back({name, part});
-        table.*member = Timed<member, work>::call;
+        if (inner.*member) table.*member = Timed<member, work>::call;
     });
     return table;
 }

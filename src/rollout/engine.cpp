@@ -63,25 +63,18 @@ void Engine::layout() {
     });
     branch = take("branch", m.C);
     hidden = take("hidden", m.C);
-    if (model.compute.gpu) decoded = take("decoded", m.C);
     prompt_hidden = arena.take("prompt_hidden", dtype, {batch + 1, m.C});
     row_y = take("row_y", m.C);
     row_s = take_rows("row_s");
     logits = take("logits", m.V);
-    logp = take_rows("logp");
-    entropy = take_rows("entropy");
+    drawn = arena.take("drawn", wide_dtype(dtype), {3, batch});
     uniform = take_rows("uniform");
-    ids = take_ids("ids", batch);
-    position = take_ids("position", batch);
-    slot = take_ids("slot", batch);
-    length = take_ids("length", batch);
-    token = take_ids("token", batch);
     bar = take_ids("bar", batch);
+    step = take_ids("step", (int64_t)batch * (4 + max_pages));
     list = take_ids("list", batch);
     copy_to = take_ids("copy_to", batch);
     copy_from = take_ids("copy_from", batch);
     barred = take_ids("barred", std::max<int64_t>(1, (int64_t)m.eos.size()));
-    table = arena.take("pages", DType::i32, {batch, max_pages});
     prompt_slot = take_ids("prompt_slot", prefill_tokens);
 }
 
@@ -175,23 +168,24 @@ void compute_prompts(Engine& engine, std::span<const CachedPrompt> fresh,
 
 // ---- decode -------------------------------------------------------------------------------------
 
-// All layers for `rows` tokens whose ids, places and pages stand in the engine's arrays.
+// The lists of a step of so many rows.
+static DecodeStep step_of(const Engine& engine, int64_t rows) {
+    auto list = [&](int i) { return engine.step.elements(i * rows, rows); };
+    return {list(0), list(1), list(2), list(3),
+            engine.step.elements(4 * rows, rows * engine.max_pages).view({rows, engine.max_pages})};
+}
+
+// All layers for `rows` tokens, whose step was uploaded.
 static void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
-    const Ops& ops = *engine.model.ops;
     const ModelConfig& m = engine.model.config;
+    const DecodeStep all = step_of(engine, rows);
     for_shares(engine.by_threads, rows, [&](int first, int count) {
         auto of = [&](const Tensor& x) { return x.rows(first, count); };
         TrunkRows own = {{}, of(to.hidden)};
         for (const LayerActs& acts : to.layer) own.layer.push_back(acts.rows(m, first, count));
-        trunk_forward(engine.model, own, of(engine.branch), of(engine.ids), of(engine.position),
-                      [&](int l, LayerActs& acts) {
-                          ops.kv_write(engine.cache[l], acts.qkv, of(engine.slot), m.H, m.K);
-                          // A recording's statistic; on a GPU, which records nothing, there is none.
-                          const Tensor lse = engine.model.compute.gpu ? Tensor{} : acts.lse;
-                          ops.decode_attention(acts.att, lse, acts.qkv, engine.cache[l],
-                                               of(engine.table), of(engine.length), m.H, m.K,
-                                               attention_scale(m));
-                      });
+        trunk_decode(engine.model, own, of(engine.branch),
+                     {of(all.ids), of(all.position), of(all.slot), of(all.length), of(all.pages)},
+                     engine.cache);
     });
 }
 
@@ -205,8 +199,9 @@ static TrunkRows own_rows(const Engine& engine, int count, Tensor hidden) {
 // it needs.
 static void upload_step(Engine& engine, std::vector<ActiveSample>& samples, int B, int rows) {
     const int page_size = engine.page_size;
-    std::vector<int32_t> ids(rows, 0), position(rows, 0), slot(rows, -1), length(rows, 1);
-    std::vector<int32_t> table((size_t)rows * engine.max_pages, 0);
+    std::vector<int32_t> step((size_t)rows * (4 + engine.max_pages), 0);
+    int32_t *ids = step.data(), *position = ids + rows, *slot = position + rows,
+            *length = slot + rows, *pages = length + rows;
     for (int b = 0; b < B; ++b) {
         ActiveSample& sample = samples[b];
         if (sample.length % page_size == 0) sample.pages.push_back(engine.pool.take());
@@ -214,17 +209,10 @@ static void upload_step(Engine& engine, std::vector<ActiveSample>& samples, int 
         position[b] = sample.length;
         slot[b] = sample.pages.back() * page_size + sample.length % page_size;
         length[b] = ++sample.length;
-        std::copy(sample.pages.begin(), sample.pages.end(),
-                  table.begin() + (size_t)b * engine.max_pages);
+        std::copy(sample.pages.begin(), sample.pages.end(), pages + (size_t)b * engine.max_pages);
     }
-    auto upload = [&](Tensor to, const std::vector<int32_t>& values) {
-        engine.model.ops->upload(to.rows(0, rows), values.data());
-    };
-    upload(engine.ids, ids);
-    upload(engine.position, position);
-    upload(engine.slot, slot);
-    upload(engine.length, length);
-    upload(engine.table, table);
+    for (int b = B; b < rows; ++b) slot[b] = -1, length[b] = 1;
+    engine.model.ops->upload(engine.step.elements(0, (int64_t)step.size()), step.data());
 }
 
 // Into the recording, if there is one and it has room.
@@ -259,13 +247,12 @@ static void decode_by_graph(Engine& engine, std::vector<ActiveSample>& samples, 
     if (fresh) {
         // Run once before it is recorded: what an op takes at its first call (scratch, a GEMM's
         // plan) may not be taken while recording. It writes the same keys to the same slots.
-        decode_layers(engine, rows, own_rows(engine, rows, engine.decoded));
+        decode_layers(engine, rows, own_rows(engine, rows, engine.hidden));
         ops.graph_begin();
-        decode_layers(engine, rows, own_rows(engine, rows, engine.decoded));
+        decode_layers(engine, rows, own_rows(engine, rows, engine.hidden));
         graph->second = ops.graph_end();
     }
     ops.graph_launch(graph->second);
-    ops.copy(engine.hidden.rows(0, B), engine.decoded.rows(0, B));
 }
 
 void decode(Engine& engine, std::vector<ActiveSample>& samples, int B) {
@@ -284,8 +271,10 @@ static void compute_logits(Engine& engine, const std::vector<ActiveSample>& samp
     const int B = (int)samples.size();
     for_shares(engine.by_threads, B, [&](int first, int count) {
         auto of = [&](const Tensor& x) { return x.rows(first, count); };
-        ops.rmsnorm_forward(of(engine.row_y), of(engine.row_s), of(engine.hidden), p.norm,
-                            engine.model.config.norm_eps);
+        const double eps = engine.model.config.norm_eps;
+        if (in_few_launches(engine.model, count))
+            return ops.norm_linear(of(engine.logits), of(engine.hidden), p.norm, p.lm_head, eps);
+        ops.rmsnorm_forward(of(engine.row_y), of(engine.row_s), of(engine.hidden), p.norm, eps);
         ops.linear_forward(of(engine.logits), of(engine.row_y), p.lm_head, {});
     });
     if (!engine.recording) return;
@@ -298,9 +287,9 @@ static void compute_logits(Engine& engine, const std::vector<ActiveSample>& samp
     record_draws(*engine.recording, completions, rows, engine.logits.rows(0, B));
 }
 
-// Each sample's random number, and whether it may not end yet.
+// Each sample's random number and, if that matters, whether it may not end yet.
 static void upload_chances(Engine& engine, const std::vector<ActiveSample>& samples,
-                           const SampleConfig& config, uint32_t step) {
+                           const SampleConfig& config, uint32_t step, bool bars) {
     const int B = (int)samples.size();
     Tensor uniform = engine.uniform.rows(0, B);
     std::vector<double> chance;
@@ -316,37 +305,42 @@ static void upload_chances(Engine& engine, const std::vector<ActiveSample>& samp
         bar.push_back((int)out.ids.size() < config.min_new_tokens);
     }
     upload_values(*engine.model.ops, uniform, chance);
-    engine.model.ops->upload(engine.bar.rows(0, B), bar.data());
+    if (bars) engine.model.ops->upload(engine.bar.rows(0, B), bar.data());
 }
 
 void draw(Engine& engine, std::vector<ActiveSample>& samples, const SampleConfig& config,
           uint32_t step) {
     const Ops& ops = *engine.model.ops;
     const int B = (int)samples.size();
-    compute_logits(engine, samples);
-    upload_chances(engine, samples, config, step);
     const bool bars = config.min_new_tokens > 0 && !engine.model.config.eos.empty();
+    compute_logits(engine, samples);
+    upload_chances(engine, samples, config, step, bars);
+    Tensor token(engine.drawn.data, DType::i32, {engine.batch});
+    Tensor logp = engine.drawn.rows(1, 1).view({engine.batch}),
+           entropy = engine.drawn.rows(2, 1).view({engine.batch});
     for_shares(engine.by_threads, B, [&](int first, int count) {
         auto of = [&](const Tensor& x) { return x.rows(first, count); };
-        ops.sample(of(engine.token), of(engine.logp),
-                   config.entropy ? of(engine.entropy) : Tensor(), of(engine.logits),
+        ops.sample(of(token), of(logp), config.entropy ? of(entropy) : Tensor(), of(engine.logits),
                    of(engine.uniform), bars ? engine.barred : Tensor(),
                    bars ? of(engine.bar) : Tensor(),
                    {config.temperature, config.top_k, config.top_p, config.min_p});
     });
 
-    std::vector<int32_t> token(B);
-    std::vector<double> entropy;
-    ops.download(token.data(), engine.token.rows(0, B));
-    const std::vector<double> logp = download_values(ops, engine.logp.rows(0, B));
-    if (config.entropy) entropy = download_values(ops, engine.entropy.rows(0, B));
+    // All that was drawn by one download: on a GPU each waits for the device.
+    std::vector<char> drawn(engine.drawn.bytes());
+    ops.download(drawn.data(), engine.drawn);
+    auto on_host = [&](const Tensor& x, int b) {
+        const char* row = drawn.data() + ((char*)x.data - (char*)engine.drawn.data);
+        return x.dtype == DType::f64 ? ((const double*)row)[b] : ((const float*)row)[b];
+    };
     for (int b = 0; b < B; ++b) {
         Completion& out = *samples[b].out;
-        CHECK(std::isfinite(logp[b]),
+        const double chosen = on_host(logp, b);
+        CHECK(std::isfinite(chosen),
               "the model's logits are not finite (prompt %d, sample %d, token %zu)", out.prompt,
               out.sample, out.ids.size());
-        out.ids.push_back(token[b]);
-        out.logp.push_back(logp[b]);
-        if (config.entropy) out.entropy.push_back(entropy[b]);
+        out.ids.push_back(((const int32_t*)drawn.data())[b]);
+        out.logp.push_back(chosen);
+        if (config.entropy) out.entropy.push_back(on_host(entropy, b));
     }
 }

@@ -53,16 +53,15 @@ struct Engine {
     std::vector<KvCache> cache;  // (L)
     LayerActs acts;              // (batch, ..): of every layer, one after another
     std::map<int, void*> graphs; // a recorded decode step by its number of rows
-    // (batch, C): scratch; what predicts the next token of each sequence; what a graph leaves
-    Tensor branch, hidden, decoded;
-    Tensor prompt_hidden;        // (batch + 1, C): the last row of each prompt in the cache
-    Tensor row_y, row_s, logits; // (batch, C), (batch), (batch, V): the LM head
-    Tensor logp, entropy, uniform, token, bar; // (batch): the draw, as Ops::sample names them
-    Tensor barred;                             // (E): the ends of sequence
-    Tensor ids, position, slot, length;        // (batch): of a decode step
-    Tensor table;                              // (batch, max_pages): its pages
-    Tensor list, copy_to, copy_from;           // (batch): rows, pages
-    Tensor prompt_slot;                        // (prefill_tokens): where each goes in the cache
+    Tensor branch, hidden; // (batch, C): scratch; what predicts the next token of each sequence
+    Tensor prompt_hidden;  // (batch + 1, C): the last row of each prompt in the cache
+    Tensor row_y, row_s, logits;     // (batch, C), (batch), (batch, V): the LM head
+    Tensor uniform, bar;             // (batch): of a draw, as Ops::sample names them
+    Tensor barred;                   // (E): the ends of sequence
+    Tensor drawn;                    // (3, batch): token (i32), logp, entropy
+    Tensor step;                     // a DecodeStep's lists, one after another
+    Tensor list, copy_to, copy_from; // (batch): rows, pages
+    Tensor prompt_slot;              // (prefill_tokens): where each goes in the cache
 
 private:
     void layout();
@@ -79,7 +78,8 @@ int fitting_batch(const Model& model, int64_t wanted, int longest_prompt, int ne
 void compute_prompts(Engine& engine, std::span<const CachedPrompt> fresh,
                      const std::vector<std::vector<int32_t>>& texts,
                      const std::vector<int>& prefixes);
-// The last token of each of the first B samples through all layers: fills hidden, rows 0 .. B-1.
+// The last token of each of the first B samples through all layers: fills hidden, rows 0 .. B-1; what
+// the rows behind them held is lost.
 void decode(Engine& engine, std::vector<ActiveSample>& samples, int B);
 // Appends a token to every sample's completion, drawn from its row of hidden.
 void draw(Engine& engine, std::vector<ActiveSample>& samples, const SampleConfig& config,

@@ -130,10 +130,9 @@ void close_prompts(Generation& run) {
     run.open.push_back(std::move(last));
 }
 
-// As many samples as there are places. Their rows of hidden are their prompts' last ones.
-void admit(Generation& run) {
+// As many samples as there are places. Returns which rows of prompt_hidden predict their first tokens.
+std::vector<int32_t> admit(Generation& run) {
     Engine& engine = run.engine;
-    const Ops& ops = *engine.model.ops;
     const int old = (int)run.active.size();
     const int64_t end = std::min(run.samples(), run.next + engine.batch - old);
     open_prompts(run, end);
@@ -145,6 +144,13 @@ void admit(Generation& run) {
         hidden_rows.push_back(prompt.hidden_row);
     }
     copy_pages(engine, copy_to, copy_from);
+    return hidden_rows;
+}
+
+// The rows of hidden of those admitted, behind those of the `old` ones that were decoded.
+void place_hidden(Generation& run, int old, const std::vector<int32_t>& hidden_rows) {
+    Engine& engine = run.engine;
+    const Ops& ops = *engine.model.ops;
     if (const int count = (int)hidden_rows.size()) {
         Tensor list = engine.list.rows(0, count);
         ops.upload(list, hidden_rows.data());
@@ -201,9 +207,10 @@ generate_numbered(Model& model, const Prompts& prompts, const std::vector<int>& 
         beat();
         const double start = now();
         const int old = (int)run.active.size();
-        admit(run);
+        const std::vector<int32_t> hidden_rows = admit(run);
         const double admitted = now();
         if (old > 0) decode(engine, run.active, old);
+        place_hidden(run, old, hidden_rows);
         draw(engine, run.active, sample, step);
         run.stats.new_tokens += (int64_t)run.active.size();
         retire(run, done, drawn);

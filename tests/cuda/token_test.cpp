@@ -152,6 +152,23 @@ TEST(GpuSample, DrawsTheTokensOfTheCpu) {
             }
 }
 
+// A barred token far above all others: the weights of these must not vanish beside its own.
+TEST(GpuSample, DrawsAmongTheOthersWhereTheLikeliestIsBarred) {
+    for (DType dtype : gpu_types) {
+        const int B = 4, V = 300;
+        TestTensor z = random_in(dtype, {B, V}, 5), uniform = values({B}, {.1, .4, .6, .9});
+        for (int b = 0; b < B; ++b) z.set(b * V + 7, 200);
+        TestTensor barred = indices({7}), bar = indices({1, 1, 0, 1});
+        const Draw want = draw_on_cpu(z, uniform, barred, bar, {1, 0, 1, 0});
+        GpuTensor token(dtype, indices({-1, -1, -1, -1})), logp(DType::f32, poison({B}));
+        gpu_ops(dtype).sample(token, logp, {}, GpuTensor(dtype, z), GpuTensor(DType::f32, uniform),
+                              GpuTensor(dtype, barred), GpuTensor(dtype, bar), {1, 0, 1, 0});
+        const TestTensor got = token.get();
+        for (int b = 0; b < B; ++b)
+            EXPECT_EQ(got.view.as<int32_t>()[b], want.token.view.as<int32_t>()[b]) << b;
+    }
+}
+
 // logp and entropy of the hinge, bit for bit: what was sampled is what is trained on.
 TEST(GpuSample, HasTheBitsOfTokenLogprob) {
     for (DType dtype : gpu_types) {

@@ -8,13 +8,17 @@
 // - An asynchronous copy writes from its start to the wait for it; in between there is no value to read.
 // - Shared memory and fresh device memory hold no value until they are written. Copies and libraries write
 //   all that they are said to write.
-// - Launches are ordered: what different streams do at the same time is not modelled (the stream orders are
-//   for that), nor are fences and flags between blocks.
+// - Launches are ordered, but for one that may begin early (programmatic dependent launch): before a thread
+//   of it has waited, it may write nothing, and read nothing that was written since the last launch that did
+//   not begin early. What different streams do at the same time is not modelled (the stream orders are for that).
+// - A block that has learnt by an atomic that the others are done is ordered after those that have run; that
+//   they have fenced before is not checked.
 
 #include "checker.h"
 
 #include "engine.h"
 
+#include <bitset>
 #include <map>
 #include <set>
 #include <unistd.h>
@@ -39,13 +43,15 @@ struct Page {
     static constexpr size_t bytes = 4096;
     std::unique_ptr<Cell[]> cells; // none: as `written` says, not accessed by a kernel yet
     bool written = false;
-    uint32_t block = 0; // shared memory: the run that the cells are of
+    uint32_t writer = 0; // a library's call, counted as blocks are
+    uint32_t block = 0;  // shared memory: the run that the cells are of
 
     Cell& at(uintptr_t address) {
         if (!cells) {
             cells.reset(new Cell[bytes / 2]);
             if (written)
-                for (size_t i = 0; i < bytes / 2; ++i) cells[i].written = true;
+                for (size_t i = 0; i < bytes / 2; ++i)
+                    cells[i].written = true, cells[i].write.block = writer;
         }
         return cells[address % bytes / 2];
     }
@@ -57,7 +63,11 @@ std::vector<std::pair<uintptr_t, size_t>>
     runtime_ranges; // the engine's own, which kernels' code reads
 std::pair<uintptr_t, size_t> dynamic_range, argument_range;
 uint32_t block_serial = 0, launch_first = 1, barrier = 0;
-uint32_t clocks[32][32][32]; // warp, lane: what the lane knows of every lane
+uint32_t chain_first = 1;     // the first block of the last launch that did not begin early
+bool early = false;           // the launch that runs now may have begun early
+std::bitset<1024> has_waited; // its threads, for the launches before
+bool blocks_seen = false;     // the block knows that the others are done
+uint32_t clocks[32][32][32];  // warp, lane: what the lane knows of every lane
 std::vector<std::string> reports;
 std::set<std::tuple<std::string, uint32_t, uint32_t>> reported;
 
@@ -98,7 +108,7 @@ void report(const char* what, const char* memory, uint32_t place, const Access* 
 // Whether nothing orders the earlier access before one of the running thread.
 bool unordered(const Access& earlier, bool shared) {
     if (earlier.block < launch_first) return false; // launches are ordered
-    if (earlier.block != block_serial) return !shared;
+    if (earlier.block != block_serial) return !shared && !blocks_seen;
     int me = cusim::self->number, other = earlier.thread;
     if (other == me || earlier.barrier != barrier) return false;
     bool same_warp = other / 32 == me / 32;
@@ -170,6 +180,13 @@ void access(uintptr_t address, size_t bytes, bool write, bool atomic, void* retu
         if (!cell.written && (!write || atomic)) fault = "read of uninitialised data";
         if (unordered(cell.write, shared) && !(atomic && cell.write.atomic))
             fault = write ? "write-write race" : "read-write race", other = &cell.write;
+        if (early && !shared && !has_waited[me]) {
+            const bool in_chain =
+                cell.write.block >= chain_first && cell.write.block < launch_first;
+            if (write) fault = "write before the wait for earlier launches";
+            if (!write && in_chain)
+                fault = "read before the wait for the launch that wrote it", other = &cell.write;
+        }
         for (const Access& read : cell.reads)
             if (write && unordered(read, shared) && !(atomic && read.atomic))
                 fault = "write-read race", other = &read;
@@ -189,17 +206,17 @@ void access(uintptr_t address, size_t bytes, bool write, bool atomic, void* retu
     }
 }
 
-// Forgets the accesses to device memory; what it holds is `written`.
-void reset(uintptr_t address, size_t bytes, bool written) {
+// Forgets the accesses to device memory; what it holds is `written`, by a library's call or the host (0).
+void reset(uintptr_t address, size_t bytes, bool written, uint32_t writer = 0) {
     for (uintptr_t a = address; a < address + bytes;) {
         uintptr_t page_end = (a / Page::bytes + 1) * Page::bytes;
         uintptr_t end = std::min(page_end, address + bytes);
         Page& page = page_of(a);
         if (a % Page::bytes == 0 && end == page_end) {
             page.cells.reset();
-            page.written = written;
+            page.written = written, page.writer = writer;
         } else {
-            for (uintptr_t b = a & ~1ull; b < end; b += 2) page.at(b) = Cell{{}, {}, written};
+            for (uintptr_t b = a & ~1ull; b < end; b += 2) page.at(b) = Cell{{writer}, {}, written};
         }
         a = end;
     }
@@ -232,14 +249,16 @@ extern "C" {
 void cusim_check_runtime(const void* p, size_t bytes) {
     runtime_ranges.push_back({(uintptr_t)p, bytes});
 }
-void cusim_check_launch(const void* arguments, size_t bytes) {
+void cusim_check_launch(const void* arguments, size_t bytes, bool may_begin_early) {
     argument_range = {(uintptr_t)arguments, bytes};
     kernel_heap.clear();
-    launch_first = block_serial + 1;
+    launch_first = block_serial + 1, early = may_begin_early;
+    if (!early) chain_first = launch_first;
 }
 void cusim_check_block_start(const void* dynamic_shared, size_t bytes) {
     dynamic_range = {(uintptr_t)dynamic_shared, bytes};
     ++block_serial, barrier = 0;
+    has_waited.reset(), blocks_seen = false;
     for (auto& warp : clocks)
         for (int i = 0; i < 32; ++i)
             for (int k = 0; k < 32; ++k) warp[i][k] = i == k;
@@ -259,6 +278,11 @@ void cusim_check_warp_sync(unsigned mask) {
 void cusim_check_atomic(const void* p, size_t bytes, void* place) {
     access((uintptr_t)p, bytes, true, true, place);
 }
+void cusim_check_launches_waited_for() { has_waited[cusim::self->number] = true; }
+void cusim_check_blocks_seen() { blocks_seen = true; }
+void cusim_check_copy_source(const void* from, size_t bytes, void* place) {
+    access((uintptr_t)from, bytes, false, false, place);
+}
 void cusim_check_copy_started(const void* to, size_t bytes, void* place) {
     access((uintptr_t)to, bytes, true, false, place, true);
 }
@@ -271,8 +295,14 @@ void cusim_check_freed(const void* p) {
     reset(block->first, block->second, false);
     device_blocks.erase(block);
 }
+// A copy, which nothing runs beside.
 void cusim_check_written(const void* p, size_t bytes) {
+    chain_first = block_serial + 1;
     if (is_device((uintptr_t)p, bytes)) reset((uintptr_t)p, bytes, true);
+}
+void cusim_check_library_wrote(const void* p, size_t bytes) {
+    chain_first = ++block_serial;
+    if (is_device((uintptr_t)p, bytes)) reset((uintptr_t)p, bytes, true, block_serial);
 }
 void cusim_check_read(const void* p, size_t bytes) {
     for (uintptr_t a = (uintptr_t)p; a < (uintptr_t)p + bytes; a += 2) {

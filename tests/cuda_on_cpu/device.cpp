@@ -94,9 +94,14 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, Call ca
     }
     size_t shared = config.dynamicSmemBytes;
     if (shared > limit) return note_error(cudaErrorInvalidValue);
-    if (config.numAttrs) die("a launch with attributes, which the stand-in does not know");
+    bool early = false;
+    for (unsigned i = 0; i < config.numAttrs; ++i) {
+        if (config.attrs[i].id != cudaLaunchAttributeProgrammaticStreamSerialization)
+            die("a launch with an attribute that the stand-in does not know");
+        early |= config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+    }
     log_launch(kernel, b.x * b.y * b.z, shared);
-    enqueue(config.stream, [g, b, shared, call] { run_grid(g, b, shared, call); });
+    enqueue(config.stream, [g, b, shared, call, early] { run_grid(g, b, shared, call, early); });
     return cudaSuccess;
 }
 

@@ -292,12 +292,17 @@ Posts warp_meet(unsigned mask, const void* value, size_t bytes, bool orders_memo
 void note_atomic([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
     CUSIM_CHECKER(cusim_check_atomic(p, bytes, __builtin_return_address(0)));
 }
+void note_launches_waited_for() { CUSIM_CHECKER(cusim_check_launches_waited_for()); }
+void note_blocks_seen() { CUSIM_CHECKER(cusim_check_blocks_seen()); }
+void note_copy_source([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
+    CUSIM_CHECKER(cusim_check_copy_source(p, bytes, __builtin_return_address(0)));
+}
 void note_copy_started([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
     CUSIM_CHECKER(cusim_check_copy_started(p, bytes, __builtin_return_address(0)));
 }
 
 void note_written([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
-    CUSIM_CHECKER(cusim_check_written(p, bytes));
+    CUSIM_CHECKER(cusim_check_library_wrote(p, bytes));
 }
 void note_read([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {
     CUSIM_CHECKER(cusim_check_read(p, bytes));
@@ -332,11 +337,12 @@ static void run_block(uint3 index, dim3 block, size_t shared_bytes) {
     switch_to(pick(), &engine->scheduler, nullptr);
 }
 
-void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const Call& call) {
+void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const Call& call,
+              [[maybe_unused]] bool may_begin_early) {
     static std::mutex one_kernel; // static shared memory: one at a time, however many host threads
     std::lock_guard hold(one_kernel);
     if (!engine) engine = new Engine;
-    CUSIM_CHECKER(cusim_check_launch(call.arguments.get(), call.bytes));
+    CUSIM_CHECKER(cusim_check_launch(call.arguments.get(), call.bytes, may_begin_early));
     size_t blocks = size_t(grid.x) * grid.y * grid.z;
     std::vector<size_t> list(blocks);
     for (size_t i = 0; i < blocks; ++i)

@@ -25,8 +25,10 @@ int setting(const char* name, std::initializer_list<const char*> values);
 std::optional<int64_t> number_setting(const char* name);
 std::mt19937_64& random_numbers();
 
-// Runs every thread of a grid; returns when all are done.
-void run_grid(dim3 grid, dim3 block, size_t dynamic_shared_bytes, const Call& call);
+// Runs every thread of a grid; returns when all are done. may_begin_early: by programmatic dependent launch;
+// it does not here, but the access checker knows that it may.
+void run_grid(dim3 grid, dim3 block, size_t dynamic_shared_bytes, const Call& call,
+              bool may_begin_early = false);
 
 // Waits for all streams of the device.
 void finish_all_streams();

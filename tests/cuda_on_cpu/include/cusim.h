@@ -41,7 +41,12 @@ int block_meet(const char* file, int line, bool vote = false);
 // Tells the access checker of an atomic read-modify-write.
 void note_atomic(const void* p, size_t bytes);
 // Tells it that an asynchronous copy was started, which may write from now on.
+void note_copy_source(const void* from, size_t bytes); // which may be read from now on
 void note_copy_started(const void* to, size_t bytes);
+// Tells it that the block has waited for the launches before its own, if that began early
+// (programmatic dependent launch), or has seen that other blocks of its launch are done.
+void note_launches_waited_for();
+void note_blocks_seen();
 // Tells it that a library has written device memory, or is about to read it.
 void note_written(const void* p, size_t bytes);
 void note_read(const void* p, size_t bytes);
