@@ -160,6 +160,42 @@ void add_facts(const StoredRun& run, RunRecord& record) {
          json_string_or(metrics.back(), "fingerprint", "", "metrics"));
 }
 
+// Of the last few steps: more would be a wall.
+const int64_t steps_in_timeline = 3;
+
+void add_timeline(const StoredRun& run, RunRecord& record) {
+    const int64_t last = json_int(record.metrics.back(), "step", "metrics");
+    for (int rank = 0; file_exists(run.file(format("timeline/%d.jsonl", rank))); ++rank)
+        for_each_row(run.file(format("timeline/%d.jsonl", rank)),
+                     [&](const Json& row, const std::string& where) {
+                         const int64_t step = json_int(row, "step", where);
+                         if (step <= last - steps_in_timeline || step > last) return;
+                         record.timeline.push_back({rank, json_string(row, "what", where),
+                                                    json_number(row, "begin", where),
+                                                    json_number(row, "end", where), step});
+                     });
+    int64_t known = 0;
+    double off = 0;
+    std::vector<std::string> layouts;
+    for (const Json& line : record.metrics) {
+        if (!line.contains("layout")) continue;
+        const std::string layout = json_string(line, "layout", "metrics");
+        if (layouts.empty() || layouts.back() != layout) layouts.push_back(layout);
+        if (!line.contains("predicted_seconds")) continue;
+        const double seconds = json_number(line, "step_seconds", "metrics");
+        off += std::abs(json_number(line, "predicted_seconds", "metrics") / seconds - 1);
+        ++known;
+    }
+    if (layouts.empty()) return;
+    record.placement = "Who generated and who judged, from the first step to the last: ";
+    for (size_t i = 0; i < layouts.size(); ++i)
+        record.placement += (i ? ", then " : "") + layouts[i];
+    record.placement += ".";
+    if (known > 0)
+        record.placement +=
+            format(" Predicted step times were %.0f %% off on average.", 100 * off / (double)known);
+}
+
 } // namespace
 
 // A look; explain has the rest.
@@ -186,6 +222,7 @@ static int cmd_report(const Args& args) {
             return metric ? metric->meaning : "";
         };
     add_facts(run, record);
+    if (!record.metrics.empty()) add_timeline(run, record);
     if (run.rl && !run.steps.empty()) {
         record.laws_step = run.steps.back();
         record.laws = laws_of(run, run.update(record.laws_step));

@@ -81,6 +81,7 @@ static int rl(RlConfig& config, const Args& args) {
         const Updated update = learner.update(batch, r, kept, step);    // 6 update: the weights
 
         learner.ema = A.ema;
+        learner.place(batch, update, now() - start);
         log.write(
             {step, batch, credit, said, as_trained(r, update.policy), kept, update, now() - start},
             learner);

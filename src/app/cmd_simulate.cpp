@@ -12,7 +12,7 @@
 
 namespace {
 
-void print_row(const char* name, const ArmTotals& sum, int iterations) {
+void print_row(const char* name, const SchemeTotals& sum, int iterations) {
     const Spent& s = sum.spent;
     auto share = [&](double part) { return 100 * part / s.total(); };
     std::printf("%-12s %9.1f %6.1f | %5.1f %5.1f %5.1f %7.1f %9.1f | %8.1f %6.2f %5d\n", name,
@@ -30,25 +30,25 @@ int simulate_cluster(SimulateConfig& config, const Args&) {
           "%d processes were started, and to simulate is the work of one; with emulate=true they "
           "play the devices",
           launched_processes());
-    const World world(config);
+    const Cluster cluster(config);
     const double start = now();
     std::printf("simulated: %d devices, %d groups of %d answers an iteration, %d iterations\n",
-                config.devices, world.demand.target, config.answers, config.iterations);
+                config.devices, cluster.demand.target, config.answers, config.iterations);
     std::printf("%-12s %9s %6s | %5s %5s %5s %7s %9s | %8s %6s %5s\n", "layout", "s/iter.",
                 "idle %", "swap", "tail", "queue", "barrier", "imbalance", "places %", "waves",
                 "moves");
     std::string rows;
     double best_fixed = HUGE_VAL, chosen = 0;
     std::string best_name;
-    for (int a = 0; a < arm_count; ++a) {
-        const std::vector<ArmIteration> iterations = simulate(world, (Arm)a);
-        const ArmTotals sum = totals(world, iterations);
-        print_row(arm_names[a], sum, config.iterations);
+    for (int a = 0; a < scheme_count; ++a) {
+        const std::vector<SchemeIteration> iterations = simulate(cluster, (Scheme)a);
+        const SchemeTotals sum = totals(cluster, iterations);
+        print_row(scheme_names[a], sum, config.iterations);
         for (int k = 0; k < config.iterations; ++k)
-            rows += dump_row(iteration_row(arm_names[a], k, iterations[k])) + "\n";
-        if ((Arm)a == Arm::auto_) chosen = sum.seconds;
-        if (is_fixed((Arm)a) && sum.seconds < best_fixed)
-            best_fixed = sum.seconds, best_name = arm_names[a];
+            rows += dump_row(iteration_row(scheme_names[a], k, iterations[k])) + "\n";
+        if ((Scheme)a == Scheme::auto_) chosen = sum.seconds;
+        if (is_fixed((Scheme)a) && sum.seconds < best_fixed)
+            best_fixed = sum.seconds, best_name = scheme_names[a];
     }
     std::printf("simulated: auto takes %+.1f %% of the time of the best fixed layout, %s "
                 "(computed in %.1f s)\n",

@@ -369,3 +369,22 @@ Asked CreditSources::ask(const Judged& batch) {
     asked.channels = ask_sources(config, scorers, judged, completions);
     return asked;
 }
+
+int CreditSources::texts() const {
+    int sum = 0;
+    for (const auto& critic : critics) sum += critic ? critic->settings.texts() : 0;
+    return sum;
+}
+
+void CreditSources::judge_ahead(const std::vector<LoopAnswer>& answers, GenerateStats& stats,
+                                LengthHistogram& lengths) {
+    for (const auto& critic : critics)
+        if (critic)
+            critic->write_ahead(loop_questions(*critic, answers, *inputs.tokenizer, task).questions,
+                                stats, lengths);
+}
+
+void CreditSources::share_ahead() {
+    for (const auto& critic : critics)
+        if (critic) critic->share_ahead();
+}

@@ -37,6 +37,13 @@ struct CreditSources {
                   int tokens_per_micro_batch);
 
     Asked ask(const Judged& batch);
+    int texts() const; // that models write of an answer
+    bool writes() const { return texts() > 0; }
+    // By this rank alone, of one problem's answers, what ask() will be told; share_ahead() by all ranks,
+    // before it.
+    void judge_ahead(const std::vector<LoopAnswer>& answers, GenerateStats& stats,
+                     LengthHistogram& lengths);
+    void share_ahead();
     bool to_tokens() const; // whether a source goes to the tokens
     bool to_reward() const;
 

@@ -111,8 +111,21 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
         "dist.determinism=2: the matrix products of this CPU's library depend on what else is in a "
         "batch; use dist.determinism=1, or compute.dtype=f64");
 
+    if (compute.ranks && compute.ranks->ranks > 1 && config.dist.draws()) {
+        CHECK(exact,
+              "dist.placement=%s: work that is drawn comes out the same only where products do "
+              "not depend on what else is in a batch: on the CPU with compute.gemm=f32; use "
+              "dist.placement=share with dist.tickets=false",
+              config.dist.placement.c_str());
+        CHECK(sources.writes() || config.dist.placement == "share",
+              "dist.placement=%s needs a model that judges (a capo or trm source in credit)",
+              config.dist.placement.c_str());
+        roles = std::make_unique<LearnerRoles>(config, *compute.ranks, sources.texts());
+    }
+
     if (run.step == 0) return;
     const Json state = run.resumed_state();
+    if (roles && state.contains("placement")) roles->chooser.restore(state["placement"]);
     next_problem = json_int(state, "next_problem", run.checkpoint);
     if (state.contains("next_replayed"))
         next_replayed = json_int(state, "next_replayed", run.checkpoint);
@@ -130,6 +143,7 @@ void Learner::save(Run& run, int64_t step) {
                   {"ema", ema},
                   {"valid_share", valid_share}};
     if (next_replayed > 0) state["next_replayed"] = next_replayed;
+    if (roles && roles->decides) state["placement"] = roles->chooser.state();
     const std::string& dtype = config.run.save_dtype;
     const Params weights = full_weights(trainer);
     const Params critic_weights = critic ? full_weights(*critic_trainer) : Params();
@@ -163,6 +177,7 @@ void add_completion(Rollouts& drawn, std::vector<std::vector<int32_t>>& ids,
 
 Batch Learner::roll_out(int64_t step) {
     enter_phase("generate");
+    if (roles) roles->begin();
     // With dynamic sampling some of it would be thrown away; with more steps than one it would be
     // used once.
     recording = nullptr;
@@ -173,6 +188,47 @@ Batch Learner::roll_out(int64_t step) {
            (int)batch.problem.size() < config.train.prompts_per_step)
         add_round(batch, step);
     return batch;
+}
+
+std::vector<Completion> Learner::draw(const std::vector<Problem>& problems,
+                                      const std::vector<std::vector<int32_t>>& prompts,
+                                      const SampleConfig& sample, int64_t step, bool all,
+                                      GenerateStats& stats) {
+    const double start = now();
+    if (!roles) {
+        std::vector<Completion> drawn =
+            generate(*policy, prompts, sample, (uint32_t)step, &stats, {}, recording.get());
+        timeline.note("generate", start, now());
+        return drawn;
+    }
+    auto judge = [&](int group, const std::vector<AnswerTokens>& answers) {
+        std::vector<LoopAnswer> asked;
+        std::vector<double> rewards;
+        for (const AnswerTokens& answer : answers) {
+            asked.push_back({problems[group], prompts[group], answer.ids, answer.finished});
+            rewards.push_back(
+                task.verify(problems[group], answer.ids, inputs.text(answer.ids)).reward);
+        }
+        if (!all && !has_signal(rewards)) return; // it will be dropped
+        GenerateStats work;
+        sources.judge_ahead(asked, work, roles->own.judge_text);
+        roles->judged(work);
+    };
+    std::vector<Completion> drawn =
+        roles->draw(*policy, prompts, sample, (uint32_t)step, stats, timeline,
+                    sources.writes() ? JudgeGroup(judge) : JudgeGroup());
+    sources.share_ahead();
+    return drawn;
+}
+
+void Learner::place(const Batch& batch, const Updated& update, double seconds) {
+    if (!roles) return;
+    double prompt_tokens = 0;
+    for (const auto& prompt : batch.texts.prompt)
+        prompt_tokens += (double)prompt.size() / (double)batch.texts.prompt.size();
+    roles->own.train_seconds = update.seconds, roles->own.seconds = seconds;
+    roles->own.train_tokens = (double)batch.drawn.tokens() / compute.ranks->ranks;
+    roles->end((int)prompt_tokens, valid_share);
 }
 
 // One quota for all ranks: each knows what all have drawn.
@@ -202,8 +258,7 @@ void Learner::add_round(Batch& batch, int64_t step) {
     sample.entropy = needs_entropy(at_step(config.select, step, config.train.steps)) ||
                      config.algo.entropy_coef != 0;
     GenerateStats stats;
-    std::vector<Completion> drawn =
-        generate(*policy, prompts, sample, (uint32_t)step, &stats, {}, recording.get());
+    std::vector<Completion> drawn = draw(problems, prompts, sample, step, last_round, stats);
     batch.sampling.prompt_tokens += stats.prompt_tokens;
     batch.sampling.new_tokens += stats.new_tokens;
     batch.sampling.prefill_seconds += stats.prefill_seconds;
@@ -268,6 +323,7 @@ StepCredit Learner::give_credit(const Batch& batch) {
     credit.credit =
         earned(sources.config, credit.channels, {drawn.offset, drawn.group}, config.algo);
     credit.seconds = now() - start;
+    timeline.note(sources.writes() && !roles ? "judge" : "credit", start, now());
     return credit;
 }
 
@@ -309,6 +365,7 @@ Consulted Learner::consult(const Batch& batch) {
     if (critic) said.value = ask(critic_trainer->pass, sequences, budget, value);
     if (config.critic.shared) said.value = ask(trainer.pass, sequences, budget, value);
     said.seconds = now() - start;
+    timeline.note("consult", start, now());
     return said;
 }
 
@@ -348,6 +405,7 @@ Updated Learner::update(const Batch& batch, const Rollouts& r, const Selection& 
     }
     if (config.replay.rows_per_step > 0) update.replay = replay(update.lr);
     update.seconds = now() - start;
+    timeline.note("train", start, now());
     return update;
 }
 

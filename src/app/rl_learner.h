@@ -4,6 +4,7 @@
 
 #include "app/credit_sources.h"
 #include "app/rl_config.h"
+#include "app/rl_roles.h"
 #include "rl/update.h"
 #include "task/metrics.h"
 #include "train/run.h"
@@ -81,6 +82,9 @@ struct Learner {
     // The last roll_out's activations, in the trainer's pass; null where the update makes its own.
     std::unique_ptr<Recording> recording;
     int64_t held_out; // problems of an evaluation
+    std::unique_ptr<LearnerRoles>
+        roles;         // of several ranks whose work is drawn; null: it is dealt out
+    Timeline timeline; // of this rank, since it was last written
 
     // What a checkpoint remembers beside weights and moments.
     int64_t next_problem = 0;  // of the training split
@@ -97,12 +101,20 @@ struct Learner {
 
     // eval_samples completions of each held-out problem.
     Evaluation evaluate();
+    // After a step of so many seconds: who does what in the next one.
+    void place(const Batch& batch, const Updated& update, double seconds);
     // Writes the checkpoint of this step.
     void save(Run& run, int64_t step);
 
 private:
     int prompts_of_round(int missing) const;
     void add_round(Batch& batch, int64_t step);
+    // n completions of each prompt; where they are drawn, judged ahead. all: groups that teach nothing
+    // are wanted, too.
+    std::vector<Completion> draw(const std::vector<Problem>& problems,
+                                 const std::vector<std::vector<int32_t>>& prompts,
+                                 const SampleConfig& sample, int64_t step, bool all,
+                                 GenerateStats& stats);
     StepStats replay(double lr);
     bool adopts_logp_old() const;
 };

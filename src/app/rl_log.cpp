@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
 
 namespace {
 
@@ -274,7 +275,50 @@ void RlLog::warn_of_judges(const StepCredit& credit) {
     }
 }
 
+// Who generated and who judged, what ranks waited for, on average, and what comes next.
+static void put_roles(Json& line, const Learner& learner) {
+    if (!learner.roles) return;
+    const LearnerRoles& roles = *learner.roles;
+    const double ranks = roles.ranks.ranks;
+    line["layout"] = roles.layout.name();
+    line["idle_seconds"] = {{"tail", roles.spent.tail / ranks},
+                            {"queue", roles.spent.queue / ranks},
+                            {"barrier", roles.spent.barrier / ranks}};
+    if (roles.predicted > 0) line["predicted_seconds"] = roles.predicted;
+}
+
+// Before the first time in this run, rows of this step and those behind it are dropped: a run that goes on
+// from a checkpoint makes them again.
+void RlLog::append(const std::string& path, int64_t step, const std::string& rows) {
+    if (appended.insert(path).second) {
+        make_directories(path.substr(0, path.rfind('/')));
+        std::string kept;
+        if (file_exists(path))
+            for_each_row(path, [&](const Json& row, const std::string& where) {
+                if (json_int(row, "step", where) < step) kept += dump_row(row) + "\n";
+            });
+        write_file(path, kept);
+    }
+    std::ofstream(path, std::ios::app) << rows;
+}
+
+// Every rank its own: what it did since the last step.
+void RlLog::write_timeline(int64_t step, Learner& learner) {
+    const Collectives* ranks = learner.compute.ranks;
+    if (!ranks || ranks->ranks == 1) return;
+    append(run.file(format("timeline/%d.jsonl", ranks->rank)), step, learner.timeline.rows(step));
+    if (ranks->rank > 0 || !learner.roles || learner.roles->told.is_null()) return;
+    Json row = {{"step", step}};
+    row.update(learner.roles->told);
+    append(run.file("placement.jsonl"), step, dump_row(row) + "\n");
+    const Json& decision = learner.roles->told["decision"];
+    if (decision["layout"] != learner.roles->layout.name())
+        tell("placement: " + decision["layout"].get<std::string>() + ", " +
+             decision["why"].get<std::string>());
+}
+
 void RlLog::write(const StepResults& s, Learner& learner) {
+    write_timeline(s.step, learner);
     warn_of_judges(s.credit);
     const UpdateStats& update = s.update.policy;
     const uint64_t weights = fingerprint(learner.trainer);
@@ -307,6 +351,7 @@ void RlLog::write(const StepResults& s, Learner& learner) {
     line["fingerprint"] = format("%016llx", (unsigned long long)weights);
     if (const Collectives* ranks = learner.compute.ranks; ranks && ranks->ranks > 1)
         line["ranks"] = ranks->ranks;
+    put_roles(line, learner);
 
     if (evaluates) pass_after = evaluate(learner, "eval_", when);
     line.update(evaluated);

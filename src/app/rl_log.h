@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "report/tensorboard.h"
 
+#include <set>
+
 // What the stations of one step returned.
 struct StepResults {
     int64_t step;
@@ -43,6 +45,9 @@ private:
     double pass_after = 0;
     bool warned = false; // of a judge that cannot be read
     void warn_of_judges(const StepCredit& credit);
+    void write_timeline(int64_t step, Learner& learner);
+    void append(const std::string& path, int64_t step, const std::string& rows);
+    std::set<std::string> appended; // files
 };
 
 // The numbers of a step but those of an evaluation, of the doctor and of the clock.

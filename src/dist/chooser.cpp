@@ -10,8 +10,8 @@ double expansion(double valid_share, double oversample) {
     return std::clamp(oversample / std::max(0.01, valid_share), 1.0, 10.0);
 }
 
-Work expected_work(const Measured& measured, const Demand& demand) {
-    Work work;
+IterationWork expected_work(const Measured& measured, const Demand& demand) {
+    IterationWork work;
     work.answers = demand.answers, work.texts = demand.texts;
     work.prompt_tokens = demand.prompt_tokens;
     work.target = demand.target, work.max_waves = demand.max_waves;
@@ -32,9 +32,10 @@ Work expected_work(const Measured& measured, const Demand& demand) {
     return work;
 }
 
-std::vector<Candidate> predict(const Costs& costs, const Work& work, const Demand& demand) {
+std::vector<Candidate> predict(const Costs& costs, const IterationWork& work,
+                               const Demand& demand) {
     std::vector<Candidate> all;
-    auto add = [&](const Layout& layout) {
+    auto add = [&](const RoleLayout& layout) {
         for (const Candidate& known : all)
             if (known.layout == layout) return;
         all.push_back({layout, play(costs, work, layout, demand.ranks).seconds});
@@ -87,14 +88,14 @@ Decision Chooser::decide(const Measured& measured, const Demand& demand, double 
     wrong_in_a_row = was_wrong ? wrong_in_a_row + 1 : 0;
     Decision decision;
     decision.candidates = predict(measured.costs, expected_work(measured, demand), demand);
-    auto predicted_of = [&](const Layout& wanted) {
+    auto predicted_of = [&](const RoleLayout& wanted) {
         for (const Candidate& each : decision.candidates)
             if (each.layout == wanted) return each.seconds;
         return play(measured.costs, expected_work(measured, demand), wanted, demand.ranks).seconds;
     };
     const Candidate best = decision.candidates.front();
     const double present = predicted_of(layout), gain = 1 - best.seconds / present;
-    Layout next = layout;
+    RoleLayout next = layout;
     if (wrong_in_a_row >= settings.wrong_times) {
         decision.why = format("predictions were more than %.0f %% off %d times: back to share",
                               100 * settings.wrong, wrong_in_a_row);
@@ -140,3 +141,53 @@ void Chooser::restore(const Json& state) {
     wrong_in_a_row = (int)json_int(state, "wrong_in_a_row", where);
     resting = (int)json_int(state, "resting", where);
 }
+
+// ---- as rows of JSON ----------------------------------------------------------------------------
+
+// Each fact once: fields(x, f) calls f(name, member) for all.
+template <class F> static void fields(Costs& c, const F& f) {
+    f("generate_step", c.generate.step), f("generate_sequence", c.generate.sequence);
+    f("generate_prompt_token", c.generate.prompt_token);
+    f("judge_step", c.judge.step), f("judge_sequence", c.judge.sequence);
+    f("judge_prompt_token", c.judge.prompt_token);
+    f("slots", c.slots), f("swap", c.swap), f("ticket", c.ticket);
+    f("train_token", c.train_token), f("update", c.update);
+}
+template <class F> static void fields(LengthHistogram& h, const F& f) {
+    f("count", h.count), f("longest", h.longest);
+}
+template <class F> static void fields(Demand& d, const F& f) {
+    f("ranks", d.ranks), f("answers", d.answers), f("texts", d.texts);
+    f("prompt_tokens", d.prompt_tokens), f("target", d.target), f("oversample", d.oversample);
+    f("max_waves", d.max_waves), f("replica", d.replica);
+}
+
+template <class T> static Json to_json(T value) {
+    Json row;
+    fields(value, [&](const char* name, const auto& member) { row[name] = member; });
+    return row;
+}
+template <class T> static T from_json(const Json& row, const char* where) {
+    T value;
+    fields(value, [&](const char* name, auto& member) {
+        CHECK(row.contains(name), "%s has no \"%s\"", where, name);
+        member = row[name].template get<std::decay_t<decltype(member)>>();
+    });
+    return value;
+}
+
+Json Measured::json() const {
+    return {{"costs", to_json(costs)},
+            {"answer", to_json(answer)},
+            {"judge", to_json(judge)},
+            {"valid_share", valid_share}};
+}
+
+Measured Measured::read(const Json& row) {
+    return {from_json<Costs>(row.at("costs"), "costs"),
+            from_json<LengthHistogram>(row.at("answer"), "answer"),
+            from_json<LengthHistogram>(row.at("judge"), "judge"), row.at("valid_share")};
+}
+
+Json Demand::json() const { return to_json(*this); }
+Demand Demand::read(const Json& row) { return from_json<Demand>(row, "demand"); }

@@ -11,6 +11,8 @@ struct Measured {
     Costs costs;
     LengthHistogram answer, judge; // lengths of an iteration
     double valid_share = 1;        // of the groups; with waves
+    Json json() const;
+    static Measured read(const Json& row);
 };
 
 // What an iteration has to do, apart from lengths.
@@ -20,19 +22,21 @@ struct Demand {
     double oversample = 1;
     int max_waves = 1;
     int replica = 1; // ranks that hold one model together: the roles of a split are multiples of it
+    Json json() const;
+    static Demand read(const Json& row);
 };
 
 // The work that these lengths lead one to expect: quantiles in a fixed order, valid groups evenly.
-Work expected_work(const Measured& measured, const Demand& demand);
+IterationWork expected_work(const Measured& measured, const Demand& demand);
 // Groups of a wave for each one that is missing.
 double expansion(double valid_share, double oversample);
 
 struct Candidate {
-    Layout layout;
+    RoleLayout layout;
     double seconds; // predicted
 };
 // share, fluid and splits, best first.
-std::vector<Candidate> predict(const Costs& costs, const Work& work, const Demand& demand);
+std::vector<Candidate> predict(const Costs& costs, const IterationWork& work, const Demand& demand);
 
 struct ChooserSettings {
     double gain = 0.05; // what a change must promise, of the present layout's time
@@ -43,7 +47,7 @@ struct ChooserSettings {
 };
 
 struct Decision {
-    Layout layout;
+    RoleLayout layout;
     double predicted = 0;              // seconds; 0: nothing was predicted
     std::vector<Candidate> candidates; // best first
     std::string why;
@@ -54,7 +58,7 @@ struct Decision {
 struct Chooser {
     ChooserSettings settings{};
     // What it remembers. A run begins with `share`: a split that does not fit costs more than none.
-    Layout layout{};
+    RoleLayout layout{};
     double predicted = 0; // of the iteration that runs
     int lasted = 1000000, wrong_in_a_row = 0, resting = 0;
 

@@ -18,8 +18,8 @@ constexpr double look = 0.001; // seconds between two looks of a rank that has n
 struct EmulatedRank {
     const Collectives& ranks;
     const Costs& costs;
-    const Work& work;
-    const Layout& layout;
+    const IterationWork& work;
+    const RoleLayout& layout;
     Wave& wave;
     Experience& own;
     Iteration result{};
@@ -208,7 +208,7 @@ struct EmulatedRank {
 Emulator::Emulator(const Collectives& ranks_, int most_groups)
     : ranks(ranks_), wave(ranks.rank, ranks.ranks, most_groups, 0) {}
 
-Iteration Emulator::play(const Costs& costs, const Work& work, const Layout& layout,
+Iteration Emulator::play(const Costs& costs, const IterationWork& work, const RoleLayout& layout,
                          Experience* own) {
     CHECK(layout.train == 0, "ranks that only train are simulated, not emulated");
     Experience unused;

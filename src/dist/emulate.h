@@ -11,7 +11,7 @@ struct Emulator {
     Emulator(const Collectives& ranks, int most_groups);
     // Seconds as they were measured, from the first rank's begin to its end. own: what this rank
     // learnt.
-    Iteration play(const Costs& costs, const Work& work, const Layout& layout,
+    Iteration play(const Costs& costs, const IterationWork& work, const RoleLayout& layout,
                    Experience* own = nullptr);
 
 private:

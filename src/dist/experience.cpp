@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 
+#include <algorithm>
+
 void Experiences::add(const Collectives& ranks, const Experience& own) {
     std::vector<Experience> all = {own};
     if (ranks.share_work()) {
@@ -41,4 +43,20 @@ Measured Experiences::measured() const {
     costs.swap = each(sum.swap_seconds, sum.swaps);
     costs.train_token = each(sum.train_seconds, sum.train_tokens);
     return measured;
+}
+
+double Experiences::seconds() const {
+    double most = 0;
+    for (const Experience& own : last.back()) most = std::max(most, own.seconds);
+    return most;
+}
+
+void check_same(const Collectives& ranks, const Decision& decision) {
+    if (!ranks.share_work()) return;
+    const std::string own =
+        format("%016llx: %s", (unsigned long long)decision.hash(), decision.layout.name().c_str());
+    const std::vector<std::string> all = ranks.gather(ranks, own);
+    for (size_t r = 0; r < all.size(); ++r)
+        CHECK(all[r] == all[0], "rank %zu decides for %s, rank 0 for %s", r, all[r].c_str(),
+              all[0].c_str());
 }

@@ -13,6 +13,7 @@ struct Experience {
     double judge_prompt_seconds = 0, judge_prompt_tokens = 0; // of the judge's
     double swap_seconds = 0, swaps = 0;
     double train_seconds = 0, train_tokens = 0;
+    double seconds = 0; // of the iteration
     LengthHistogram answer, judge_text;
 };
 
@@ -23,8 +24,11 @@ struct Experiences {
     // Decode lines by least squares over ranks and iterations; other costs are seconds over counts,
     // lengths are added up. slots, ticket and valid_share are the caller's.
     Measured measured() const;
-    bool any() const { return !last.empty(); }
+    double seconds() const; // of the last iteration: its slowest rank's
 
 private:
     std::deque<std::vector<Experience>> last; // (iterations)(ranks)
 };
+
+// All ranks together: an error that shows the two, where a rank has decided otherwise.
+void check_same(const Collectives& ranks, const Decision& decision);

@@ -11,7 +11,7 @@
 
 const char* const placement_names[3] = {"share", "split", "fluid"};
 
-std::string Layout::name() const {
+std::string RoleLayout::name() const {
     std::string text = placement_names[(int)placement];
     if (placement == Placement::split) text += format(" %d", generate);
     if (train > 0) text += format(", %d train", train);
@@ -58,10 +58,10 @@ struct Event {
 
 struct Player {
     const Costs& costs;
-    const Work& work;
-    const Layout& layout;
+    const IterationWork& work;
+    const RoleLayout& layout;
     const int devices; // without those that only train
-    std::vector<Interval>* intervals;
+    std::vector<DeviceSpan>* intervals;
     std::vector<Device> device;
     std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
     int next = 0, end = 0;                // tickets of the wave
@@ -75,7 +75,8 @@ struct Player {
     double generated = 0;                 // when the wave's last group was whole
     Iteration result{};
 
-    Player(const Costs& c, const Work& w, const Layout& l, int n, std::vector<Interval>* i)
+    Player(const Costs& c, const IterationWork& w, const RoleLayout& l, int n,
+           std::vector<DeviceSpan>* i)
         : costs(c), work(w), layout(l), devices(n), intervals(i), device((size_t)n) {}
 
     bool generates(int d) const {
@@ -321,7 +322,8 @@ Trained training(const Costs& costs, int64_t tokens, int longest, int devices) {
     return {costs.train_token * most + costs.update, costs.train_token * mean + costs.update};
 }
 
-void check_work(const Costs& costs, const Work& work, const Layout& layout, int devices) {
+void check_work(const Costs& costs, const IterationWork& work, const RoleLayout& layout,
+                int devices) {
     const size_t answers = (size_t)work.groups() * work.answers;
     CHECK(work.length.size() == answers && work.judge_length.size() == answers * work.texts,
           "%d groups of %d answers have %zu lengths and %zu of the judge's", work.groups(),
@@ -338,8 +340,8 @@ void check_work(const Costs& costs, const Work& work, const Layout& layout, int 
 
 } // namespace
 
-Iteration play(const Costs& costs, const Work& work, const Layout& layout, int devices,
-               std::vector<Interval>* intervals) {
+Iteration play(const Costs& costs, const IterationWork& work, const RoleLayout& layout, int devices,
+               std::vector<DeviceSpan>* intervals) {
     check_work(costs, work, layout, devices);
     const int makers = devices - layout.train;
     Player player(costs, work, layout, makers, intervals);

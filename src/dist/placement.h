@@ -22,13 +22,13 @@
 enum class Placement { share, split, fluid };
 extern const char* const placement_names[3];
 
-struct Layout {
+struct RoleLayout {
     Placement placement = Placement::share;
     int generate = 0; // split: ranks that generate; all but those and `train` judge
     // Above 0: so many ranks do nothing but train, the step before's answers, at the same time as the
     // others generate: staleness 1, another algorithm. The chooser does not take it.
     int train = 0;
-    bool operator==(const Layout&) const = default;
+    bool operator==(const RoleLayout&) const = default;
     std::string name() const; // "share", "split 6", "fluid, 2 train"
 };
 
@@ -46,7 +46,7 @@ struct Costs {
 };
 
 // What is there to do in an iteration. Groups are in the order of their tickets.
-struct Work {
+struct IterationWork {
     int answers = 8; // n: of a group
     int texts = 1;   // that the judge writes of an answer; 0: nobody judges
     int prompt_tokens = 0;
@@ -85,14 +85,14 @@ struct Iteration {
 };
 
 // What a device did, for tests and pictures.
-struct Interval {
+struct DeviceSpan {
     int device;
     const char* what; // "generate", "judge", "swap", "train"
     double begin, end;
 };
 
-Iteration play(const Costs& costs, const Work& work, const Layout& layout, int devices,
-               std::vector<Interval>* intervals = nullptr);
+Iteration play(const Costs& costs, const IterationWork& work, const RoleLayout& layout, int devices,
+               std::vector<DeviceSpan>* intervals = nullptr);
 
 // The line through (rounds, tokens, seconds) of several measurements: a measurement of `rounds` decode
 // steps that made `tokens` tokens took step * rounds + sequence * tokens. Least squares, neither below

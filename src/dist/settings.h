@@ -6,6 +6,11 @@
 struct DistSettings {
     int determinism = 1;
     double watchdog_seconds = 300, oversample = 1;
+    std::string placement = "share";
+    int generate_ranks = 0;
+    bool tickets = false;
+    // Who does what is found out while it is done; else every rank knows beforehand.
+    bool draws() const { return tickets || placement != "share"; }
     void visit(Fields& v) {
         v.field(
             "determinism", determinism, 0, 2,
@@ -21,5 +26,16 @@ struct DistSettings {
                 "times the missing prompts over the share of prompts that taught something so far; "
                 "what is valid beyond the quota is dropped, the last prompts first. 1: as many as "
                 "are missing");
+        v.choice(
+            "placement", placement, {"share", "split", "fluid", "auto"},
+            "rl with a model that judges; share: all ranks generate, then all judge; split: "
+            "dist.generate_ranks generate while the others judge; fluid: a rank judges when it "
+            "has nothing to generate; auto: what the last steps' times predict to be fastest. "
+            "What comes out is the same");
+        v.field("generate_ranks", generate_ranks, 0, 1e5,
+                "of placement=split; 0: half of the ranks");
+        v.field("tickets", tickets,
+                "prompts are drawn by whoever is free, longest first, instead of being dealt out "
+                "beforehand; always on but with placement=share");
     }
 };

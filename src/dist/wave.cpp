@@ -3,6 +3,7 @@
 #include "base/beat.h"
 #include "base/check.h"
 
+#include <algorithm>
 #include <unistd.h>
 
 Wave::Wave(int rank_, int ranks, int most_groups, size_t bytes_per_group)
@@ -28,7 +29,7 @@ int Wave::draw() {
     return ticket < groups ? (int)ticket : -1;
 }
 
-bool Wave::tickets_left() { return board.read(next) < groups; }
+int Wave::tickets_left() { return std::max(0, groups - (int)board.read(next)); }
 
 void Wave::generated(int group, const std::string& message) {
     board.show(used, message);
@@ -41,6 +42,8 @@ void Wave::generated(int group, const std::string& message) {
 }
 
 bool Wave::offered() { return board.read(head) < board.read(tail); }
+
+int Wave::groups_to_take() { return groups - (int)board.read(head); }
 
 Wave::Taken Wave::take() {
     for (;;) {

@@ -12,16 +12,17 @@ struct Wave {
     // Begins one of `groups` <= most_groups; all ranks together, with `wait` between them.
     void begin(int groups, const std::function<void()>& wait);
 
-    int draw();          // a ticket, 0 .. groups-1, the next one; -1: none is left
-    bool tickets_left(); // at this moment
+    int draw();         // a ticket, 0 .. groups-1, the next one; -1: none is left
+    int tickets_left(); // at this moment
     void generated(int group, const std::string& message = "");
     struct Taken {
         int group = -1; // -1: nothing is there at the moment
         std::string message;
     };
-    Taken take();   // the oldest of the groups that nobody judges yet
-    bool offered(); // whether there is one
-    void judged();  // one more
+    Taken take();         // the oldest of the groups that nobody judges yet
+    bool offered();       // whether there is one
+    int groups_to_take(); // by now or later
+    void judged();        // one more
     bool all_generated();
     bool all_taken();
     bool all_judged();

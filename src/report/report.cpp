@@ -256,6 +256,13 @@ static std::string time_html(const std::vector<Json>& metrics) {
                   all);
 }
 
+static std::string ranks_html(const RunRecord& record) {
+    if (record.timeline.empty()) return "";
+    return "<h2>What the ranks did</h2>\n<p>" + escape(record.placement) + "</p>\n" +
+           timeline_chart("The last steps, rank by rank", record.timeline) +
+           timeline_table(record.timeline);
+}
+
 // ---- doctor -------------------------------------------------------------------------------------
 
 static std::string doctor_html(const RunRecord& record) {
@@ -361,6 +368,7 @@ std::string report_html(const RunRecord& record) {
     body += "</dl>\n";
     body += curves_html(record.metrics);
     body += time_html(record.metrics);
+    body += ranks_html(record);
     body += doctor_html(record);
     body += samples_html(record.samples);
     ExplainPart tokens;

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "report/explain.h"
+#include "report/timeline.h"
 #include "report/wise.h"
 
 #include <functional>
@@ -36,8 +37,10 @@ struct RunRecord {
     int64_t laws_step = 0;
     std::vector<SampleRollout> samples;
     std::vector<Setting> settings;
-    std::optional<ExplainPage> tokens; // a few completions, token by token
-    std::optional<WiseRecord> wise;    // turns of conversational search
+    std::optional<ExplainPage> tokens;  // a few completions, token by token
+    std::optional<WiseRecord> wise;     // turns of conversational search
+    std::vector<TimelineSpan> timeline; // of several ranks; of the run's last steps
+    std::string placement;              // who generated and who judged in these, in words
 };
 
 std::string report_html(const RunRecord& record);

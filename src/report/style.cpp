@@ -48,7 +48,8 @@ figure > svg { width: 100%; height: auto; display: block; } figure p { font-size
 .m.s3, .b.s3 { fill: var(--c3); } .m.s4, .b.s4 { fill: var(--c4); } .m.s5, .b.s5 { fill: var(--c5); }
 .p0 { fill: var(--c0); } .p1 { fill: url(#h1); } .p2 { fill: var(--c2); } .p3 { fill: url(#h3); }
 .p4 { fill: url(#h4); } .p5 { fill: var(--c5); } .p6 { fill: url(#h6); }
-.box { stroke: var(--back); stroke-width: .4; }
+.box { stroke: var(--back); stroke-width: .4; } .hollow { fill: none; stroke: var(--dim); stroke-width: 1; }
+figure.wide { max-width: none; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; font-size: .85rem; }
 
 /* ---- completions: .card with a .head, their .prompt; in explain as boxes .t, .x where selection dropped the

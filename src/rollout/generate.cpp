@@ -212,7 +212,7 @@ generate_numbered(Model& model, const Prompts& prompts, const std::vector<int>& 
         if (old > 0) decode(engine, run.active, old);
         place_hidden(run, old, hidden_rows);
         draw(engine, run.active, sample, step);
-        run.stats.new_tokens += (int64_t)run.active.size();
+        run.stats.new_tokens += (int64_t)run.active.size(), ++run.stats.rounds;
         retire(run, done, drawn);
         run.stats.prefill_seconds += admitted - start;
         run.stats.decode_seconds += now() - admitted;
@@ -230,21 +230,24 @@ void get(ByteReader& message, Completion& out) {
     message.get(out.ids), message.get(out.logp), message.get(out.entropy);
 }
 
-// Every rank's completions in everybody's hands. The counts are sums, the seconds those of the slowest.
-std::vector<Completion> from_all_ranks(const Collectives& ranks, const std::vector<Completion>& own,
-                                       int64_t samples, int n, GenerateStats& stats,
-                                       const std::function<void(const Completion&)>& done) {
+} // namespace
+
+std::vector<Completion> share_completions(const Collectives& ranks,
+                                          const std::vector<Completion>& own, int64_t prompts,
+                                          int n, GenerateStats& stats,
+                                          const std::function<void(const Completion&)>& done) {
     ByteWriter message;
     message.put(stats);
     for (const Completion& out : own) put(message, out);
     const std::vector<std::string> all = ranks.gather(ranks, message.bytes);
-    std::vector<Completion> completions((size_t)samples);
+    std::vector<Completion> completions((size_t)(prompts * n));
     stats = {};
     for (int r = 0; r < ranks.ranks; ++r) {
         ByteReader reader{all[r]};
         GenerateStats of_rank;
         reader.get(of_rank);
         stats.prompt_tokens += of_rank.prompt_tokens, stats.new_tokens += of_rank.new_tokens;
+        stats.rounds += of_rank.rounds;
         stats.prefill_seconds = std::max(stats.prefill_seconds, of_rank.prefill_seconds);
         stats.decode_seconds = std::max(stats.decode_seconds, of_rank.decode_seconds);
         while (reader.more()) {
@@ -258,7 +261,26 @@ std::vector<Completion> from_all_ranks(const Collectives& ranks, const std::vect
     return completions;
 }
 
-} // namespace
+std::vector<Completion> generate_some(Model& model, const Prompts& prompts,
+                                      const std::vector<int>& which, const SampleConfig& sample,
+                                      uint32_t step, GenerateStats& stats,
+                                      const std::function<void(const Completion&)>& done,
+                                      const std::function<bool(const Completion&)>& drawn) {
+    Prompts own;
+    SampleConfig own_sample = sample; // seeds go by the caller's numbers, prefixes with the prompts
+    own_sample.prefixes.clear();
+    for (int p : which) {
+        own.push_back(prompts[p]);
+        if (!sample.prefixes.empty()) own_sample.prefixes.push_back(sample.prefixes[p]);
+    }
+    GenerateStats more;
+    std::vector<Completion> completions =
+        generate_numbered(model, own, which, own_sample, step, more, done, nullptr, drawn);
+    stats.prompt_tokens += more.prompt_tokens, stats.new_tokens += more.new_tokens;
+    stats.rounds += more.rounds, stats.prefill_seconds += more.prefill_seconds;
+    stats.decode_seconds += more.decode_seconds;
+    return completions;
+}
 
 std::vector<Completion> generate(Model& model, const std::vector<std::vector<int32_t>>& prompts,
                                  const SampleConfig& sample, uint32_t step, GenerateStats* stats,
@@ -278,15 +300,9 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
     for (const auto& prompt : prompts) cost.push_back((double)prompt.size());
     const std::vector<int> owner = deal(cost, ranks->ranks);
     std::erase_if(number, [&](int p) { return owner[p] != ranks->rank; });
-    Prompts own;
-    SampleConfig own_sample = sample; // seeds go by the caller's numbers, prefixes with the prompts
-    own_sample.prefixes.clear();
-    for (int p : number) {
-        own.push_back(prompts[p]);
-        if (!sample.prefixes.empty()) own_sample.prefixes.push_back(sample.prefixes[p]);
-    }
+    out_stats = {};
     const std::vector<Completion> completions =
-        generate_numbered(model, own, number, own_sample, step, out_stats, done, nullptr, drawn);
-    return from_all_ranks(*ranks, completions, (int64_t)prompts.size() * sample.n, sample.n,
-                          out_stats, done);
+        generate_some(model, prompts, number, sample, step, out_stats, done, drawn);
+    return share_completions(*ranks, completions, (int64_t)prompts.size(), sample.n, out_stats,
+                             done);
 }

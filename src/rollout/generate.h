@@ -28,7 +28,7 @@ struct Completion {
 };
 
 struct GenerateStats {
-    int64_t prompt_tokens = 0, new_tokens = 0;
+    int64_t prompt_tokens = 0, new_tokens = 0, rounds = 0; // rounds: decode steps
     double prefill_seconds = 0, decode_seconds = 0;
 };
 
@@ -48,3 +48,20 @@ std::vector<Completion> generate(Model& model, const std::vector<std::vector<int
                                  const std::function<void(const Completion&)>& done = {},
                                  Recording* recording = nullptr,
                                  const std::function<bool(const Completion&)>& drawn = {});
+
+// Those of some of the prompts, by this rank alone, in the order of `which`: what generate() gives of
+// these. stats: added to.
+std::vector<Completion> generate_some(Model& model,
+                                      const std::vector<std::vector<int32_t>>& prompts,
+                                      const std::vector<int>& which, const SampleConfig& sample,
+                                      uint32_t step, GenerateStats& stats,
+                                      const std::function<void(const Completion&)>& done = {},
+                                      const std::function<bool(const Completion&)>& drawn = {});
+
+// Every rank's own completions of `prompts` prompts in everybody's hands, in order, n each; each is some
+// rank's. stats become those of all: counts are sums, seconds those of the slowest. done: called with
+// those of others.
+std::vector<Completion> share_completions(const Collectives& ranks,
+                                          const std::vector<Completion>& own, int64_t prompts,
+                                          int n, GenerateStats& stats,
+                                          const std::function<void(const Completion&)>& done = {});

@@ -106,9 +106,10 @@ static Json at_path(const Json& root, const std::string& path) {
 
 static void check_unchanged(const Fields& config, const std::string& path) {
     // run.dir names this very directory, however it is spelled.
-    static const std::vector<std::string> free_keys = {"run.dir",         "run.resume",
-                                                       "run.save_every",  "run.keep",
-                                                       "compute.threads", "dist.watchdog_seconds"};
+    static const std::vector<std::string> free_keys = {
+        "run.dir",        "run.resume",          "run.save_every",
+        "run.keep",       "compute.threads",     "dist.watchdog_seconds",
+        "dist.placement", "dist.generate_ranks", "dist.tickets"};
     Json saved = read_json(path), now = config_json(config);
     std::string newer; // keys that were not there when the run began
     for (const std::string& key : config_changes(config, saved)) {

@@ -26,7 +26,7 @@ Measured measured(double swap, double answer_tokens, double judge_tokens, uint64
 TEST(Chooser, ExpectedWorkHasTheGroupsThatTheWavesMayDraw) {
     Measured m = measured(0, 100, 50);
     Demand d = demand(4, 8);
-    Work work = expected_work(m, d);
+    IterationWork work = expected_work(m, d);
     EXPECT_EQ(work.groups(), 8);
     m.valid_share = 0.5, d.max_waves = 4, d.oversample = 1.25;
     work = expected_work(m, d);
@@ -82,7 +82,7 @@ TEST(Chooser, MovesForMoreThanTheGainAndStaysForTheDwell) {
     const Measured split = measured(60, 300, 200), fluid = measured(0, 300, 200);
     Decision said = chooser.decide(split, d, 100);
     EXPECT_EQ(said.layout.placement, Placement::split) << said.why; // the start may be left at once
-    const Layout first = said.layout;
+    const RoleLayout first = said.layout;
     auto seconds = [&] { return chooser.predicted; };
     said = chooser.decide(fluid, d, seconds());
     EXPECT_EQ(said.layout, first) << said.why; // 1 iteration old

@@ -19,7 +19,7 @@ static void expect_as_simulated(int ranks) {
     EXPECT_EQ(rows.size(), ranks == 1 ? 3u : 5u); // one rank cannot be split
     for (const Json& row : rows) {
         const double seconds = row["seconds"], simulated = row["simulated_seconds"];
-        EXPECT_NEAR(seconds, simulated, 0.15 * simulated) << row["arm"];
+        EXPECT_NEAR(seconds, simulated, 0.15 * simulated) << row["scheme"];
         double spent = 0;
         for (const auto& [what, part] : row["device_seconds"].items()) spent += part.get<double>();
         EXPECT_NEAR(spent, ranks * seconds, 0.05 * spent) << row.dump();

@@ -10,8 +10,8 @@
 namespace {
 
 // One answer of each length, no judge.
-Work answers_of(const std::vector<int>& lengths) {
-    Work work;
+IterationWork answers_of(const std::vector<int>& lengths) {
+    IterationWork work;
     work.answers = 1, work.texts = 0;
     work.length = lengths;
     work.valid.assign(lengths.size(), 1);
@@ -19,8 +19,8 @@ Work answers_of(const std::vector<int>& lengths) {
     return work;
 }
 
-Work judged(const std::vector<int>& lengths, const std::vector<int>& judge) {
-    Work work = answers_of(lengths);
+IterationWork judged(const std::vector<int>& lengths, const std::vector<int>& judge) {
+    IterationWork work = answers_of(lengths);
     work.texts = 1;
     work.judge_length = judge;
     return work;
@@ -33,11 +33,11 @@ Costs one_second_steps() {
     return costs;
 }
 
-const Layout share{Placement::share, 0, 0}, fluid{Placement::fluid, 0, 0};
-Layout split(int generate) { return {Placement::split, generate, 0}; }
+const RoleLayout share{Placement::share, 0, 0}, fluid{Placement::fluid, 0, 0};
+RoleLayout split(int generate) { return {Placement::split, generate, 0}; }
 
-Work random_work(int groups, uint64_t seed) {
-    Work work;
+IterationWork random_work(int groups, uint64_t seed) {
+    IterationWork work;
     work.answers = 4, work.texts = 2;
     work.length = draw_lengths(groups * 4, 40, 1, 500, seed);
     work.judge_length = draw_lengths(groups * 8, 30, 1, 500, seed + 1);
@@ -46,7 +46,7 @@ Work random_work(int groups, uint64_t seed) {
     return work;
 }
 
-const std::vector<Layout> layouts = {share, fluid, split(1), split(5), split(7)};
+const std::vector<RoleLayout> layouts = {share, fluid, split(1), split(5), split(7)};
 
 } // namespace
 
@@ -68,7 +68,7 @@ TEST(Placement, DecodeStepsCostALineInTheTextsInFlight) {
 TEST(Placement, PromptsAndTicketsHoldADeviceUp) {
     Costs costs = one_second_steps();
     costs.generate.prompt_token = 0.1, costs.judge.prompt_token = 0.01, costs.ticket = 0.5;
-    Work work = judged({3}, {2});
+    IterationWork work = judged({3}, {2});
     work.prompt_tokens = 10;
     // 0.5 + 10 * 0.1 + 3, then 0.5 + (10 + 3) * 0.01 + 2
     EXPECT_DOUBLE_EQ(play(costs, work, share, 1).seconds, 4.5 + 2.63);
@@ -77,7 +77,7 @@ TEST(Placement, PromptsAndTicketsHoldADeviceUp) {
 TEST(Placement, TheThreeWaysByHand) {
     Costs costs = one_second_steps();
     costs.swap = 10;
-    const Work work = judged({4, 8, 4, 4}, {3, 3, 3, 3});
+    const IterationWork work = judged({4, 8, 4, 4}, {3, 3, 3, 3});
     // share, two devices: 0: 4 4 4 = 12 s, 1: 8 = 8 s; barrier at 12, swap, two texts each: 6 s, swap.
     Iteration it = play(costs, work, share, 2);
     EXPECT_DOUBLE_EQ(it.seconds, 12 + 10 + 6 + 10);
@@ -116,7 +116,7 @@ TEST(Placement, TrainingTakesAsLongAsItsLargestShare) {
 
 TEST(Placement, WavesGoOnUntilEnoughGroupsTeachSomething) {
     Costs costs = one_second_steps();
-    Work work = answers_of({5, 5, 5, 5, 5, 5});
+    IterationWork work = answers_of({5, 5, 5, 5, 5, 5});
     work.valid = {1, 0, 0, 1, 0, 1};
     work.target = 2, work.max_waves = 9, work.expand = 1;
     // Two groups, one valid; one more: not; one more: valid. One device each.
@@ -139,7 +139,7 @@ TEST(Placement, WavesGoOnUntilEnoughGroupsTeachSomething) {
 TEST(Placement, AThirdPartThatOnlyTrainsWorksBesideTheOthers) {
     Costs costs = one_second_steps();
     costs.train_token = 1;
-    const Work work = judged({4, 4}, {3, 3});
+    const IterationWork work = judged({4, 4}, {3, 3});
     // Generation 4, 8; judge 4-7, 8-11; training of 8 tokens on one device: 8 s.
     Iteration it = play(costs, work, {Placement::split, 1, 1}, 3);
     EXPECT_DOUBLE_EQ(it.seconds, 11);
@@ -154,9 +154,9 @@ TEST(Placement, NoSecondIsLostAndNoTokenIsMadeTwice) {
     costs.generate = {1, 0.25, 0.01}, costs.judge = {2, 0.5, 0.003};
     costs.slots = 6, costs.swap = 7, costs.ticket = 0.1, costs.train_token = 0.02, costs.update = 1;
     for (uint64_t seed : {1, 2, 3})
-        for (const Layout& layout : layouts) {
-            const Work work = random_work(37, seed);
-            std::vector<Interval> intervals;
+        for (const RoleLayout& layout : layouts) {
+            const IterationWork work = random_work(37, seed);
+            std::vector<DeviceSpan> intervals;
             const Iteration it = play(costs, work, layout, 8, &intervals);
             EXPECT_NEAR(it.spent.total(), 8 * it.seconds, 1e-6 * it.seconds) << layout.name();
             EXPECT_GE(it.spent.idle(), 0);
@@ -165,7 +165,7 @@ TEST(Placement, NoSecondIsLostAndNoTokenIsMadeTwice) {
                       std::accumulate(work.length.begin(), work.length.end(), int64_t(0)));
             // A device does one thing at a time.
             std::stable_sort(
-                intervals.begin(), intervals.end(), [](const Interval& a, const Interval& b) {
+                intervals.begin(), intervals.end(), [](const DeviceSpan& a, const DeviceSpan& b) {
                     return a.device != b.device ? a.device < b.device : a.begin < b.begin;
                 });
             double worked = 0;
@@ -183,11 +183,11 @@ TEST(Placement, OccupiedPlacesAreTheTokensWhereAStepCostsTheSame) {
     Costs costs;
     costs.generate = {0.5, 0, 0}, costs.judge = {2, 0, 0};
     costs.slots = 6;
-    const Work work = random_work(21, 5);
+    const IterationWork work = random_work(21, 5);
     auto sum = [](const std::vector<int>& x) {
         return (double)std::accumulate(x.begin(), x.end(), int64_t(0));
     };
-    for (const Layout& layout : layouts)
+    for (const RoleLayout& layout : layouts)
         EXPECT_NEAR(play(costs, work, layout, 8).occupied,
                     0.5 * sum(work.length) + 2 * sum(work.judge_length), 1e-6)
             << layout.name();
@@ -197,8 +197,8 @@ TEST(Placement, FluidNeverWaitsForOthersWhileATicketIsLeft) {
     Costs costs = one_second_steps();
     costs.slots = 16; // nothing is held back: what is ready is drawn by whoever is free
     for (uint64_t seed : {1, 2, 3}) {
-        const Work work = random_work(64, seed);
-        std::vector<Interval> intervals;
+        const IterationWork work = random_work(64, seed);
+        std::vector<DeviceSpan> intervals;
         const Iteration it = play(costs, work, fluid, 8, &intervals);
         EXPECT_DOUBLE_EQ(it.spent.swap, 0);
         const Iteration shared = play(costs, work, share, 8);
@@ -210,7 +210,7 @@ TEST(Placement, FluidNeverWaitsForOthersWhileATicketIsLeft) {
 TEST(Placement, TicketsLeaveLessIdleThanEqualRunsAndLongestFirstLeast) {
     double tickets = 0, runs = 0, ordered = 0;
     for (uint64_t seed = 1; seed < 9; ++seed) {
-        Work work = answers_of(draw_lengths(64, 100, 1, 2000, seed));
+        IterationWork work = answers_of(draw_lengths(64, 100, 1, 2000, seed));
         auto idle = [&] {
             const Iteration it = play(one_second_steps(), work, share, 8);
             return it.spent.idle() / it.spent.total();
@@ -245,7 +245,7 @@ TEST(Placement, WhatCannotBeIsSaid) {
     EXPECT_ANY_THROW(play({}, answers_of({1, 2}), split(2), 2));
     EXPECT_ANY_THROW(play({}, answers_of({1, 2}), split(0), 2));
     EXPECT_ANY_THROW(play({}, answers_of({1, 2}), {Placement::fluid, 0, 1}, 2));
-    Work work = answers_of({1, 2});
+    IterationWork work = answers_of({1, 2});
     work.length.pop_back();
     EXPECT_ANY_THROW(play({}, work, share, 2));
 }

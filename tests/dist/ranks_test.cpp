@@ -2,6 +2,8 @@
 
 #include "dist/mpirun.h"
 
+#include "dist/chooser.h"
+
 #include <set>
 
 namespace {
@@ -38,7 +40,7 @@ std::string numbers_of(const std::string& run) {
     std::string all;
     for (Json row : rows_of(run + "/metrics.jsonl")) {
         for (const char* name : {"step_seconds", "seconds", "decode_tokens_per_s", "tokens_per_s",
-                                 "ranks", "idle_seconds"})
+                                 "ranks", "idle_seconds", "layout", "predicted_seconds"})
             row.erase(name);
         all += row.dump() + "\n";
     }
@@ -209,4 +211,105 @@ TEST(RanksSlow, PairsRewardAndEval) {
                               "model.path=" + at("start")};
         expect_the_same_for_any_number_of_ranks(reward, at, kind, {2, 4});
     }
+}
+
+// ---- placement of roles -------------------------------------------------------------------------
+
+// The judge is a model that knows nothing; what it writes goes by its own seeds, and its failures count.
+static Words with_a_judge(const Scratch& at, const Words& more = {}) {
+    write_file(at("judge.jinja"),
+               "{{ question }}{% for segment in segments %}{{ segment }}{% endfor %}");
+    return tiny_rl(at,
+                   Words{"credit=[{\"source\":\"capo\",\"model\":\"" + at("start") +
+                             "\",\"template\":\"" + at("judge.jinja") +
+                             "\",\"critiques\":2,"
+                             "\"temperature\":1,\"max_new_tokens\":20},{\"source\":\"self\",\"to\":"
+                             "\"reward\",\"pool\":\"mean\"}]",
+                         "algo.preset=capo"} +
+                       more);
+}
+
+TEST(Ranks, WhoGeneratesAndWhoJudgesChangesNothingThatComesOut) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    const Outcome alone = rlhf(with_a_judge(at, {"run.dir=" + at("one"), "dist.determinism=2"}));
+    ASSERT_EQ(alone.status, 0) << alone.err;
+    EXPECT_GT(rows_of(at("one/metrics.jsonl"))[0]["judge_tokens_capo"], 0);
+    for (const char* placement : {"share", "split", "fluid", "auto"}) {
+        const std::string run = at(placement);
+        const Outcome many =
+            rlhf_on(3, at,
+                    with_a_judge(at, {"run.dir=" + run, "dist.determinism=2", "dist.tickets=true",
+                                      std::string("dist.placement=") + placement}));
+        ASSERT_EQ(many.status, 0) << placement << many.err;
+        EXPECT_EQ(numbers_of(run), numbers_of(at("one"))) << placement;
+        EXPECT_TRUE(saved(run) == saved(at("one"))) << placement;
+        for (const Json& row : rows_of(run + "/metrics.jsonl")) {
+            const std::string layout = row["layout"];
+            if (placement != std::string("auto")) {
+                EXPECT_EQ(layout.rfind(placement, 0), 0u) << layout;
+            }
+        }
+        // Who does what is seen: with a split of three, the first generates and two judge.
+        for (int rank = 0; rank < 3; ++rank) {
+            std::set<std::string> did;
+            double end = 0;
+            for (const Json& row : rows_of(run + format("/timeline/%d.jsonl", rank))) {
+                did.insert(row["what"].get<std::string>());
+                EXPECT_LT(row["begin"], row["end"]);
+                EXPECT_GE(row["begin"].get<double>(), end - 1e-6) << row.dump();
+                end = row["end"];
+            }
+            EXPECT_TRUE(did.count("train"));
+            if (placement == std::string("split")) {
+                EXPECT_EQ(did.count("generate"), rank == 0);
+                EXPECT_EQ(did.count("judge"), rank > 0);
+            }
+        }
+    }
+    const Outcome report = rlhf({"report", at("fluid"), "out=-"});
+    ASSERT_EQ(report.status, 0) << report.err;
+    for (const char* words : {"What the ranks did", "rank 2", "generate",
+                              "from the first step to "
+                              "the last: fluid."})
+        EXPECT_TRUE(contains(report.out, words)) << words;
+    // The chooser's decisions, from what was written beside them.
+    int decisions = 0;
+    for (const Json& row : rows_of(at("auto/placement.jsonl"))) {
+        Chooser chooser;
+        chooser.restore(row["chooser"]);
+        const Decision again = chooser.decide(Measured::read(row["measured"]),
+                                              Demand::read(row["demand"]), row["seconds"]);
+        EXPECT_EQ(again.json().dump(), row["decision"].dump());
+        ++decisions;
+    }
+    EXPECT_EQ(decisions, 3);
+}
+
+TEST(RanksSlow, DynamicSamplingWithAJudgeOnOtherRanks) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    const Words dynamic = {"train.max_rounds=3", "dist.oversample=1.5", "dist.determinism=2"};
+    const Outcome alone = rlhf(with_a_judge(at, dynamic + Words{"run.dir=" + at("one")}));
+    ASSERT_EQ(alone.status, 0) << alone.err;
+    for (const char* placement : {"split", "fluid"}) {
+        const Outcome many =
+            rlhf_on(2, at,
+                    with_a_judge(at, dynamic + Words{"run.dir=" + at(placement),
+                                                     std::string("dist.placement=") + placement}));
+        ASSERT_EQ(many.status, 0) << many.err;
+        EXPECT_EQ(numbers_of(at(placement)), numbers_of(at("one"))) << placement;
+    }
+}
+
+TEST(Ranks, APlacementWithoutAJudgeIsAnError) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    const Outcome outcome =
+        rlhf_on(2, at, tiny_rl(at, {"run.dir=" + at("run"), "dist.placement=split"}));
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_TRUE(contains(outcome.err, "needs a model that judges")) << outcome.err;
 }

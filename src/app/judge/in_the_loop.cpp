@@ -14,22 +14,26 @@ static Json row_of(const LoopAnswer& answer, const Tokenizer& policy) {
     return row;
 }
 
+LoopQuestions loop_questions(const ModelJudge& judge, const std::vector<LoopAnswer>& completions,
+                             const Tokenizer& policy, const Task& task) {
+    const AnswerReader reader{judge.settings, &policy, task.verify_steps ? &task : nullptr};
+    LoopQuestions all;
+    for (const LoopAnswer& completion : completions) {
+        all.answers.push_back(
+            reader.read(row_of(completion, policy), completion.problem.where, &completion.problem));
+        if (!needs_judge(all.answers.back(), judge.settings)) continue;
+        all.asked.push_back(all.answers.size() - 1);
+        all.questions.push_back(all.answers.back().asked());
+    }
+    return all;
+}
+
 JudgedBatch judge_batch(ModelJudge& judge, const std::string& source,
                         const std::vector<LoopAnswer>& completions, const Tokenizer& policy,
                         const Task& task) {
     const JudgeSettings& settings = judge.settings;
-    const AnswerReader reader{settings, &policy, task.verify_steps ? &task : nullptr};
     JudgedBatch judged{source, {}, {}, {}};
-    std::vector<AnswerToJudge> answers;
-    std::vector<JudgeQuestion> questions;
-    std::vector<size_t> asked;
-    for (const LoopAnswer& completion : completions) {
-        answers.push_back(
-            reader.read(row_of(completion, policy), completion.problem.where, &completion.problem));
-        if (!needs_judge(answers.back(), settings)) continue;
-        asked.push_back(answers.size() - 1);
-        questions.push_back(answers.back().asked());
-    }
+    auto [answers, asked, questions] = loop_questions(judge, completions, policy, task);
     std::vector<std::vector<JudgeText>> texts = judge.write(questions, judged.counts.work);
     for (size_t k = 0; k < asked.size(); ++k) answers[asked[k]].texts = std::move(texts[k]);
     for (AnswerToJudge& answer : answers) {

@@ -20,6 +20,15 @@ struct LoopAnswer {
     bool finished = true;
 };
 
+// What the judge is asked of them; an answer of which it is not asked has no question.
+struct LoopQuestions {
+    std::vector<AnswerToJudge> answers;
+    std::vector<size_t> asked; // answers that have one
+    std::vector<JudgeQuestion> questions;
+};
+LoopQuestions loop_questions(const ModelJudge& judge, const std::vector<LoopAnswer>& completions,
+                             const Tokenizer& policy, const Task& task);
+
 // policy: the tokenizer of the completions. task: it cuts and checks answers where it can check
 // steps.
 JudgedBatch judge_batch(ModelJudge& judge, const std::string& source,

@@ -1,9 +1,9 @@
 #include "app/judge/model_judge.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "model/hf.h"
-#include "rollout/generate.h"
 #include "text/unicode.h"
 
 #include <algorithm>
@@ -70,6 +70,82 @@ static uint64_t seed_of(const std::vector<int32_t>& ids, int64_t seed) {
     return hash;
 }
 
+static SampleConfig sample_of(const JudgeSettings& settings) {
+    SampleConfig sample;
+    sample.n = settings.texts();
+    sample.temperature = settings.temperature(), sample.top_p = settings.keys.top_p;
+    sample.max_new_tokens = settings.keys.max_new_tokens;
+    sample.batch = texts_in_flight;
+    return sample;
+}
+
+static JudgeText read_text(const Inputs& inputs, const Completion& written) {
+    return {inputs.text(written.ids), written.finished ? "" : judge_cut_off};
+}
+
+void ModelJudge::write_ahead(const std::vector<JudgeQuestion>& questions, GenerateStats& stats,
+                             LengthHistogram& lengths) {
+    const double start = now();
+    SampleConfig sample = sample_of(settings);
+    std::vector<std::vector<int32_t>> prompts;
+    std::vector<int> all;
+    for (const JudgeQuestion& question : questions) {
+        std::string why_not;
+        std::vector<int32_t> ids = prompt_ids(question, why_not);
+        const std::string key = key_of(ids);
+        if (!why_not.empty() || known.count(key)) continue;
+        if (!ahead.try_emplace(key).second) continue;
+        ahead[key].texts.resize((size_t)sample.n);
+        sample.seeds.push_back(seed_of(ids, settings.keys.seed));
+        all.push_back((int)prompts.size());
+        prompts.push_back(std::move(ids));
+    }
+    for (const Completion& written : generate_some(*model, prompts, all, sample, 0, stats)) {
+        Ahead& entry = ahead[key_of(prompts[written.prompt])];
+        entry.texts[written.sample] = read_text(inputs, written);
+        entry.new_tokens += (int64_t)written.ids.size();
+        lengths.add(std::max(1, (int)written.ids.size()));
+    }
+    ahead_seconds += now() - start;
+}
+
+void ModelJudge::share_ahead() {
+    const Collectives* ranks = model->compute.ranks;
+    if (!ranks || !ranks->share_work()) return;
+    auto put = [](ByteWriter& message, const std::string& text) {
+        message.put(std::vector<char>(text.begin(), text.end()));
+    };
+    auto get = [](ByteReader& message, std::string& text) {
+        std::vector<char> bytes;
+        message.get(bytes);
+        text.assign(bytes.begin(), bytes.end());
+    };
+    ByteWriter message;
+    message.put(ahead_seconds);
+    for (const auto& [key, entry] : ahead) {
+        put(message, key);
+        message.put(entry.new_tokens), message.put((int)entry.texts.size());
+        for (const JudgeText& text : entry.texts)
+            put(message, text.text), put(message, text.why_not);
+    }
+    for (const std::string& bytes : ranks->gather(*ranks, message.bytes)) {
+        ByteReader reader{bytes};
+        double seconds = 0;
+        reader.get(seconds);
+        ahead_seconds = std::max(ahead_seconds, seconds);
+        while (reader.more()) {
+            std::string key;
+            Ahead entry;
+            int texts = 0;
+            get(reader, key);
+            reader.get(entry.new_tokens), reader.get(texts);
+            entry.texts.resize((size_t)texts);
+            for (JudgeText& text : entry.texts) get(reader, text.text), get(reader, text.why_not);
+            ahead.try_emplace(key, std::move(entry));
+        }
+    }
+}
+
 std::vector<std::vector<JudgeText>> ModelJudge::write(const std::vector<JudgeQuestion>& questions,
                                                       JudgeWork& work,
                                                       const std::function<void()>& done) {
@@ -77,11 +153,9 @@ std::vector<std::vector<JudgeText>> ModelJudge::write(const std::vector<JudgeQue
     if (known_bytes > most_known_bytes) known.clear(), known_bytes = 0;
     std::vector<std::string> keys;
     std::vector<std::vector<int32_t>> prompts; // to be asked, each once
-    SampleConfig sample;
-    sample.n = settings.texts();
-    sample.temperature = settings.temperature(), sample.top_p = settings.keys.top_p;
-    sample.max_new_tokens = settings.keys.max_new_tokens;
-    sample.batch = texts_in_flight;
+    SampleConfig sample = sample_of(settings);
+    GenerateStats stats;
+    int64_t ahead_prompt_tokens = 0, ahead_tokens = 0;
     for (const JudgeQuestion& question : questions) {
         std::string why_not;
         std::vector<int32_t> ids = prompt_ids(question, why_not);
@@ -90,24 +164,31 @@ std::vector<std::vector<JudgeText>> ModelJudge::write(const std::vector<JudgeQue
         auto [at, fresh] = known.try_emplace(keys.back(), sample.n, JudgeText{"", why_not});
         work.cache_hits += !fresh;
         if (!fresh || !why_not.empty()) continue;
+        if (auto written = ahead.find(keys.back()); written != ahead.end()) {
+            for (const JudgeText& text : written->second.texts)
+                known_bytes += text.text.size() + keys.back().size();
+            at->second = std::move(written->second.texts);
+            ahead_prompt_tokens += (int64_t)ids.size();
+            ahead_tokens += written->second.new_tokens;
+            continue;
+        }
         sample.seeds.push_back(seed_of(ids, settings.keys.seed));
         prompts.push_back(std::move(ids));
     }
-    GenerateStats stats;
     auto ended = [&](const Completion&) {
         if (done) done();
     };
     for (const Completion& written : generate(*model, prompts, sample, 0, &stats, ended)) {
-        JudgeText& text = known[key_of(prompts[written.prompt])][written.sample];
-        text.text = inputs.text(written.ids);
-        if (!written.finished) text.why_not = judge_cut_off;
+        known[key_of(prompts[written.prompt])][written.sample] = read_text(inputs, written);
     }
     std::vector<std::vector<JudgeText>> texts;
     for (const std::string& key : keys) texts.push_back(known[key]);
     for (const std::vector<int32_t>& ids : prompts)
         for (const JudgeText& text : known[key_of(ids)])
             known_bytes += text.text.size() + sizeof(int32_t) * ids.size();
-    work.prompt_tokens += stats.prompt_tokens, work.new_tokens += stats.new_tokens;
-    work.seconds += now() - start;
+    work.prompt_tokens += stats.prompt_tokens + ahead_prompt_tokens;
+    work.new_tokens += stats.new_tokens + ahead_tokens;
+    work.seconds += now() - start + ahead_seconds;
+    ahead.clear(), ahead_seconds = 0;
     return texts;
 }

@@ -9,7 +9,10 @@
 
 #include "app/inputs.h"
 #include "app/judge/prompt.h"
+#include "dist/lengths.h"
+#include "rollout/generate.h"
 
+#include <map>
 #include <unordered_map>
 
 // What a judge wrote. why_not: it cannot be read, whatever it says; "" else.
@@ -39,6 +42,13 @@ struct ModelJudge {
                                               JudgeWork& work,
                                               const std::function<void()>& done = {});
 
+    // Writes by this rank alone what write() will be asked for, while others do something else; what is
+    // known is passed over. Then all ranks together: what any of them has written is everybody's, until
+    // the next write(), which takes it as its own work.
+    void write_ahead(const std::vector<JudgeQuestion>& questions, GenerateStats& stats,
+                     LengthHistogram& lengths);
+    void share_ahead();
+
     JudgeSettings settings;
     std::unique_ptr<Model> model;
     Inputs inputs;
@@ -49,4 +59,10 @@ private:
     // By prompt; emptied when it grows too large, which costs time and changes nothing.
     std::unordered_map<std::string, std::vector<JudgeText>> known;
     size_t known_bytes = 0;
+    struct Ahead {
+        std::vector<JudgeText> texts;
+        int64_t new_tokens = 0;
+    };
+    std::map<std::string, Ahead> ahead; // by prompt
+    double ahead_seconds = 0;
 };

@@ -1,6 +1,6 @@
 #include "command.h"
 
-#include "app/simulate/world.h"
+#include "app/simulate/cluster.h"
 
 namespace {
 
@@ -11,7 +11,9 @@ SimulateConfig small(double swap, int answers_per_device) {
     return config;
 }
 
-double seconds(const World& world, Arm arm) { return totals(world, simulate(world, arm)).seconds; }
+double seconds(const Cluster& cluster, Scheme scheme) {
+    return totals(cluster, simulate(cluster, scheme)).seconds;
+}
 
 } // namespace
 
@@ -19,16 +21,16 @@ TEST(SimulateSlow, TheChooserIsNearTheBestFixedLayoutAndBeatsEachOfThemSomewhere
     bool beats_share = false, beats_half = false, beats_fluid = false;
     for (double swap : {0.0, 4.0, 20.0, 60.0})
         for (int answers : {16, 64}) {
-            const World world(small(swap, answers));
-            const double chosen = seconds(world, Arm::auto_);
-            for (int a = 0; a < arm_count; ++a)
-                if (is_fixed((Arm)a)) {
-                    EXPECT_LE(chosen, 1.05 * seconds(world, (Arm)a))
-                        << "swap " << swap << ", answers " << answers << ": " << arm_names[a];
+            const Cluster cluster(small(swap, answers));
+            const double chosen = seconds(cluster, Scheme::auto_);
+            for (int a = 0; a < scheme_count; ++a)
+                if (is_fixed((Scheme)a)) {
+                    EXPECT_LE(chosen, 1.05 * seconds(cluster, (Scheme)a))
+                        << "swap " << swap << ", answers " << answers << ": " << scheme_names[a];
                 }
-            beats_share |= chosen < 0.95 * seconds(world, Arm::share);
-            beats_half |= chosen < 0.95 * seconds(world, Arm::split_half);
-            beats_fluid |= chosen < 0.95 * seconds(world, Arm::fluid);
+            beats_share |= chosen < 0.95 * seconds(cluster, Scheme::share);
+            beats_half |= chosen < 0.95 * seconds(cluster, Scheme::split_half);
+            beats_fluid |= chosen < 0.95 * seconds(cluster, Scheme::fluid);
         }
     EXPECT_TRUE(beats_share);
     EXPECT_TRUE(beats_half);
@@ -36,16 +38,16 @@ TEST(SimulateSlow, TheChooserIsNearTheBestFixedLayoutAndBeatsEachOfThemSomewhere
 }
 
 TEST(Simulate, ARunGrowsAsItIsTold) {
-    const World world(small(4, 16));
+    const Cluster cluster(small(4, 16));
     auto mean = [&](int iteration) {
-        const Work work = world.work(iteration, 1);
+        const IterationWork work = cluster.work(iteration, 1);
         double sum = 0;
         for (int length : work.length) sum += length;
         return sum / (double)work.length.size();
     };
     EXPECT_NEAR(mean(0), 400, 60);
     EXPECT_NEAR(mean(11) / mean(0), 2.5, 0.5);
-    const Work first = world.work(3, 0.5), again = world.work(3, 0.5);
+    const IterationWork first = cluster.work(3, 0.5), again = cluster.work(3, 0.5);
     EXPECT_EQ(first.length, again.length);
     EXPECT_EQ(first.valid, again.valid);
     EXPECT_DOUBLE_EQ(first.expand, 2.4);
@@ -64,6 +66,6 @@ TEST(Simulate, TheCommandSaysOfEveryNumberThatItIsSimulated) {
         EXPECT_NEAR(sum, 16 * row["seconds"].get<double>(), 1e-6 * sum) << row.dump();
         ++rows;
     }
-    EXPECT_EQ(rows, 3 * arm_count);
+    EXPECT_EQ(rows, 3 * scheme_count);
     EXPECT_EQ(rlhf({"simulate", "devices=1"}).status, 1);
 }

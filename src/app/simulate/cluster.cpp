@@ -1,13 +1,13 @@
-#include "app/simulate/world.h"
+#include "app/simulate/cluster.h"
 
 #include "base/rng.h"
 
 #include <algorithm>
 #include <cmath>
 
-const char* const arm_names[arm_count] = {"share",      "split half", "split fixed", "split best",
-                                          "split busy", "fluid",      "auto"};
-const char* const arm_meanings[arm_count] = {
+const char* const scheme_names[scheme_count] = {
+    "share", "split half", "split fixed", "split best", "split busy", "fluid", "auto"};
+const char* const scheme_meanings[scheme_count] = {
     "all generate, then all judge",
     "half of the devices generate, the others judge",
     "the same number of eighths generates in all iterations, the best one for the run",
@@ -69,7 +69,7 @@ void SimulateConfig::visit(Fields& v) {
     v.field("html", html, "file for all of it as one page; empty: none");
 }
 
-World::World(const SimulateConfig& c) : config(c) {
+Cluster::Cluster(const SimulateConfig& c) : config(c) {
     demand.ranks = c.devices, demand.answers = c.answers, demand.texts = c.texts;
     demand.prompt_tokens = c.prompt_tokens;
     demand.target = std::max(1, (int)((int64_t)c.devices * c.answers_per_device / c.answers));
@@ -79,10 +79,10 @@ World::World(const SimulateConfig& c) : config(c) {
     costs.train_token = c.train_token, costs.update = c.update;
 }
 
-Work World::work(int iteration, double expected_share) const {
+IterationWork Cluster::work(int iteration, double expected_share) const {
     const double along = config.iterations > 1 ? (double)iteration / (config.iterations - 1) : 0.0;
     const double p = config.valid_share + along * (config.valid_share_end - config.valid_share);
-    Work work;
+    IterationWork work;
     work.answers = demand.answers, work.texts = demand.texts;
     work.prompt_tokens = demand.prompt_tokens;
     work.target = demand.target, work.max_waves = demand.max_waves;
@@ -108,16 +108,16 @@ Work World::work(int iteration, double expected_share) const {
 
 // ---- what the chooser is told -------------------------------------------------------------------
 
-static Measured measure(const World& world, const Work& work, const Iteration& played,
+static Measured measure(const Cluster& cluster, const IterationWork& work, const Iteration& played,
                         int iteration, double valid_share) {
     Measured measured;
-    measured.costs = world.costs;
+    measured.costs = cluster.costs;
     measured.valid_share = valid_share;
-    Rng rng(mix64((uint64_t)world.config.seed + 77), (uint64_t)iteration);
+    Rng rng(mix64((uint64_t)cluster.config.seed + 77), (uint64_t)iteration);
     Costs& costs = measured.costs;
     for (double* cost : {&costs.generate.step, &costs.generate.sequence, &costs.judge.step,
                          &costs.judge.sequence, &costs.swap, &costs.train_token, &costs.update})
-        *cost *= 1 + world.config.noise * std::clamp(rng.normal(), -2.0, 2.0);
+        *cost *= 1 + cluster.config.noise * std::clamp(rng.normal(), -2.0, 2.0);
     const size_t answers = (size_t)played.issued * work.answers;
     for (size_t i = 0; i < answers; ++i) measured.answer.add(work.length[i]);
     for (size_t i = 0; i < answers * work.texts; ++i) measured.judge.add(work.judge_length[i]);
@@ -126,18 +126,19 @@ static Measured measure(const World& world, const Work& work, const Iteration& p
 
 // ---- policies -----------------------------------------------------------------------------------
 
-using Policy = std::function<Layout(int iteration, const Work& work)>;
-using Told = std::function<void(int iteration, const Work& work, ArmIteration& row, double share)>;
+using Policy = std::function<RoleLayout(int iteration, const IterationWork& work)>;
+using Told = std::function<void(int iteration, const IterationWork& work, SchemeIteration& row,
+                                double share)>;
 
-static std::vector<ArmIteration> run_arm(const World& world, const Policy& policy,
-                                         const Told& told = {}) {
-    std::vector<ArmIteration> rows;
-    double share = world.config.valid_share;
-    for (int k = 0; k < world.config.iterations; ++k) {
-        const Work work = world.work(k, share);
-        ArmIteration row;
+static std::vector<SchemeIteration> run_scheme(const Cluster& cluster, const Policy& policy,
+                                               const Told& told = {}) {
+    std::vector<SchemeIteration> rows;
+    double share = cluster.config.valid_share;
+    for (int k = 0; k < cluster.config.iterations; ++k) {
+        const IterationWork work = cluster.work(k, share);
+        SchemeIteration row;
         row.layout = policy(k, work);
-        row.played = play(world.costs, work, row.layout, world.demand.ranks);
+        row.played = play(cluster.costs, work, row.layout, cluster.demand.ranks);
         const double valid =
             (double)std::count(work.valid.begin(), work.valid.begin() + row.played.issued, 1);
         share += 0.3 * (valid / row.played.issued - share);
@@ -147,75 +148,77 @@ static std::vector<ArmIteration> run_arm(const World& world, const Policy& polic
     return rows;
 }
 
-std::vector<ArmIteration> simulate(const World& world, const Layout& layout) {
-    return run_arm(world, [&](int, const Work&) { return layout; });
+std::vector<SchemeIteration> simulate(const Cluster& cluster, const RoleLayout& layout) {
+    return run_scheme(cluster, [&](int, const IterationWork&) { return layout; });
 }
 
-static std::vector<ArmIteration> simulate_fixed_split(const World& world) {
-    std::vector<ArmIteration> best;
+static std::vector<SchemeIteration> simulate_fixed_split(const Cluster& cluster) {
+    std::vector<SchemeIteration> best;
     for (int eighths = 1; eighths < 8; ++eighths) {
-        const int generate = world.demand.ranks * eighths / 8;
+        const int generate = cluster.demand.ranks * eighths / 8;
         if (generate < 1) continue;
-        std::vector<ArmIteration> rows = simulate(world, Layout{Placement::split, generate, 0});
-        if (best.empty() || totals(world, rows).seconds < totals(world, best).seconds)
+        std::vector<SchemeIteration> rows =
+            simulate(cluster, RoleLayout{Placement::split, generate, 0});
+        if (best.empty() || totals(cluster, rows).seconds < totals(cluster, best).seconds)
             best = std::move(rows);
     }
     return best;
 }
 
-static std::vector<ArmIteration> simulate_busy(const World& world) {
-    const int N = world.demand.ranks, move = std::max(1, N / 32);
+static std::vector<SchemeIteration> simulate_busy(const Cluster& cluster) {
+    const int N = cluster.demand.ranks, move = std::max(1, N / 32);
     int generate = std::max(1, N / 2);
-    return run_arm(
-        world,
-        [&](int, const Work&) {
-            return Layout{Placement::split, generate, 0};
+    return run_scheme(
+        cluster,
+        [&](int, const IterationWork&) {
+            return RoleLayout{Placement::split, generate, 0};
         },
-        [&](int, const Work&, ArmIteration& row, double) {
+        [&](int, const IterationWork&, SchemeIteration& row, double) {
             const Spent& spent = row.played.spent;
             const bool more = spent.generate / generate > spent.judge / (N - generate);
             generate = std::clamp(generate + (more ? move : -move), 1, N - 1);
         });
 }
 
-static std::vector<ArmIteration> simulate_auto(const World& world) {
+static std::vector<SchemeIteration> simulate_auto(const Cluster& cluster) {
     Chooser chooser;
-    chooser.settings.dwell = world.config.dwell, chooser.settings.gain = world.config.gain;
-    return run_arm(
-        world, [&](int, const Work&) { return chooser.layout; },
-        [&](int k, const Work& work, ArmIteration& row, double share) {
+    chooser.settings.dwell = cluster.config.dwell, chooser.settings.gain = cluster.config.gain;
+    return run_scheme(
+        cluster, [&](int, const IterationWork&) { return chooser.layout; },
+        [&](int k, const IterationWork& work, SchemeIteration& row, double share) {
             row.predicted = chooser.predicted;
-            const Measured measured = measure(world, work, row.played, k, share);
-            row.why = chooser.decide(measured, world.demand, row.played.seconds).why;
+            const Measured measured = measure(cluster, work, row.played, k, share);
+            row.why = chooser.decide(measured, cluster.demand, row.played.seconds).why;
         });
 }
 
-std::vector<ArmIteration> simulate(const World& world, Arm arm) {
-    switch (arm) {
-    case Arm::share:
-        return simulate(world, Layout{Placement::share, 0, 0});
-    case Arm::split_half:
-        return simulate(world, Layout{Placement::split, std::max(1, world.demand.ranks / 2), 0});
-    case Arm::split_fixed:
-        return simulate_fixed_split(world);
-    case Arm::split_best:
-        return run_arm(world, [&](int, const Work& work) {
-            for (const Candidate& each : predict(world.costs, work, world.demand))
+std::vector<SchemeIteration> simulate(const Cluster& cluster, Scheme scheme) {
+    switch (scheme) {
+    case Scheme::share:
+        return simulate(cluster, RoleLayout{Placement::share, 0, 0});
+    case Scheme::split_half:
+        return simulate(cluster,
+                        RoleLayout{Placement::split, std::max(1, cluster.demand.ranks / 2), 0});
+    case Scheme::split_fixed:
+        return simulate_fixed_split(cluster);
+    case Scheme::split_best:
+        return run_scheme(cluster, [&](int, const IterationWork& work) {
+            for (const Candidate& each : predict(cluster.costs, work, cluster.demand))
                 if (each.layout.placement == Placement::split) return each.layout;
-            fail("no split of %d devices is legal", world.demand.ranks);
+            fail("no split of %d devices is legal", cluster.demand.ranks);
         });
-    case Arm::split_busy:
-        return simulate_busy(world);
-    case Arm::fluid:
-        return simulate(world, Layout{Placement::fluid, 0, 0});
-    case Arm::auto_:
-        return simulate_auto(world);
+    case Scheme::split_busy:
+        return simulate_busy(cluster);
+    case Scheme::fluid:
+        return simulate(cluster, RoleLayout{Placement::fluid, 0, 0});
+    case Scheme::auto_:
+        return simulate_auto(cluster);
     }
     fail("no such layout");
 }
 
-ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations) {
-    ArmTotals sum;
+SchemeTotals totals(const Cluster& cluster, const std::vector<SchemeIteration>& iterations) {
+    SchemeTotals sum;
     double occupied = 0;
     for (size_t k = 0; k < iterations.size(); ++k) {
         const Iteration& it = iterations[k].played;
@@ -224,15 +227,15 @@ ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations
         if (k > 0 && iterations[k].layout != iterations[k - 1].layout) ++sum.moves;
     }
     const double decoding = sum.spent.generate + sum.spent.judge;
-    sum.occupied_share = decoding > 0 ? occupied / (world.costs.slots * decoding) : 0;
+    sum.occupied_share = decoding > 0 ? occupied / (cluster.costs.slots * decoding) : 0;
     return sum;
 }
 
-Json iteration_row(const char* arm, int k, const ArmIteration& row) {
+Json iteration_row(const char* scheme, int k, const SchemeIteration& row) {
     const Iteration& it = row.played;
     const Spent& s = it.spent;
     Json line = {{"simulated", true},
-                 {"arm", arm},
+                 {"scheme", scheme},
                  {"iteration", k},
                  {"layout", row.layout.name()},
                  {"seconds", it.seconds},

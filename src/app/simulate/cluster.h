@@ -27,36 +27,36 @@ struct SimulateConfig {
 };
 
 // A run to be simulated.
-struct World {
+struct Cluster {
     Demand demand;
     Costs costs;
     SimulateConfig config;
     // Lengths that a run had, in the place of the configured ones.
     LengthHistogram answer{}, judge{};
-    explicit World(const SimulateConfig& config);
+    explicit Cluster(const SimulateConfig& config);
     // Iteration 0 .. iterations-1, as it comes out. valid_share: what is expected of the groups.
-    Work work(int iteration, double valid_share) const;
+    IterationWork work(int iteration, double valid_share) const;
 };
 
 // A way to place roles, over a run.
-enum class Arm { share, split_half, split_fixed, split_best, split_busy, fluid, auto_ };
-constexpr int arm_count = 7;
-extern const char* const arm_names[arm_count];
-extern const char* const arm_meanings[arm_count];
+enum class Scheme { share, split_half, split_fixed, split_best, split_busy, fluid, auto_ };
+constexpr int scheme_count = 7;
+extern const char* const scheme_names[scheme_count];
+extern const char* const scheme_meanings[scheme_count];
 // Of these the best is what the chooser is measured by: one layout for the whole run.
-constexpr bool is_fixed(Arm arm) {
-    return arm == Arm::share || arm == Arm::split_half || arm == Arm::split_fixed ||
-           arm == Arm::fluid;
+constexpr bool is_fixed(Scheme scheme) {
+    return scheme == Scheme::share || scheme == Scheme::split_half ||
+           scheme == Scheme::split_fixed || scheme == Scheme::fluid;
 }
 
-struct ArmIteration {
-    Layout layout;
+struct SchemeIteration {
+    RoleLayout layout;
     Iteration played;
     double predicted = 0; // auto; 0: it was not
     std::string why{};    // auto, of the next layout
 };
 // seconds and spent, over iterations.
-struct ArmTotals {
+struct SchemeTotals {
     double seconds = 0, waves = 0;
     Spent spent;
     double occupied_share = 0;
@@ -64,9 +64,9 @@ struct ArmTotals {
     double idle_share() const { return spent.idle() / spent.total(); }
 };
 
-std::vector<ArmIteration> simulate(const World& world, Arm arm);
+std::vector<SchemeIteration> simulate(const Cluster& cluster, Scheme scheme);
 // One layout in all iterations.
-std::vector<ArmIteration> simulate(const World& world, const Layout& layout);
-ArmTotals totals(const World& world, const std::vector<ArmIteration>& iterations);
+std::vector<SchemeIteration> simulate(const Cluster& cluster, const RoleLayout& layout);
+SchemeTotals totals(const Cluster& cluster, const std::vector<SchemeIteration>& iterations);
 // An iteration as a row of JSON; every one of a simulation says so.
-Json iteration_row(const char* arm, int iteration, const ArmIteration& row);
+Json iteration_row(const char* scheme, int iteration, const SchemeIteration& row);
