@@ -5,7 +5,7 @@
 
 namespace {
 // What a step of decoding must read: the matrices once, and keys and values of every sequence.
-struct DecodeStep {
+struct StepReads {
     double weight_bytes; // of one weight, in the form that is read
     double cached;       // tokens
     double matrices, kv; // bytes
@@ -13,11 +13,11 @@ struct DecodeStep {
 };
 } // namespace
 
-static DecodeStep decode_step(const Model& model, double cached) {
+static StepReads decode_step(const Model& model, double cached) {
     const ModelConfig& m = model.config;
     const Weight& head = model.params.lm_head;
     const Tensor form = head.packed ? head.packed : head.copy ? head.copy : head.w;
-    DecodeStep step;
+    StepReads step;
     step.weight_bytes = (double)form.bytes() / (double)head.w.size();
     step.cached = cached;
     step.matrices = (m.L * layer_weights(m) + (double)m.V * m.C) * step.weight_bytes;
@@ -60,7 +60,7 @@ int bench_generate(const BenchConfig& config) {
         prefill = {first.seconds}, decode = {median(seconds) - first.seconds};
     }
     const double prompt_tokens = (work.N - B * decode_steps) / B;
-    const DecodeStep step = decode_step(*model, B * (prompt_tokens + (decode_steps + 1) / 2));
+    const StepReads step = decode_step(*model, B * (prompt_tokens + (decode_steps + 1) / 2));
     const double decode_rate = step.bytes() * decode_steps / median(decode);
 
     Json report = describe(config, machine, "generate");
