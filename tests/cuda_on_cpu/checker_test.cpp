@@ -81,6 +81,23 @@ __global__ void read_shared(int* y) {
     CUSIM_DYN_SHARED(int, s);
     y[threadIdx.x] = s[threadIdx.x];
 }
+// y = x, where x or y may be in use by the launches before.
+enum Early { reads_early, writes_early, waits_first };
+template <Early early> __global__ void follow(int* y, const int* x) {
+    const int i = threadIdx.x;
+    int v = early == reads_early ? x[i] : 0;
+    if (early == writes_early) y[i] = 0;
+    gpu::wait_for_earlier_launches();
+    if (early != reads_early) v = x[i];
+    y[i] = v;
+}
+// The last block adds up what all have written.
+template <bool by_ticket> __global__ void sum_blocks(int* y, int* ticket) {
+    y[blockIdx.x] = 1;
+    const bool last =
+        by_ticket ? gpu::is_last_block(ticket, gridDim.x) : blockIdx.x + 1 == gridDim.x;
+    for (unsigned i = 0; last && i + 1 < gridDim.x; ++i) y[blockIdx.x] += y[i];
+}
 struct alignas(16) Four {
     int v[4];
 };
@@ -146,6 +163,39 @@ TEST_F(Checker, BlocksAreNotOrdered) {
     expect(nullptr);
     launch(count<false>, 1, 1, 0, nullptr, y.data); // of another launch
     expect(nullptr);
+}
+
+TEST_F(Checker, AnEarlyLaunchWaitsForThoseBeforeIt) {
+    Device<int> x{std::vector<int>(64, 3)}, z(64);
+    auto early = [](auto kernel, int* to, const int* from) {
+        cudaLaunchAttribute overlap{};
+        overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        overlap.val.programmaticStreamSerializationAllowed = 1;
+        cudaLaunchConfig_t config{};
+        config.blockDim = 32, config.attrs = &overlap, config.numAttrs = 1;
+        cudaLaunchKernelEx(&config, kernel, to, from);
+    };
+    launch(read_it, 1, 32, 0, nullptr, y.data, x.data);
+    early(follow<waits_first>, z.data, y.data);
+    expect(nullptr);
+    early(follow<writes_early>, z.data, y.data);
+    expect("write before the wait for earlier launches in device memory");
+    early(follow<reads_early>, z.data, x.data); // which the host wrote before all of them
+    expect(nullptr);
+    early(follow<reads_early>, z.data, y.data); // two launches back, and nothing says that it has ended
+    expect("read before the wait for the launch that wrote it in device memory");
+    launch(read_it, 1, 32, 0, nullptr, z.data, x.data); // all before it have ended
+    early(follow<reads_early>, z.data, y.data);
+    expect(nullptr);
+}
+
+TEST_F(Checker, TheLastBlockSeesTheOthers) {
+    Device<int> ticket{std::vector<int>(1, 0)};
+    launch(sum_blocks<false>, 3, 1, 0, nullptr, y.data, ticket.data);
+    expect("race in device memory");
+    launch(sum_blocks<true>, 3, 1, 0, nullptr, y.data, ticket.data);
+    expect(nullptr);
+    EXPECT_EQ(ticket.get()[0], 0);
 }
 
 TEST_F(Checker, UninitialisedReads) {
