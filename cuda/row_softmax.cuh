@@ -22,11 +22,20 @@ struct RowSoftmax {
 
     // The same sums measured from another largest term.
     __device__ __forceinline__ void move_to(float other) {
-        const float shift = largest - other; // NaN where nothing was added yet
+        const float shift = largest - other;
         const float factor = sum > 0 ? expf(shift) : 1;
         weighted = sum > 0 ? factor * (weighted + sum * shift) : weighted;
         sum *= factor;
         largest = other;
+    }
+    // Those of other elements added.
+    __device__ __forceinline__ void join(RowSoftmax more) {
+        if (more.largest > largest)
+            move_to(more.largest);
+        else
+            more.move_to(largest);
+        sum += more.sum;
+        weighted += more.weighted;
     }
     // shift: t - largest
     __device__ __forceinline__ void add(float shift) {
@@ -36,25 +45,47 @@ struct RowSoftmax {
     }
 };
 
-// In one pass: a thread keeps the sums of what it has read, relative to the largest term so far. Every
-// thread gets the row's.
+// A row is read in slices; a thread has two pieces of W elements of each.
+template <int W> constexpr int slice_width = 2 * row_threads* W;
+
+// The thread's sums over its part of a slice.
 template <int W, class T>
-__device__ RowSoftmax row_softmax(const T* z, int V, float inverse_temperature) {
-    RowSoftmax row = {-INFINITY, 0, 0};
-    UNROLL_BY(2) for (int v = threadIdx.x * W; v < V; v += row_threads * W) {
-        const Floats<W> x = load<W>(z + v);
-        float most = x.v[0];
-        UNROLL for (int i = 1; i < W; ++i) most = fmaxf(most, x.v[i]);
-        most = fmaxf(most * inverse_temperature, row.largest);
-        // -infinity so far: any other number will do as the origin, and NaN must not get lost
-        if (most == -INFINITY) most = -1e30f;
-        if (most > row.largest) row.move_to(most);
-        UNROLL for (int i = 0; i < W; ++i) row.add(x.v[i] * inverse_temperature - row.largest);
+__device__ __forceinline__ RowSoftmax slice_softmax(const T* z, int V, float inverse_temperature,
+                                                    int slice) {
+    const int first = slice * slice_width<W> + threadIdx.x * W;
+    Floats<W> x[2] = {};
+    float most = -INFINITY;
+    UNROLL for (int piece = 0; piece < 2; ++piece) {
+        const int v = first + piece * row_threads * W;
+        if (v >= V) continue;
+        x[piece] = load<W>(z + v);
+        UNROLL for (int i = 0; i < W; ++i) most = fmaxf(most, x[piece].v[i]);
     }
+    // -infinity: any other number will do as the origin, and NaN must not get lost
+    most = most == -INFINITY ? -1e30f : most * inverse_temperature;
+    RowSoftmax row = {most, 0, 0};
+    UNROLL for (int piece = 0; piece < 2; ++piece) {
+        if (first + piece * row_threads * W >= V) continue;
+        UNROLL for (int i = 0; i < W; ++i) row.add(x[piece].v[i] * inverse_temperature - most);
+    }
+    return row;
+}
+
+// The row's sums from those of its threads; every thread gets them.
+inline __device__ RowSoftmax over_threads(RowSoftmax row) {
     row.move_to(block_max(row.largest));
     row.sum = block_sum(row.sum);
     row.weighted = block_sum(row.weighted);
     return row;
+}
+
+// In one pass: a thread joins its parts of the slices in order.
+template <int W, class T>
+__device__ RowSoftmax row_softmax(const T* z, int V, float inverse_temperature) {
+    RowSoftmax row = {-1e30f, 0, 0};
+    for (int slice = 0; slice * slice_width<W> < V; ++slice)
+        row.join(slice_softmax<W>(z, V, inverse_temperature, slice));
+    return over_threads(row);
 }
 
 } // namespace gpu

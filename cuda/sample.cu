@@ -130,36 +130,44 @@ __device__ Selected select_key(const Row<T>& row, bool by_count, Weight64 wanted
     return at;
 }
 
-// The first id at which the sum of weights, in order of ids, passes left(total); 0 if there is no weight.
-// weight(element, id)
-template <int W, class T, class F, class G>
-__device__ int search_ids(const Row<T>& row, F weight, G left, SampleShared& shared) {
-    const int lane = threadIdx.x % 32, segments = (row.V + segment - 1) / segment;
-    // 8 neighbouring ids per lane
-    auto lane_weight = [&](int at, int i) {
-        const int v = at * segment + lane * 8 + i;
-        return v < row.V ? weight(to_float(row.z[v]), v) : (Weight64)0;
-    };
-    // a few segments per warp at a time, so that their loads are under way together
-    constexpr int warps = row_threads / 32, together = W == 8 ? 4 : 1;
-    for (int first = threadIdx.x / 32; first < segments; first += together * warps) {
+// weight(element, id) of the id that is element i of a lane's 8 in a segment; 0 behind the row's end
+template <class T, class F>
+__device__ __forceinline__ Weight64 weight_at(const Row<T>& row, F weight, int at, int i) {
+    const int v = at * segment + (int)threadIdx.x % 32 * 8 + i;
+    return v < row.V ? weight(to_float(row.z[v]), v) : (Weight64)0;
+}
+
+// The sums over the segments first .. last - 1, to to[0] ..; a few per warp at a time, so that their loads
+// are under way together.
+template <int W, class T, class F>
+__device__ void weigh_segments(const Row<T>& row, F weight, int first, int last, Weight64* to) {
+    constexpr int warps = row_threads / 32, together = W == 8 && sizeof(T) == 2 ? 2 : 1;
+    const int lane = threadIdx.x % 32;
+    for (int begin = first + threadIdx.x / 32; begin < last; begin += together * warps) {
         Floats<W> x[together] = {};
         UNROLL for (int i = 0; i < together; ++i) {
-            const int v = (first + i * warps) * segment + lane * 8;
-            if (W == 8 && v < row.V) x[i] = load<W>(row.z + v);
+            const int at = begin + i * warps, v = at * segment + lane * 8;
+            if (W == 8 && at < last && v < row.V) x[i] = load<W>(row.z + v);
         }
         UNROLL for (int i = 0; i < together; ++i) {
-            const int at = first + i * warps, v = at * segment + lane * 8;
+            const int at = begin + i * warps, v = at * segment + lane * 8;
             Weight64 sum = 0;
             if (W != 8)
-                for (int k = 0; k < 8; ++k) sum += lane_weight(at, k);
-            else if (v < row.V)
+                for (int k = 0; k < 8; ++k) sum += weight_at(row, weight, at, k);
+            else if (at < last && v < row.V)
                 UNROLL for (int k = 0; k < W; ++k) sum += weight(x[i].v[k], v + k);
             sum = warp_sum(sum);
-            if (lane == 0 && at < segments) shared.weight[at] = sum;
+            if (lane == 0 && at < last) to[at - first] = sum;
         }
     }
-    __syncthreads();
+}
+
+// The first id at which the sum of weights, in order of ids, passes left(total); 0 if there is no weight.
+// shared.weight: of the segments, as all threads see them
+template <class T, class F, class G>
+__device__ int find_id(const Row<T>& row, F weight, G left, SampleShared& shared) {
+    const int lane = threadIdx.x % 32, segments = (row.V + segment - 1) / segment;
+    auto lane_weight = [&](int at, int i) { return weight_at(row, weight, at, i); };
     if (threadIdx.x < 32) {
         // the segment: a lane adds up its share of them
         const int share = (segments + 31) / 32, first = lane * share;
@@ -199,6 +207,13 @@ __device__ int search_ids(const Row<T>& row, F weight, G left, SampleShared& sha
     }
     __syncthreads();
     return shared.found;
+}
+
+template <int W, class T, class F, class G>
+__device__ int search_ids(const Row<T>& row, F weight, G left, SampleShared& shared) {
+    weigh_segments<W>(row, weight, 0, (row.V + segment - 1) / segment, shared.weight);
+    __syncthreads();
+    return find_id(row, weight, left, shared);
 }
 
 // Where top-k and then top-p end.
@@ -252,31 +267,59 @@ template <int W, class T> __device__ int first_largest(const Row<T>& row, Sample
     return (int)(0xffffffffu - (unsigned)best);
 }
 
+// Takes the barred ids out of a row: a barred token keeps its logit for its share of the distribution, but
+// cannot be drawn. Returns the largest term that can.
+template <int W, class T>
+__device__ float bar_ids(T* z, const int* barred, int E, const Row<T>& row) {
+    bool was_largest = false;
+    for (int i = threadIdx.x; i < E; i += row_threads) {
+        T& logit = z[barred[i]];
+        was_largest |= !(to_float(logit) * row.inverse_temperature < row.largest);
+        logit = from_float<T>(-INFINITY);
+    }
+    if (!__syncthreads_or(was_largest)) return row.largest;
+    float most = -INFINITY;
+    row.template each<W>([&](float x, int) { most = fmaxf(most, x * row.inverse_temperature); });
+    return block_max(most);
+}
+
+struct Drawn {
+    int* token;
+    float *logp, *entropy; // entropy may be null
+    __device__ __forceinline__ void set(int b, int id, float t, const RowSoftmax& softmax) const {
+        token[b] = id;
+        logp[b] = softmax.logp(t);
+        if (entropy) entropy[b] = softmax.entropy();
+    }
+};
+
+// Which ids may not be drawn in the rows where bar is 1; null: none.
+struct Bars {
+    const int *barred, *bar;
+    int E;
+};
+
+// The id whose share of (0, 1) has u in it, by integer weights.
+struct LeftOfUniform {
+    float u;
+    __device__ __forceinline__ Weight64 operator()(Weight64 total) const {
+        const Weight64 left = (Weight64)((double)u * (double)total);
+        return left < total ? left : total - 1;
+    }
+};
+
 template <class T, int W>
 __global__ void __launch_bounds__(row_threads, 2)
-    sample_kernel(int* __restrict__ token, float* __restrict__ logp, float* __restrict__ entropy,
-                  T* logits, const float* __restrict__ uniform, const int* __restrict__ barred,
-                  int E, const int* __restrict__ bar, int V, SampleConstants options) {
+    sample_kernel(Drawn out, T* logits, const float* uniform, Bars bars, int V,
+                  SampleConstants options) {
     __shared__ SampleShared shared;
     const int b = blockIdx.x;
     T* z = logits + (int64_t)b * V;
+    let_next_launch_begin();
+    wait_for_earlier_launches();
     const RowSoftmax softmax = row_softmax<W>(z, V, options.inverse_temperature);
     Row<T> row = {z, V, options.inverse_temperature, softmax.largest};
-    // A barred token keeps its logit for its share of the distribution, but cannot be drawn. Where it was
-    // the largest, another is.
-    bool was_largest = false;
-    if (bar && bar[b] == 1)
-        for (int i = threadIdx.x; i < E; i += row_threads) {
-            T& logit = z[barred[i]];
-            was_largest |= !(to_float(logit) * options.inverse_temperature < softmax.largest);
-            logit = from_float<T>(-INFINITY);
-        }
-    if (bar && __syncthreads_or(was_largest)) {
-        float most = -INFINITY;
-        row.template each<W>(
-            [&](float x, int) { most = fmaxf(most, x * options.inverse_temperature); });
-        row.largest = block_max(most);
-    }
+    if (bars.bar && bars.bar[b] == 1) row.largest = bar_ids<W>(z, bars.barred, bars.E, row);
     int drawn = 0;
     if (options.greedy) {
         drawn = first_largest<W>(row, shared);
@@ -286,7 +329,6 @@ __global__ void __launch_bounds__(row_threads, 2)
         if ((options.top_k > 0 || options.top_p < 1) && is_finite(softmax.sum) &&
             is_finite(row.largest))
             cut = find_cut<W>(row, options, shared);
-        const float u = uniform[b];
         drawn = search_ids<W>(
             row,
             [&](float x, int v) {
@@ -294,16 +336,93 @@ __global__ void __launch_bounds__(row_threads, 2)
                 const bool stays = key > cut.key || (key == cut.key && v <= cut.last_id);
                 return stays && !(row.term(x) < options.min_p) ? row.weight(x) : 0;
             },
-            [&](Weight64 total) {
-                const Weight64 left = (Weight64)((double)u * (double)total);
-                return left < total ? left : total - 1;
-            },
-            shared);
+            LeftOfUniform{uniform[b]}, shared);
     }
+    if (threadIdx.x == 0)
+        out.set(b, drawn, to_float(z[drawn]) * options.inverse_temperature, softmax);
+}
+
+// ---- few rows -----------------------------------------------------------------------------------
+// With few rows a block per row leaves the device idle. Where nothing is cut off, many blocks share a row,
+// to the same bits: first its softmax, then its weights; each time the last block ends the work.
+
+constexpr int most_shared_rows = 32;
+
+struct SharedRows {
+    float* parts;      // (B, slices, 3, row_threads): of every thread of a slice
+    float* row;        // (B, 4): RowSoftmax, then the largest term that can be drawn
+    Weight64* weights; // (B, segments)
+    int* tickets;      // (B)
+};
+
+// grid: (slices, B)
+template <class T, int W>
+__global__ void __launch_bounds__(row_threads, 2)
+    share_softmax_kernel(SharedRows shared, T* logits, Bars bars, int V,
+                         float inverse_temperature) {
+    const int slice = blockIdx.x, slices = gridDim.x, b = blockIdx.y;
+    T* z = logits + (int64_t)b * V;
+    float* parts = shared.parts + (int64_t)b * slices * 3 * row_threads + threadIdx.x;
+    let_next_launch_begin();
+    wait_for_earlier_launches();
+    const RowSoftmax own = slice_softmax<W>(z, V, inverse_temperature, slice);
+    float* part = parts + slice * 3 * row_threads;
+    part[0] = own.largest, part[row_threads] = own.sum, part[2 * row_threads] = own.weighted;
+    if (!is_last_block(shared.tickets + b, slices)) return;
+    RowSoftmax sums = {-1e30f, 0, 0};
+    UNROLL_BY(4) for (int i = 0; i < slices; ++i) {
+        part = parts + i * 3 * row_threads;
+        sums.join({__ldcg(part), __ldcg(part + row_threads), __ldcg(part + 2 * row_threads)});
+    }
+    sums = over_threads(sums);
+    Row<T> row = {z, V, inverse_temperature, sums.largest};
+    if (bars.bar && bars.bar[b] == 1) row.largest = bar_ids<W>(z, bars.barred, bars.E, row);
     if (threadIdx.x != 0) return;
-    token[b] = drawn;
-    logp[b] = softmax.logp(to_float(z[drawn]) * options.inverse_temperature);
-    if (entropy) entropy[b] = softmax.entropy();
+    float* to = shared.row + 4 * b;
+    to[0] = sums.largest, to[1] = sums.sum, to[2] = sums.weighted, to[3] = row.largest;
+}
+
+constexpr int shared_segments = 64; // of a block
+
+// grid: (segments / shared_segments, B)
+template <class T, int W>
+__global__ void __launch_bounds__(row_threads, 2)
+    share_draw_kernel(SharedRows from, Drawn out, T* logits, const float* uniform, int V,
+                      float inverse_temperature) {
+    __shared__ SampleShared shared;
+    const int b = blockIdx.y, segments = (V + segment - 1) / segment;
+    const int first = blockIdx.x * shared_segments;
+    T* z = logits + (int64_t)b * V;
+    Weight64* weights = from.weights + (int64_t)b * segments;
+    const float u = uniform[b];
+    let_next_launch_begin();
+    wait_for_earlier_launches();
+    const float* of = from.row + 4 * b;
+    const RowSoftmax softmax = {of[0], of[1], of[2]};
+    const Row<T> row = {z, V, inverse_temperature, of[3]};
+    auto weight = [&](float x, int) { return row.weight(x); };
+    weigh_segments<W>(row, weight, first, min(segments, first + shared_segments), weights + first);
+    if (!is_last_block(from.tickets + b, gridDim.x)) return;
+    for (int i = threadIdx.x; i < segments; i += row_threads)
+        shared.weight[i] = __ldcg(weights + i);
+    __syncthreads();
+    const int drawn = find_id(row, weight, LeftOfUniform{u}, shared);
+    if (threadIdx.x == 0) out.set(b, drawn, to_float(z[drawn]) * inverse_temperature, softmax);
+}
+
+template <class T, int W>
+static void sample_shared(const char* op, const Drawn& out, T* logits, const float* uniform,
+                          const Bars& bars, int64_t B, int V, float inverse_temperature) {
+    const int64_t slices = ceil_div(V, slice_width<W>), segments = ceil_div(V, segment);
+    const size_t weights = B * segments * sizeof(Weight64), row = 4 * B * sizeof(float);
+    char* memory = (char*)scratch(weights + row + B * slices * 3 * row_threads * sizeof(float));
+    const SharedRows shared = {(float*)(memory + weights + row), (float*)(memory + weights),
+                               (Weight64*)memory, context().tickets};
+    launch_overlapped(op, share_softmax_kernel<T, W>, dim3((unsigned)slices, (unsigned)B),
+                      row_threads, 0, shared, logits, bars, V, inverse_temperature);
+    launch_overlapped(op, share_draw_kernel<T, W>,
+                      dim3((unsigned)ceil_div(segments, shared_segments), (unsigned)B), row_threads,
+                      0, shared, out, logits, uniform, V, inverse_temperature);
 }
 
 template <class T>
@@ -331,9 +450,16 @@ static void sample(Tensor token_, Tensor logp_, Tensor entropy_, Tensor logits_,
         .top_k = options.top_k > 0 && options.top_k < V ? options.top_k : 0,
         .greedy = greedy,
     };
+    const Drawn out = {token, logp, entropy};
+    const Bars bars = {barred, bar, barred ? (int)barred_.size() : 0};
+    const bool in_order =
+        greedy || constants.top_k > 0 || constants.top_p < 1 || constants.min_p > 0;
     with_width(V % full_width == 0 && is_aligned(logits), [&](auto W) {
-        launch(op, sample_kernel<T, W>, (unsigned)B, row_threads, 0, token, logp, entropy, logits,
-               uniform, barred, barred ? (int)barred_.size() : 0, bar, (int)V, constants);
+        if (!in_order && B <= most_shared_rows && V > slice_width<W>)
+            return sample_shared<T, W>(op, out, logits, uniform, bars, B, (int)V,
+                                       constants.inverse_temperature);
+        launch_overlapped(op, sample_kernel<T, W>, (unsigned)B, row_threads, 0, out, logits,
+                          uniform, bars, (int)V, constants);
     });
 }
 

@@ -5,7 +5,7 @@
 namespace gpu {
 
 template <class T, int W>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, 4)
     token_logprob_forward_kernel(float* __restrict__ logp, float* __restrict__ entropy,
                                  float* __restrict__ lse, const T* __restrict__ logits,
                                  const int* __restrict__ target, int V, float inverse_temperature) {

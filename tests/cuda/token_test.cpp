@@ -169,21 +169,49 @@ TEST(GpuSample, DrawsAmongTheOthersWhereTheLikeliestIsBarred) {
     }
 }
 
-// logp and entropy of the hinge, bit for bit: what was sampled is what is trained on.
+// logp and entropy of the hinge, bit for bit: what was sampled is what is trained on. Few rows that are not
+// cut are shared by blocks, others have one each.
 TEST(GpuSample, HasTheBitsOfTokenLogprob) {
+    for (DType dtype : gpu_types)
+        for (int V : {4100, 20000})
+            for (double top_p : {0.8, 1.0}) {
+                const int B = 5;
+                const Ops& ops = gpu_ops(dtype);
+                TestTensor z = random_in(dtype, {B, V}, 1, 3),
+                           uniform = values({B}, {.1, .3, .5, .7, .9});
+                GpuTensor token(dtype, indices({-1, -1, -1, -1, -1}));
+                GpuTensor logp(DType::f32, poison({B})), entropy(DType::f32, poison({B})),
+                    logp2(DType::f32, poison({B})), entropy2(DType::f32, poison({B})),
+                    lse(DType::f32, poison({B}));
+                ops.sample(token, logp, entropy, GpuTensor(dtype, z),
+                           GpuTensor(DType::f32, uniform), {}, {}, {0.9, 0, top_p, 0});
+                ops.token_logprob_forward(logp2, entropy2, lse, GpuTensor(dtype, z), token, 0.9);
+                EXPECT_TRUE(same_values(logp, logp2)) << V << " " << top_p;
+                EXPECT_TRUE(same_values(entropy, entropy2)) << V << " " << top_p;
+            }
+}
+
+// The token of a row does not depend on how many there are.
+TEST(GpuSample, ARowIsDrawnAlikeAmongFewAndAmongMany) {
+    const int many = 40, few = 3, V = 9000;
     for (DType dtype : gpu_types) {
-        const int B = 5, V = 4100;
-        const Ops& ops = gpu_ops(dtype);
-        TestTensor z = random_in(dtype, {B, V}, 1, 3), uniform = values({B}, {.1, .3, .5, .7, .9});
-        GpuTensor token(dtype, indices({-1, -1, -1, -1, -1}));
-        GpuTensor logp(DType::f32, poison({B})), entropy(DType::f32, poison({B})),
-            logp2(DType::f32, poison({B})), entropy2(DType::f32, poison({B})),
-            lse(DType::f32, poison({B}));
-        ops.sample(token, logp, entropy, GpuTensor(dtype, z), GpuTensor(DType::f32, uniform), {},
-                   {}, {0.9, 0, 0.8, 0});
-        ops.token_logprob_forward(logp2, entropy2, lse, GpuTensor(dtype, z), token, 0.9);
-        EXPECT_TRUE(same_values(logp, logp2));
-        EXPECT_TRUE(same_values(entropy, entropy2));
+        TestTensor z = random_in(dtype, {many, V}, 1, 3), uniform = zeros({many});
+        std::vector<int32_t> barred = {5, V - 1}, bar(many, 0);
+        Rng rng(3);
+        for (int b = 0; b < many; ++b) uniform.set(b, rng.uniform());
+        z.set(V + 5, 30), bar[1] = 1;
+        std::vector<std::vector<int32_t>> tokens;
+        for (int B : {many, few}) {
+            GpuTensor z_g(dtype, z), u(DType::f32, uniform), bar_g(dtype, indices(bar));
+            GpuTensor token(dtype, indices(std::vector<int32_t>(B, -1)));
+            GpuTensor logp(DType::f32, poison({B}));
+            gpu_ops(dtype).sample(token, logp, {}, z_g.view.rows(0, B), u.view.rows(0, B),
+                                  GpuTensor(dtype, indices(barred)), bar_g.view.rows(0, B),
+                                  {0.7, 0, 1, 0});
+            const TestTensor ids = token.get();
+            tokens.push_back({ids.view.as<int32_t>(), ids.view.as<int32_t>() + few});
+        }
+        EXPECT_EQ(tokens[0], tokens[1]);
     }
 }
 
