@@ -106,7 +106,7 @@ bool in_few_launches(const Model& model, int64_t rows) {
 }
 
 // The figure again, in the launches that ops.h has for few rows.
-static void trunk_decode_few(const Model& model, TrunkRows& rows, const DecodeStep& step,
+static void trunk_decode_few(const Model& model, TrunkRows& rows, const CacheStep& step,
                              std::vector<KvCache>& cache) {
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;
@@ -131,7 +131,7 @@ static void trunk_decode_few(const Model& model, TrunkRows& rows, const DecodeSt
     }
 }
 
-void trunk_decode(const Model& model, TrunkRows& rows, Tensor branch, const DecodeStep& step,
+void trunk_decode(const Model& model, TrunkRows& rows, Tensor branch, const CacheStep& step,
                   std::vector<KvCache>& cache) {
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;

@@ -125,12 +125,12 @@ void attend_in_batch(Pass& pass, LayerActs& acts,
 
 // One token of each of B sequences whose keys and values are in a cache (ops.h: kv_write and
 // decode_attention).
-struct DecodeStep {
+struct CacheStep {
     Tensor ids, position, slot, length; // (B) i32
     Tensor pages;                       // (B, max_pages) i32
 };
 // All layers for them, to rows.hidden; their keys and values go into the cache.   branch: scratch
-void trunk_decode(const Model& model, TrunkRows& rows, Tensor branch, const DecodeStep& step,
+void trunk_decode(const Model& model, TrunkRows& rows, Tensor branch, const CacheStep& step,
                   std::vector<KvCache>& cache);
 // Whether so many rows go through the ops for few rows; of the layers' activations these fill x, x2,
 // att, act and the queries of qkv.

@@ -169,7 +169,7 @@ void compute_prompts(Engine& engine, std::span<const CachedPrompt> fresh,
 // ---- decode -------------------------------------------------------------------------------------
 
 // The lists of a step of so many rows.
-static DecodeStep step_of(const Engine& engine, int64_t rows) {
+static CacheStep step_of(const Engine& engine, int64_t rows) {
     auto list = [&](int i) { return engine.step.elements(i * rows, rows); };
     return {list(0), list(1), list(2), list(3),
             engine.step.elements(4 * rows, rows * engine.max_pages).view({rows, engine.max_pages})};
@@ -178,7 +178,7 @@ static DecodeStep step_of(const Engine& engine, int64_t rows) {
 // All layers for `rows` tokens, whose step was uploaded.
 static void decode_layers(Engine& engine, int rows, const TrunkRows& to) {
     const ModelConfig& m = engine.model.config;
-    const DecodeStep all = step_of(engine, rows);
+    const CacheStep all = step_of(engine, rows);
     for_shares(engine.by_threads, rows, [&](int first, int count) {
         auto of = [&](const Tensor& x) { return x.rows(first, count); };
         TrunkRows own = {{}, of(to.hidden)};

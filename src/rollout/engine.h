@@ -59,7 +59,7 @@ struct Engine {
     Tensor uniform, bar;             // (batch): of a draw, as Ops::sample names them
     Tensor barred;                   // (E): the ends of sequence
     Tensor drawn;                    // (3, batch): token (i32), logp, entropy
-    Tensor step;                     // a DecodeStep's lists, one after another
+    Tensor step;                     // a CacheStep's lists, one after another
     Tensor list, copy_to, copy_from; // (batch): rows, pages
     Tensor prompt_slot;              // (prefill_tokens): where each goes in the cache
 
