@@ -6,7 +6,7 @@
 
 #include "ops/gpu.h"
 
-#include <cublas_v2.h>
+#include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -29,11 +29,13 @@ template <class T> void install_token_logprob(Ops& ops);
 template <class T> void install_sample(Ops& ops);
 template <class T> void install_adamw(Ops& ops);
 
+constexpr size_t blas_workspace_bytes = 32 << 20; // what the cuBLAS manual recommends for Hopper
+
 struct Context {
     int device = -1;
     cudaStream_t stream = nullptr;
-    cublasHandle_t blas = nullptr;
-    void* blas_workspace = nullptr;
+    cublasLtHandle_t blas = nullptr;
+    void* blas_workspace = nullptr; // blas_workspace_bytes
     void* scratch = nullptr;
     size_t scratch_bytes = 0;
     int* tickets = nullptr; // (most_tickets), 0 between launches

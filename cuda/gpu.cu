@@ -5,7 +5,6 @@
 
 namespace gpu {
 
-constexpr size_t blas_workspace_bytes = 32 << 20; // what the cuBLAS manual recommends for Hopper
 constexpr int oldest_major = 8; // sm_80: bf16 on tensor cores, asynchronous copies
 
 void check_cuda(cudaError_t status, const char* what) {
@@ -66,13 +65,7 @@ static void open(Context& gpu) {
     check_cuda(cudaMalloc(&gpu.tickets, most_tickets * sizeof(int)), "tickets");
     check_cuda(cudaMemsetAsync(gpu.tickets, 0, most_tickets * sizeof(int), gpu.stream), "tickets");
     gpu.overlaps = info.major >= 9;
-    check_blas(cublasCreate(&gpu.blas), "cublasCreate");
-    check_blas(cublasSetStream(gpu.blas, gpu.stream), "cublasSetStream");
-    // No sums of partial products in bf16.
-    check_blas(cublasSetMathMode(gpu.blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION),
-               "cublasSetMathMode");
-    check_blas(cublasSetWorkspace(gpu.blas, gpu.blas_workspace, blas_workspace_bytes),
-               "cublasSetWorkspace");
+    check_blas(cublasLtCreate(&gpu.blas), "cublasLtCreate");
     gpu.device = selected;
 }
 
@@ -80,7 +73,7 @@ static void open(Context& gpu) {
 Context::~Context() {
     if (!stream) return;
     cudaStreamSynchronize(stream);
-    if (blas) cublasDestroy(blas);
+    if (blas) cublasLtDestroy(blas);
     cudaFree(blas_workspace);
     cudaFree(scratch);
     cudaFree(tickets);

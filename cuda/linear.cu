@@ -1,40 +1,16 @@
-// Matrix products with a weight, by cuBLAS: f32 without TF32, bf16 with accumulation in f32. cuBLAS is
-// column-major: a row-major (N, C) is its (C, N). The same call gives the same bits, as there is one
-// stream and one workspace [cuBLAS manual, section 2.1.4].
+// Products with a weight.
 
+#include "gemm.h"
 #include "sums.cuh"
 
 namespace gpu {
 
-// A matrix as cuBLAS is told about it: element type and the length of a row.
-struct Matrix {
-    const void* data;
-    DType dtype;
-    int64_t row;
-};
-
-static cudaDataType_t blas_type(DType dtype) {
-    return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
-}
-
-// c (n, m) = b (n, k) a (k, m) + beta c, all row-major; a_transposed: a is stored (m, k); likewise b.
-static void gemm(const char* op, Matrix c, Matrix a, bool a_transposed, Matrix b, bool b_transposed,
-                 int64_t m, int64_t n, int64_t k, float beta) {
-    const float one = 1;
-    check_blas(cublasGemmEx(context().blas, a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-                            b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)m, (int)n, (int)k, &one,
-                            a.data, blas_type(a.dtype), (int)a.row, b.data, blas_type(b.dtype),
-                            (int)b.row, &beta, const_cast<void*>(c.data), blas_type(c.dtype),
-                            (int)c.row, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-               op);
-}
-
 // y_n = bias for every row
-template <class Y, class T>
+template <class T>
 __global__ void __launch_bounds__(256)
-    fill_rows_kernel(Y* __restrict__ y, const T* __restrict__ bias, int64_t size, int64_t O) {
+    fill_rows_kernel(float* __restrict__ y, const T* __restrict__ bias, int64_t size, int64_t O) {
     const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
-    if (i < size) y[i] = from_float<Y>(to_float(bias[i % O]));
+    if (i < size) y[i] = to_float(bias[i % O]);
 }
 
 __global__ void __launch_bounds__(256)
@@ -59,15 +35,15 @@ static void linear_forward(Tensor y_, Tensor x_, const Weight& w_, Tensor bias_)
     const Matrix w = {arg<T>(op, "w", w_.w, {O, C}), dtype_of<T>(), C};
     const T* bias = optional_arg<T>(op, "bias", bias_, {O});
     if (N == 0) return;
-    // The bias goes in first: then the product is rounded once, with it.
-    if (bias) {
-        const unsigned blocks = (unsigned)ceil_div(N * O, 256);
-        if (y.dtype == DType::f32)
-            launch(op, fill_rows_kernel<float, T>, blocks, 256, 0, (float*)y.data, bias, N * O, O);
-        else
-            launch(op, fill_rows_kernel<T, T>, blocks, 256, 0, (T*)y.data, bias, N * O, O);
+    Product product = {.c = y, .a = w, .b = x, .m = O, .n = N, .k = C, .a_transposed = true};
+    if (bias && y.dtype == x.dtype) product.bias = bias;
+    if (bias &&
+        y.dtype != x.dtype) { // results in f32: rows of the bias, to which the product is added
+        launch(op, fill_rows_kernel<T>, (unsigned)ceil_div(N * O, 256), 256, 0, (float*)y.data,
+               bias, N * O, O);
+        product.add = true;
     }
-    gemm(op, y, w, true, x, false, O, N, C, bias ? 1 : 0);
+    multiply(op, product);
 }
 
 template <class T>
@@ -95,8 +71,16 @@ static void linear_backward(Gradient dx_, Gradient dw_, Gradient dbias_, Tensor 
                (const float*)dy.data, N * O);
         dy = {rounded, DType::bf16, O};
     }
-    if (dx.data) gemm(op, dx, w, false, dy, false, C, N, O, dx_.add);
-    if (dw.data) gemm(op, dw, x, false, dy, true, C, O, N, dw_.add);
+    if (dx.data) multiply(op, {.c = dx, .a = w, .b = dy, .m = C, .n = N, .k = O, .add = dx_.add});
+    if (dw.data)
+        multiply(op, {.c = dw,
+                      .a = x,
+                      .b = dy,
+                      .m = C,
+                      .n = O,
+                      .k = N,
+                      .b_transposed = true,
+                      .add = dw_.add});
 }
 
 // cuBLAS reads the weight as it is.

@@ -137,7 +137,8 @@ static void rmsnorm_backward(Gradient dx_, Gradient dw_, Tensor s_, Tensor dy_, 
     if (N == 0) return;
     // Blocks enough to keep loads in flight on every multiprocessor; their sums are C floats each.
     const int64_t chunk = ceil_div(N, 4 * most_partials), chunks = ceil_div(N, chunk);
-    float* partial = static_cast<float*>(scratch((chunks + most_partials) * C * sizeof(float)));
+    static_assert(4 * most_partials <= rows_at_once);
+    float* partial = static_cast<float*>(scratch(chunks * C * sizeof(float)));
     with_width(C % full_width == 0 && is_aligned(dx, dy, x, w), [&](auto W) {
         with_pieces<W>(op, C, [&](auto V) {
             const int64_t threads = ceil_div(ceil_div(C, W * V), 32) * 32;
@@ -145,7 +146,7 @@ static void rmsnorm_backward(Gradient dx_, Gradient dw_, Tensor s_, Tensor dy_, 
                    dx_.add, partial, s, dy, x, w, N, C, chunk);
         });
     });
-    column_sums<float>(op, dw, dw_.add, partial, chunks, C, partial + chunks * C);
+    column_sums<float>(op, dw, dw_.add, partial, chunks, C, nullptr);
 }
 
 template <class T> void install_rmsnorm(Ops& ops) {

@@ -25,5 +25,9 @@ GpuInfo gpu_info();
 // The cudaStream_t on which the calling thread's ops run one after another.
 void* gpu_stream();
 
+// Keeps the calling thread's choices of algorithms for matrix products in this file: those that stand in it
+// are taken, new ones are added. A run that goes on takes the ones that it began with, and so has their bits.
+void gpu_keep_choices(const std::string& path);
+
 // Device memory that the ops themselves hold: the GEMM library's workspace and scratch.
 size_t gpu_scratch_bytes();

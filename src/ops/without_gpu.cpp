@@ -13,6 +13,7 @@ int gpu_count() { no_gpu(); }
 void gpu_select(int) { no_gpu(); }
 GpuInfo gpu_info() { no_gpu(); }
 void* gpu_stream() { no_gpu(); }
+void gpu_keep_choices(const std::string&) {}
 size_t gpu_scratch_bytes() { return 0; }
 const Ops& gpu_ops(DType) { no_gpu(); }
 CollectivesId make_collectives_id() { no_gpu(); }

@@ -3,6 +3,7 @@
 #include "base/config.h"
 #include "base/file.h"
 #include "model/hf.h"
+#include "ops/gpu.h"
 #include "train/inputs.h"
 
 #include <algorithm>
@@ -207,6 +208,8 @@ void Run::begin() {
     make_directories(file("checkpoints"));
     remove_leftovers(file("checkpoints"));
     write_file(file("config.json"), config_text);
+    gpu_keep_choices(
+        file("gemm_choices" + (ranks ? "-" + std::to_string(ranks->rank) : "") + ".txt"));
     metrics.open(file("metrics.jsonl"), step);
 }
 

@@ -1,4 +1,7 @@
+#include "base/file.h"
 #include "gpu_testing.h"
+
+#include <unistd.h>
 
 namespace {
 
@@ -58,6 +61,33 @@ TEST(GpuLinear, FewOutputsInF32) {
     expect_near(dx, dx_want, half_ulp(dtype), 1e-6, "dx");
     expect_near(dw, dw_want, 1e-6, 1e-5, "dw");
     expect_near(db, db_want, 1e-6, 1e-5, "dbias");
+}
+
+// An algorithm is kept in the file as soon as it is chosen, taken from there, and looked for anew by another card
+// or library; a file that something else has written into is an error.
+TEST(GpuLinear, ChoicesAreKept) {
+    const std::string path = testing::TempDir() + "gemm_choices" + std::to_string(::getpid());
+    const Ops& ops = gpu_ops(DType::bf16);
+    GpuTensor x(DType::bf16, random_in(DType::bf16, {24, 32}, 1)),
+        w(DType::bf16, random_in(DType::bf16, {16, 32}, 2)), y(DType::bf16, zeros({24, 16}));
+    GpuTensor rows(DType::bf16, zeros({23, 16}));
+    auto product = [&](const GpuTensor& to) {
+        ops.linear_forward(to, x.view.rows(0, to.view.shape[0]), {w, {}, {}}, {});
+        return read_file(path);
+    };
+    gpu_keep_choices(path);
+    const std::string kept = product(y);
+    EXPECT_EQ(std::count(kept.begin(), kept.end(), '\n'), 2);
+    EXPECT_EQ(product(rows), kept); // a size near it takes the same
+    gpu_keep_choices(path);
+    EXPECT_EQ(product(y), kept); // read, not chosen and written again
+    write_file(path, "another card\n" + kept.substr(kept.find('\n') + 1));
+    gpu_keep_choices(path);
+    EXPECT_EQ(product(y).substr(0, kept.find('\n')), kept.substr(0, kept.find('\n')));
+    write_file(path, kept + "what is this\n");
+    gpu_keep_choices(path);
+    expect_error([&] { product(y); }, "is damaged: \"what is this\"; remove it");
+    gpu_keep_choices("");
 }
 
 TEST(GpuLinear, WeightsHaveNoOtherForms) {
