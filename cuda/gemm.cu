@@ -205,7 +205,7 @@ void read_choices() {
 // Whether the library takes an algorithm that was found for sizes near these.
 bool fits(const Description& d, const Algorithm& algorithm) {
     cublasLtMatmulHeuristicResult_t result;
-    return cublasLtMatmulAlgoCheck(context().blas, d.product, d.a, d.b, d.c, d.c, &algorithm,
+    return cublasLtMatmulAlgoCheck(context().blas, d.product, d.a, d.b, d.c, d.c, &algorithm.blas,
                                    &result) == CUBLAS_STATUS_SUCCESS &&
            result.workspaceSize <= blas_workspace_bytes;
 }
