@@ -87,13 +87,12 @@ struct Description {
 };
 
 // into: where c goes; c itself, but where an algorithm is tried
-void run(const Description& d, const Product& p, const Algorithm& algorithm, void* into) {
+cublasStatus_t run(const Description& d, const Product& p, const Algorithm& algorithm, void* into) {
     const Context& gpu = context();
     const float one = 1, beta = p.add ? 1 : 0;
-    check_blas(cublasLtMatmul(gpu.blas, d.product, &one, p.a.data, d.a, p.b.data, d.b, &beta,
-                              p.c.data, d.c, into, d.c, &algorithm.blas, gpu.blas_workspace,
-                              blas_workspace_bytes, gpu.stream),
-               d.op);
+    return cublasLtMatmul(gpu.blas, d.product, &one, p.a.data, d.a, p.b.data, d.b, &beta, p.c.data,
+                          d.c, into, d.c, &algorithm.blas, gpu.blas_workspace, blas_workspace_bytes,
+                          gpu.stream);
 }
 
 // What the library proposes, best guess first.
@@ -125,28 +124,29 @@ std::vector<Algorithm> proposals(const Description& d, const Shape& shape) {
     return algorithms;
 }
 
+// Infinity: the library does not do it, whatever it proposed.
 double seconds_of(const Description& d, const Product& p, const Algorithm& algorithm, void* into) {
     const Ops& ops = gpu_ops(DType::f32);
     const int runs = (double)p.m * (double)p.n * (double)p.k > 1e10 ? 3 : 20;
-    run(d, p, algorithm, into);
+    if (run(d, p, algorithm, into) != CUBLAS_STATUS_SUCCESS) return INFINITY;
     void* const start = ops.mark();
-    for (int i = 0; i < runs; ++i) run(d, p, algorithm, into);
+    for (int i = 0; i < runs; ++i) check_blas(run(d, p, algorithm, into), d.op);
     return ops.seconds_between(start, ops.mark());
 }
 
 Algorithm fastest(const Description& d, const Product& p, const Shape& shape) {
     const std::vector<Algorithm> algorithms = proposals(d, shape);
+    if (algorithms.size() == 1) return algorithms[0];
     // A product that is written writes its own result again and again, one that adds must not.
-    void* const spare =
-        p.add ? gpu_ops(DType::f32).alloc(p.n * p.c.row * dtype_bytes(p.c.dtype)) : nullptr;
+    const Ops& ops = gpu_ops(DType::f32);
+    void* const spare = p.add ? ops.alloc(p.n * p.c.row * dtype_bytes(p.c.dtype)) : nullptr;
     void* const into = p.add ? spare : const_cast<void*>(p.c.data);
     size_t best = 0;
     double least = INFINITY;
-    for (size_t i = 0; into && algorithms.size() > 1 && i < algorithms.size(); ++i) {
-        const double seconds = seconds_of(d, p, algorithms[i], into);
-        if (seconds < least) least = seconds, best = i;
-    }
-    gpu_ops(DType::f32).free(spare);
+    for (size_t i = 0; into && i < algorithms.size(); ++i) // without memory to try in, the first
+        if (const double seconds = seconds_of(d, p, algorithms[i], into); seconds < least)
+            least = seconds, best = i;
+    ops.free(spare);
     return algorithms[best];
 }
 
@@ -226,7 +226,7 @@ Algorithm choose(const Description& d, const Product& p) {
 
 void multiply(const char* op, const Product& p) {
     const Description d(op, p);
-    run(d, p, choose(d, p), const_cast<void*>(p.c.data));
+    check_blas(run(d, p, choose(d, p), const_cast<void*>(p.c.data)), op);
 }
 
 } // namespace gpu

@@ -6,11 +6,11 @@
 namespace gpu {
 
 // y_n = bias for every row
-template <class T>
+template <class Y, class T>
 __global__ void __launch_bounds__(256)
-    fill_rows_kernel(float* __restrict__ y, const T* __restrict__ bias, int64_t size, int64_t O) {
+    fill_rows_kernel(Y* __restrict__ y, const T* __restrict__ bias, int64_t size, int64_t O) {
     const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
-    if (i < size) y[i] = to_float(bias[i % O]);
+    if (i < size) y[i] = from_float<Y>(to_float(bias[i % O]));
 }
 
 __global__ void __launch_bounds__(256)
@@ -36,11 +36,16 @@ static void linear_forward(Tensor y_, Tensor x_, const Weight& w_, Tensor bias_)
     const T* bias = optional_arg<T>(op, "bias", bias_, {O});
     if (N == 0) return;
     Product product = {.c = y, .a = w, .b = x, .m = O, .n = N, .k = C, .a_transposed = true};
-    if (bias && y.dtype == x.dtype) product.bias = bias;
-    if (bias &&
-        y.dtype != x.dtype) { // results in f32: rows of the bias, to which the product is added
-        launch(op, fill_rows_kernel<T>, (unsigned)ceil_div(N * O, 256), 256, 0, (float*)y.data,
-               bias, N * O, O);
+    // In the product, for outputs of the weights' type whose rows are whole 16-byte pieces; else the bias goes
+    // in first, and the product is added to it.
+    if (bias && y.dtype == x.dtype && O % full_width == 0 && is_aligned(bias)) {
+        product.bias = bias;
+    } else if (bias) {
+        const unsigned blocks = (unsigned)ceil_div(N * O, 256);
+        if (y.dtype == DType::f32)
+            launch(op, fill_rows_kernel<float, T>, blocks, 256, 0, (float*)y.data, bias, N * O, O);
+        else
+            launch(op, fill_rows_kernel<T, T>, blocks, 256, 0, (T*)y.data, bias, N * O, O);
         product.add = true;
     }
     multiply(op, product);
