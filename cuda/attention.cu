@@ -1,31 +1,25 @@
-// Attention over a ragged batch, forward and backward; ops.h has the formula,
-// src/ops/attention_formula.h the plain loops. Query row i of a head, over the
-// tiles of keys as they pass [Dao 2023, algorithm 1]:
+// Attention over a ragged batch, forward and backward; ops.h has the formula, src/ops/attention_formula.h the
+// plain loops. Query row i of a head, over the tiles of keys as they pass [Dao 2023, algorithm 1]:
 //
-//   m_i = max_j S_ij so far        l_i = sum_j exp(S_ij - m_i)       y_i =
-//   sum_j exp(S_ij - m_i) v_j a tile that raises m_i from m_before rescales l_i
-//   and y_i by exp(m_before - m_i) in the end y_i /= l_i, and lse_i = m_i + log
-//   l_i
+//   m_i = max_j S_ij so far    l_i = sum_j exp(S_ij - m_i)    y_i = sum_j exp(S_ij - m_i) v_j
+//   a tile that raises m_i from m_before rescales l_i and y_i by exp(m_before - m_i)
+//   in the end  y_i /= l_i,  lse_i = m_i + log l_i
 //
-// Backward, with P made anew from lse [algorithm 2]: delta_i = <dy_i, y_i>
-// beforehand, then per tile
+// Backward, with P made anew from lse [algorithm 2]: delta_i = <dy_i, y_i> beforehand, then per tile
 //
-//   P_ij = exp(S_ij - lse_i)       dP_ij = <dy_i, v_j>               dS_ij =
-//   P_ij (dP_ij - delta_i) dq_i += scale sum_j dS_ij k_j  dk_j += scale sum_i
-//   dS_ij q_i     dv_j += sum_i P_ij dy_i
+//   P_ij = exp(S_ij - lse_i)    dP_ij = <dy_i, v_j>    dS_ij = P_ij (dP_ij - delta_i)
+//   dq_i += scale sum_j dS_ij k_j    dk_j += scale sum_i dS_ij q_i    dv_j += sum_i P_ij dy_i
 //
-// dq is summed per tile of queries, dk and dv per tile of keys, each in one
-// block and one order: no atomics. Tiles (bf16, heads of up to 128 channels in
-// whole 16-byte pieces) are tiles.cuh's, everything else goes row by row with
-// rows.cuh.
+// dq is summed per tile of queries, dk and dv per tile of keys, each in one block and one order: no atomics.
+// Tiles (bf16, heads of up to 128 channels in whole 16-byte pieces) are tiles.cuh's, everything else goes row
+// by row with rows.cuh.
 
 #include "rows.cuh"
 #include "tiles.cuh"
 
 namespace gpu {
 
-// ---- tiles
-// --------------------------------------------------------------------------------------
+// ---- tiles --------------------------------------------------------------------------------------
 
 struct AttentionShape {
     RaggedView ragged;
@@ -34,174 +28,268 @@ struct AttentionShape {
     __device__ __forceinline__ int64_t row_width() const { return (int64_t)(H + 2 * K) * width; }
 };
 
-// Keys and values of one head, tokens 0 .. end-1 of a sequence; key and value: row 0 of the batch.
-struct KeyRows {
-    const bf16 *qkv, *key, *value;
-    int end;
+// What backward needs of a query row and head.
+struct RowStats {
+    float lse, delta; // lse in base 2
 };
 
-// What the blocks of the three kernels have in common: a tile of a sequence's
-// own rows, 16 of them a warp's, of which a thread has two: r = 0, 1.
-struct TileBlock {
+// Keys and values of one head, tokens 0 .. end-1 of a sequence; key: row 0 of the batch.
+struct KeyRows {
+    const bf16* key;
+    int to_values, row_width, end;
+};
+
+// A block's own rows: of a team (a warp of 16 rows, or on Hopper a warpgroup of 64) for each part of them.
+template <bool hopper> constexpr int team_rows = hopper ? 64 : 16;
+template <bool hopper> constexpr int own_rows = hopper ? 128 : tile_rows;
+template <bool hopper> constexpr int block_threads = hopper ? 256 : tile_threads;
+template <bool hopper> using ProductsOf = std::conditional_t<hopper, wgmma::Products, WarpProducts>;
+// How a kernel is cut: rows of the tiles that pass by (fewer where accumulators leave few registers), and
+// whether a tile's last product runs on beside the next tile (on Hopper, where there are registers for it).
+enum class Kernel { forward, dq, dkv };
+template <Kernel kernel, int D, bool hopper> struct Plan {
+    static constexpr bool forward = kernel == Kernel::forward;
+    static constexpr int passing = !forward && D > 64 && !hopper ? 32 : 64;
+    static constexpr bool late = hopper && (kernel != Kernel::dq || D > 64);
+    static constexpr int buffers = late ? 3 : 2;
+    // Whether the next tile's copies start after a tile's first products, not before.
+    static constexpr bool copies_after = hopper && (kernel != Kernel::dkv || D <= 64);
+    static constexpr int own = tile_size<D, own_rows<hopper>>, tile = tile_size<D, passing>;
+    static constexpr int stats = kernel == Kernel::dkv ? buffers * passing : 0;
+    static constexpr size_t shared_bytes =
+        ((forward ? 1 : 2) * own + 2 * buffers * tile) * sizeof(bf16) + stats * sizeof(RowStats);
+    // of a multiprocessor, for which registers are to be had
+    static constexpr int blocks = hopper && (D > 64 || kernel == Kernel::dkv) ? 1
+                                  : forward && D <= 64 && !hopper             ? 3
+                                                                              : 2;
+};
+
+// What the blocks of the three kernels have in common: a tile of a sequence's own rows. A thread has two rows
+// of it: r = 0, 1.
+template <bool hopper> struct TileBlock {
     const AttentionShape* shape;
     Sequence s;
     int number, first;  // of the sequence; its own row that the tile begins with
     int lane, warp_row; // of the thread; the tile's row that its warp begins with
+    int team_row;       // and its team
 
     __device__ __forceinline__ TileBlock(const AttentionShape& shape_, int tile_number)
-        : shape(&shape_), lane(threadIdx.x % 32), warp_row(threadIdx.x / 32 * 16) {
-        const Tile tile = tile_at(shape_.ragged, tile_rows, tile_number);
+        : shape(&shape_), lane(threadIdx.x % 32), warp_row(threadIdx.x / 32 * 16),
+          team_row(warp_row / team_rows<hopper> * team_rows<hopper>) {
+        const Tile tile = tile_at(shape_.ragged, own_rows<hopper>, tile_number);
         s = sequence_at(shape_.ragged, tile.s);
         number = tile.s;
         first = tile.first;
     }
     __device__ __forceinline__ bool empty() const { return first >= s.rows; }
-    __device__ __forceinline__ int last() const { return min(first + tile_rows, s.rows) - 1; }
+    __device__ __forceinline__ int last() const {
+        return min(first + own_rows<hopper>, s.rows) - 1;
+    }
     __device__ __forceinline__ int row(int r) const { return first + warp_row + lane / 4 + 8 * r; }
+    // How many tokens the thread's rows see; rows past the sequence's end do as the last one.
+    __device__ __forceinline__ Limits limits() const {
+        return {s.limit(s.shared + min(row(0), last())), s.limit(s.shared + min(row(1), last()))};
+    }
+    // Its team's first row, and the last one there is.
+    __device__ __forceinline__ int team_first() const { return first + team_row; }
+    __device__ __forceinline__ int team_last() const {
+        return min(first + team_row + team_rows<hopper>, s.rows) - 1;
+    }
+    // How many tokens every row of its team sees, and how many any of them.
+    __device__ __forceinline__ int all_see() const {
+        return s.limit(s.shared + min(team_first(), last()));
+    }
+    __device__ __forceinline__ int any_sees() const {
+        return team_first() < s.rows ? s.limit(s.shared + team_last()) : 0;
+    }
     // The tile's rows of one array: row n of the batch is at x + n * row_stride.
     template <int D>
     __device__ __forceinline__ void copy_own(AsyncCopies& copies, bf16* tile, const bf16* x,
                                              int64_t row_stride) const {
-        copy_tile<D>(copies, tile, tile_rows, shape->width, x, [&](int r) {
-            return first + r < s.rows ? x + (s.begin + first + r) * row_stride : nullptr;
+        each_piece<D, own_rows<hopper>, block_threads<hopper>>([&](int r, int d, unsigned place) {
+            const bool valid = first + r < s.rows && d < shape->width;
+            copies.copy16(tile + place, valid ? x + (s.begin + first + r) * row_stride + d : x,
+                          valid);
         });
+    }
+    // Its team's rows of the tile as the left side of products.
+    template <int D> __device__ __forceinline__ auto team(const bf16* tile) const {
+        if constexpr (hopper)
+            return tile_operand<D>(tile + team_row * D);
+        else
+            return RowsInShared<D>{tile + team_row * D};
     }
     // What its queries of head h see.
     __device__ __forceinline__ KeyRows keys_of(const bf16* qkv, int h) const {
-        const bf16* key = qkv + (shape->H + h / (shape->H / shape->K)) * shape->width;
-        return {qkv, key, key + shape->K * shape->width, s.limit(s.shared + last())};
+        return {qkv + (shape->H + h / (shape->H / shape->K)) * shape->width,
+                shape->K * shape->width, (int)shape->row_width(), s.limit(s.shared + last())};
     }
     template <int D, int rows>
     __device__ __forceinline__ void copy_keys(AsyncCopies& copies, bf16* keys, bf16* values,
                                               const KeyRows& of, int from) const {
-        const int64_t row_width = shape->row_width();
-        auto place = [&](const bf16* row_0, int r) {
-            return from + r < of.end ? row_0 + s.row(from + r) * row_width : nullptr;
-        };
-        copy_tile<D>(copies, keys, rows, shape->width, of.qkv,
-                     [&](int r) { return place(of.key, r); });
-        copy_tile<D>(copies, values, rows, shape->width, of.qkv,
-                     [&](int r) { return place(of.value, r); });
+        each_piece<D, rows, block_threads<hopper>>([&](int r, int d, unsigned place) {
+            const bool valid = from + r < of.end && d < shape->width;
+            const bf16* key = valid ? of.key + s.row(from + r) * of.row_width + d : of.key;
+            copies.copy16(keys + place, key, valid);
+            copies.copy16(values + place, key + of.to_values, valid);
+        });
         copies.commit();
     }
 };
 
-// Block: y of a tile of queries of one head.   grid: (tiles, H), the last tile
-// first: it sees the most keys
-template <int D>
-__global__ void __launch_bounds__(tile_threads)
+// Block: y of a tile of queries of one head.   grid: (tiles, H), the last tile first: it sees the most keys
+template <int D, bool hopper>
+__global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::forward, D, hopper>::blocks)
     attention_forward_tiles_kernel(bf16* __restrict__ y_, float* __restrict__ lse,
                                    const bf16* __restrict__ qkv, AttentionShape shape) {
+    if constexpr (hopper && !wgmma::present) return;
     DYN_SHARED(bf16, memory);
-    constexpr int tile = tile_size<D, tile_rows>;
-    bf16 *queries = memory, *keys = queries + tile,
-         *values = keys + 2 * tile; // 1, 2, 2 tiles
-    const TileBlock block(shape, (int)(gridDim.x - 1 - blockIdx.x));
+    using P = Plan<Kernel::forward, D, hopper>;
+    constexpr int passing = P::passing, own = P::own, tile = P::tile;
+    bf16 *queries = memory, *keys = queries + own, *values = keys + P::buffers * tile;
+    const TileBlock<hopper> block(shape, (int)(gridDim.x - 1 - blockIdx.x));
     if (block.empty()) return;
     const Sequence& s = block.s;
     const int h = blockIdx.y;
     const KeyRows seen_keys = block.keys_of(qkv, h);
-    const int count = (seen_keys.end + tile_rows - 1) / tile_rows;
 
     AsyncCopies copies;
-    block.copy_own<D>(copies, queries, qkv + h * shape.width, shape.row_width());
+    block.template copy_own<D>(copies, queries, qkv + h * shape.width, shape.row_width());
     auto copy = [&](KeyTiles at, int into) {
-        block.copy_keys<D, tile_rows>(copies, keys + into * tile, values + into * tile, seen_keys,
-                                      at.t * tile_rows);
+        block.template copy_keys<D, passing>(copies, keys + into * tile, values + into * tile,
+                                             seen_keys, at.t * passing);
     };
-    copy({0, count}, 0);
+    const KeyTiles first = {0, (seen_keys.end + passing - 1) / passing};
+    copy(first, 0);
+    const auto own_queries = block.template team<D>(queries);
 
-    int limit[2]; // rows past the sequence's end do as the last one
-    UNROLL for (int r = 0; r < 2; ++r) limit[r] =
-        s.limit(s.shared + min(block.row(r), block.last()));
-    const int all_see = s.limit(s.shared + block.first); // keys that every row sees
-    float y[D / 8][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {};
-    double_buffered(copies, KeyTiles{0, count}, copy, [&](KeyTiles at, int buffer) {
-        float p[tile_rows / 8][4]; // S, then P
-        multiply_rows<D>(p, queries + block.warp_row * stride<D>, keys + buffer * tile);
-        online_softmax<D>(p, y, m, l, shape.scale * log2_e, (at.t + 1) * tile_rows > all_see, limit,
-                          at.t * tile_rows);
-        add_product<D>(y, p, values + buffer * tile);
-    });
+    const int all_see = block.all_see(), any_sees = block.any_sees();
+    ProductsOf<hopper> products;
+    float y[D / 8][4] = {};
+    Softmax softmax;
+    LastProduct<P::late, D, passing, ProductsOf<hopper>> last{products, y, values};
+    constexpr int batches = P::late ? 1 : 0; // of it
+    auto work = [&](KeyTiles at, int buffer, auto copy_next) {
+        const int from = at.t * passing;
+        if (from >= any_sees) return copy_next();
+        float p[passing / 8][4]; // S, then P
+        products.begin();
+        multiply_rows<D>(products, p, own_queries, keys + buffer * tile);
+        products.commit();
+        last.of_tile_before();
+        copy_next();
+        products.template wait<batches>(p);
+        if (from + passing > all_see) mask_columns(p, block.limits(), from);
+        softmax.weights_of(p, shape.scale * log2_e);
+        products.hold(p, shape.H < 0);
+        products.template wait<0>(y);
+        if (softmax.grown()) softmax.rescale_rows(y);
+        last.of_tile(p, buffer);
+    };
+    buffered<P::buffers, P::copies_after>(copies, products, first, copy, work);
+    last.of_last_tile();
 
     UNROLL for (int r = 0; r < 2; ++r) {
-        const float sum = quad_sum(l[r]), inverse = 1 / sum;
+        const float sum = quad_sum(softmax.l[r]), inverse = 1 / sum;
         if (block.row(r) >= s.rows) continue;
         const int64_t row_head = (int64_t)(s.begin + block.row(r)) * shape.H + h;
         each_pair<D>(y, r, shape.width, [&](int d, float a, float b) {
-            *reinterpret_cast<Word*>(y_ + row_head * shape.width + d) =
-                pack_halves(a * inverse, b * inverse);
+            put_pair(y_ + row_head * shape.width + d, a * inverse, b * inverse, false);
         });
-        if (block.lane % 4 == 0) lse[row_head] = m[r] * ln_2 + logf(sum);
+        if (block.lane % 4 == 0) lse[row_head] = softmax.m[r] * ln_2 + logf(sum);
     }
 }
 
-// Rows of the tiles that pass by in backward: fewer where accumulators take
-// more registers.
-template <int D> constexpr int passing_rows = D > 64 ? 32 : 64;
-
-// Block: dq of a tile of queries of one head, over the keys they see.   grid:
-// (tiles, H)
-template <int D>
-__global__ void __launch_bounds__(tile_threads)
-    attention_dq_tiles_kernel(bf16* __restrict__ dqkv, const bf16* __restrict__ dy_,
-                              const float* __restrict__ delta_, const float* __restrict__ lse_,
-                              const bf16* __restrict__ qkv, AttentionShape shape) {
+// Block: dq of a tile of queries of one head, over the keys they see, and the stats of its rows.
+// grid: (tiles, H)
+template <int D, bool hopper>
+__global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dq, D, hopper>::blocks)
+    attention_dq_tiles_kernel(bf16* __restrict__ dqkv, bool add, RowStats* __restrict__ stats,
+                              const bf16* __restrict__ dy_, const bf16* __restrict__ y,
+                              const float* __restrict__ lse_, const bf16* __restrict__ qkv,
+                              AttentionShape shape) {
+    if constexpr (hopper && !wgmma::present) return;
     DYN_SHARED(bf16, memory);
-    constexpr int own = tile_size<D, tile_rows>, passing = passing_rows<D>;
-    constexpr int tile = tile_size<D, passing>;
-    bf16 *queries = memory, *dy = queries + own, *keys = dy + own, *values = keys + 2 * tile;
-    const TileBlock block(shape, (int)(gridDim.x - 1 - blockIdx.x));
+    using P = Plan<Kernel::dq, D, hopper>;
+    constexpr int passing = P::passing, own = P::own, tile = P::tile;
+    bf16 *queries = memory, *dy = queries + own, *keys = dy + own,
+         *values = keys + P::buffers * tile;
+    const TileBlock<hopper> block(shape, (int)(gridDim.x - 1 - blockIdx.x));
     if (block.empty()) return;
     const Sequence& s = block.s;
     const int h = blockIdx.y;
     const KeyRows seen_keys = block.keys_of(qkv, h);
-    const int count = (seen_keys.end + passing - 1) / passing;
 
     AsyncCopies copies;
-    block.copy_own<D>(copies, queries, qkv + h * shape.width, shape.row_width());
-    block.copy_own<D>(copies, dy, dy_ + h * shape.width, (int64_t)shape.H * shape.width);
+    block.template copy_own<D>(copies, queries, qkv + h * shape.width, shape.row_width());
+    block.template copy_own<D>(copies, dy, dy_ + h * shape.width, (int64_t)shape.H * shape.width);
     auto copy = [&](KeyTiles at, int into) {
-        block.copy_keys<D, passing>(copies, keys + into * tile, values + into * tile, seen_keys,
-                                    at.t * passing);
+        block.template copy_keys<D, passing>(copies, keys + into * tile, values + into * tile,
+                                             seen_keys, at.t * passing);
     };
-    copy({0, count}, 0);
+    const KeyTiles first = {0, (seen_keys.end + passing - 1) / passing};
+    copy(first, 0);
 
-    int limit[2];
-    float lse[2], delta[2];
-    UNROLL for (int r = 0; r < 2; ++r) {
+    float lse[2], delta[2] = {};
+    UNROLL for (int r = 0; r < 2; ++r) { // rows past the sequence's end do as the last one
         const int row = min(block.row(r), block.last());
         const int64_t row_head = (int64_t)(s.begin + row) * shape.H + h;
-        limit[r] = s.limit(s.shared + row);
         lse[r] = lse_[row_head] * log2_e;
-        delta[r] = delta_[row_head];
-    }
-    const float scale_log2 = shape.scale * log2_e;
-    float dq[D / 8][4] = {};
-    double_buffered(copies, KeyTiles{0, count}, copy, [&](KeyTiles at, int buffer) {
-        const int column = at.t * passing + block.lane % 4 * 2;
-        float score[passing / 8][4], dp[passing / 8][4], ds[passing / 8][4];
-        multiply_rows<D>(score, queries + block.warp_row * stride<D>, keys + buffer * tile);
-        multiply_rows<D>(dp, dy + block.warp_row * stride<D>, values + buffer * tile);
-        UNROLL for (int j = 0; j < passing / 8; ++j) UNROLL for (int i = 0; i < 4; ++i) {
-            const bool seen = column + j * 8 + i % 2 < limit[i / 2];
-            const float p = exp2_approximate(score[j][i] * scale_log2 - lse[i / 2]);
-            ds[j][i] = seen ? p * (dp[j][i] - delta[i / 2]) : 0;
+        UNROLL for (int d = 0; d < D; d += 32) {
+            const int at = d + block.lane % 4 * 8;
+            if (at >= shape.width) continue;
+            const Floats<8> a = load<8>(dy_ + row_head * shape.width + at),
+                            b = load<8>(y + row_head * shape.width + at);
+            UNROLL for (int i = 0; i < 8; ++i) delta[r] += a.v[i] * b.v[i];
         }
-        add_product<D>(dq, ds, keys + buffer * tile);
-    });
+        delta[r] = quad_sum(delta[r]);
+        if (block.row(r) == row && block.lane % 4 == 0) stats[row_head] = {lse[r], delta[r]};
+    }
+    const int all_see = block.all_see(), any_sees = block.any_sees();
+    const float scale_log2 = shape.scale * log2_e;
+    const auto own_queries = block.template team<D>(queries);
+    const auto own_dy = block.template team<D>(dy);
+    ProductsOf<hopper> products;
+    float dq[D / 8][4] = {};
+    LastProduct<P::late, D, passing, ProductsOf<hopper>> last{products, dq, keys};
+    constexpr int batches = P::late ? 1 : 0; // of it
+    auto work = [&](KeyTiles at, int buffer, auto copy_next) {
+        const int from = at.t * passing;
+        if (from >= any_sees) return copy_next();
+        float p[passing / 8][4], ds[passing / 8][4]; // S, then P; dP, then dS
+        products.begin();
+        multiply_rows<D>(products, p, own_queries, keys + buffer * tile);
+        products.commit();
+        multiply_rows<D>(products, ds, own_dy, values + buffer * tile);
+        products.commit();
+        last.of_tile_before();
+        copy_next();
+        products.template wait<1 + batches>(p);
+        if (from + passing > all_see) mask_columns(p, block.limits(), from);
+        UNROLL for (int j = 0; j < passing / 8; ++j) UNROLL for (int i = 0; i < 4; ++i) {
+            p[j][i] = exp2_approximate(p[j][i] * scale_log2 - lse[i / 2]);
+        }
+        products.template wait<batches>(ds);
+        UNROLL for (int j = 0; j < passing / 8; ++j) UNROLL for (int i = 0; i < 4; ++i) {
+            ds[j][i] = p[j][i] * (ds[j][i] - delta[i / 2]);
+        }
+        products.template wait<0>(dq);
+        last.of_tile(ds, buffer);
+    };
+    buffered<P::buffers, P::copies_after>(copies, products, first, copy, work);
+    last.of_last_tile();
 
     UNROLL for (int r = 0; r < 2; ++r) {
         if (block.row(r) >= s.rows) continue;
         bf16* to = dqkv + (s.begin + block.row(r)) * shape.row_width() + h * shape.width;
         each_pair<D>(dq, r, shape.width, [&](int d, float a, float b) {
-            add_pair(to + d, shape.scale * a, shape.scale * b);
+            put_pair(to + d, shape.scale * a, shape.scale * b, add);
         });
     }
 }
 
-// The tiles of queries that see a tile of keys: of the keys' own sequence, then
-// of those whose parent it is; for every query head of the group.
+// The tiles of queries that see a tile of keys: of the keys' own sequence, then of those whose parent it is;
+// for every query head of the group.
 template <int rows> struct QueryTiles {
     const AttentionShape* shape;
     int own, first_query; // of the own sequence: the first tile that sees a key
@@ -218,107 +306,125 @@ template <int rows> struct QueryTiles {
         first = s == own ? first_query : 0;
         if (++g < shape->H / shape->K) return;
         g = 0, first = 0;
+        if (!shape->ragged.parent) s = shape->ragged.sequences - 1;
         do {
             ++s;
-        } while (!done() && !(shape->ragged.parent && shape->ragged.parent[s] == own &&
+        } while (!done() && !(shape->ragged.parent[s] == own &&
                               shape->ragged.begin[s + 1] > shape->ragged.begin[s]));
         if (!done()) sequence = sequence_at(shape->ragged, s);
     }
 };
 
-// A tile of queries in shared memory, with dy, lse and delta of its rows.
-template <int D, int rows> struct QueryTile {
-    bf16 *queries, *dy;
-    float *lse, *delta; // (rows)
-
-    __device__ __forceinline__ void copy(AsyncCopies& copies, const QueryTiles<rows>& at, int head,
-                                         const bf16* qkv, const bf16* dy_, const float* lse_,
-                                         const float* delta_) const {
-        const AttentionShape& shape = *at.shape;
-        const int h = head * (shape.H / shape.K) + at.g;
-        auto batch_row = [&](int r) { return (int64_t)at.sequence.begin + at.first + r; };
-        auto inside = [&](int r) { return at.first + r < at.sequence.rows; };
-        copy_tile<D>(copies, queries, rows, shape.width, qkv, [&](int r) {
-            return inside(r) ? qkv + batch_row(r) * shape.row_width() + h * shape.width : nullptr;
-        });
-        copy_tile<D>(copies, dy, rows, shape.width, qkv, [&](int r) {
-            return inside(r) ? dy_ + (batch_row(r) * shape.H + h) * shape.width : nullptr;
-        });
-        copies.commit();
-        const int r = threadIdx.x;
-        if (r >= rows) return;
-        const int64_t row_head = batch_row(r) * shape.H + h;
-        lse[r] =
-            inside(r) ? lse_[row_head] * log2_e : INFINITY; // 2^(.. - infinity) = 0 adds nothing
-        delta[r] = inside(r) ? delta_[row_head] : 0;
-    }
-};
-
-// Block: dk and dv of a tile of keys of one key/value head, over the queries
-// that see them. Scores are kept transposed, keys by queries: then both sums
-// take them from registers as they are.   grid: (tiles, K)
-template <int D>
-__global__ void __launch_bounds__(tile_threads)
-    attention_dkv_tiles_kernel(bf16* __restrict__ dqkv, const bf16* __restrict__ dy_,
-                               const float* __restrict__ delta_, const float* __restrict__ lse_,
-                               const bf16* __restrict__ qkv, AttentionShape shape) {
+// Block: dk and dv of a tile of keys of one key/value head, over the queries that see them. Scores are kept
+// transposed, keys by queries: then both sums take them from registers as they are.   grid: (tiles, K)
+template <int D, bool hopper>
+__global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, hopper>::blocks)
+    attention_dkv_tiles_kernel(bf16* __restrict__ dqkv, bool add, const bf16* __restrict__ dy_,
+                               const RowStats* __restrict__ stats_, const bf16* __restrict__ qkv,
+                               AttentionShape shape) {
+    if constexpr (hopper && !wgmma::present) return;
     DYN_SHARED(bf16, memory);
-    constexpr int own = tile_size<D, tile_rows>, passing = passing_rows<D>;
-    constexpr int tile = tile_size<D, passing>;
-    bf16 *keys = memory, *values = keys + own, *queries = values + own, *dy = queries + 2 * tile;
-    __shared__ float lse[2][passing], delta[2][passing];
-    const TileBlock block(shape, (int)blockIdx.x);
+    using P = Plan<Kernel::dkv, D, hopper>;
+    constexpr int passing = P::passing, own = P::own, tile = P::tile;
+    bf16 *keys = memory, *values = keys + own, *queries = values + own,
+         *dy = queries + P::buffers * tile;
+    RowStats* stats = reinterpret_cast<RowStats*>(dy + P::buffers * tile); // (buffers, passing)
+    const TileBlock<hopper> block(shape, (int)blockIdx.x);
     if (block.empty()) return;
     const Sequence& s = block.s;
     const int head = blockIdx.y, W = shape.width;
 
     AsyncCopies copies;
-    block.copy_own<D>(copies, keys, qkv + (shape.H + head) * W, shape.row_width());
-    block.copy_own<D>(copies, values, qkv + (shape.H + shape.K + head) * W, shape.row_width());
-    auto buffer_of = [&](int i) {
-        return QueryTile<D, passing>{queries + i * tile, dy + i * tile, lse[i], delta[i]};
-    };
+    block.template copy_own<D>(copies, keys, qkv + (shape.H + head) * W, shape.row_width());
+    block.template copy_own<D>(copies, values, qkv + (shape.H + shape.K + head) * W,
+                               shape.row_width());
     auto copy = [&](const QueryTiles<passing>& at, int into) {
-        buffer_of(into).copy(copies, at, head, qkv, dy_, lse_, delta_);
+        const int h = head * (shape.H / shape.K) + at.g;
+        auto row_head = [&](int r) {
+            return ((int64_t)at.sequence.begin + at.first + r) * shape.H + h;
+        };
+        each_piece<D, passing, block_threads<hopper>>([&](int r, int d, unsigned place) {
+            const bool valid = at.first + r < at.sequence.rows && d < W;
+            const int64_t row = at.sequence.begin + at.first + r;
+            copies.copy16(queries + into * tile + place,
+                          valid ? qkv + row * shape.row_width() + h * W + d : qkv, valid);
+            copies.copy16(dy + into * tile + place, valid ? dy_ + row_head(r) * W + d : dy_, valid);
+        });
+        const int r = threadIdx.x;
+        if (r < passing) { // rows of zeros add nothing
+            const bool valid = at.first + r < at.sequence.rows;
+            copies.copy8(stats + into * passing + r, valid ? stats_ + row_head(r) : stats_, valid);
+        }
+        copies.commit();
     };
     const int first_query = s.shared + block.first < s.prefix ? 0 : block.first / passing * passing;
     const QueryTiles<passing> first(shape, block.number, first_query);
     copy(first, 0);
 
     const float scale_log2 = shape.scale * log2_e;
+    const auto own_keys = block.template team<D>(keys);
+    const auto own_values = block.template team<D>(values);
+    ProductsOf<hopper> products;
     float dk[D / 8][4] = {}, dv[D / 8][4] = {};
-    double_buffered(copies, first, copy, [&](const QueryTiles<passing>& at, int buffer) {
-        const QueryTile<D, passing> q = buffer_of(buffer);
-        const bool own_rows = at.s == block.number; // others see all keys
-        float p[passing / 8][4], dp[passing / 8][4],
-            ds[passing / 8][4]; // p: S, then P
-        multiply_rows<D>(p, keys + block.warp_row * stride<D>, q.queries);
-        multiply_rows<D>(dp, values + block.warp_row * stride<D>, q.dy);
-        UNROLL for (int j = 0; j < passing / 8; ++j) UNROLL for (int i = 0; i < 4; ++i) {
-            const int column = j * 8 + block.lane % 4 * 2 + i % 2;
-            const int position = s.shared + block.row(i / 2);
-            const bool seen = !own_rows || position < s.limit(s.shared + at.first + column);
-            const float e = exp2_approximate(p[j][i] * scale_log2 - q.lse[column]);
-            p[j][i] = seen ? e : 0;
-            ds[j][i] = p[j][i] * (dp[j][i] - q.delta[column]);
+    LastProduct<P::late, D, passing, ProductsOf<hopper>> last{products, dk, queries};
+    constexpr int batches = P::late ? 1 : 0; // of it
+    auto work = [&](const QueryTiles<passing>& at, int buffer, auto copy_next) {
+        if (block.team_first() >= s.rows) return copy_next();
+        const int lane_column = block.lane % 4 * 2;
+        auto of_pair = [&](int j) { // lse, delta; lse, delta of two neighbouring queries
+            return *reinterpret_cast<const float4*>(stats + buffer * passing + j * 8 + lane_column);
+        };
+        float p[passing / 8][4], ds[passing / 8][4]; // S, then P; dP, then dS
+        products.begin();
+        multiply_rows<D>(products, p, own_keys, queries + buffer * tile);
+        products.commit();
+        multiply_rows<D>(products, ds, own_values, dy + buffer * tile);
+        products.commit();
+        last.of_tile_before();
+        copy_next();
+        products.template wait<1 + batches>(p);
+        // Some of the own sequence's queries do not see all of the team's keys; those of others do.
+        if (at.s == block.number && s.shared + block.team_last() >= s.limit(s.shared + at.first))
+            UNROLL for (int j = 0; j < passing / 8; ++j) UNROLL for (int i = 0; i < 4; ++i) {
+                const int query = at.first + j * 8 + lane_column + i % 2;
+                if (s.shared + block.row(i / 2) >= s.limit(s.shared + query)) p[j][i] = -INFINITY;
+            }
+        UNROLL for (int j = 0; j < passing / 8; ++j) {
+            const float4 of = of_pair(j);
+            UNROLL for (int i = 0; i < 4; ++i) {
+                p[j][i] = exp2_approximate(p[j][i] * scale_log2 - (i % 2 ? of.z : of.x));
+            }
         }
-        add_product<D>(dv, p, q.dy);
-        add_product<D>(dk, ds, q.queries);
-    });
+        const Rounded weights(p);
+        products.begin();
+        add_product<D>(products, dv, weights, dy + buffer * tile);
+        products.commit();
+        products.template wait<1>(ds, dk);
+        UNROLL for (int j = 0; j < passing / 8; ++j) {
+            const float4 of = of_pair(j);
+            UNROLL for (int i = 0; i < 4; ++i) {
+                ds[j][i] = p[j][i] * (ds[j][i] - (i % 2 ? of.w : of.y));
+            }
+        }
+        products.hold(ds, shape.H < 0);
+        products.template wait<0>(dv);
+        last.of_tile(ds, buffer);
+    };
+    buffered<P::buffers, P::copies_after>(copies, products, first, copy, work);
+    last.of_last_tile();
 
     UNROLL for (int r = 0; r < 2; ++r) {
         if (block.row(r) >= s.rows) continue;
         bf16* to = dqkv + (s.begin + block.row(r)) * shape.row_width() + (shape.H + head) * W;
         each_pair<D>(dk, r, W, [&](int d, float a, float b) {
-            add_pair(to + d, shape.scale * a, shape.scale * b);
+            put_pair(to + d, shape.scale * a, shape.scale * b, add);
         });
         to += shape.K * W;
-        each_pair<D>(dv, r, W, [&](int d, float a, float b) { add_pair(to + d, a, b); });
+        each_pair<D>(dv, r, W, [&](int d, float a, float b) { put_pair(to + d, a, b, add); });
     }
 }
 
-// ---- rows
-// ---------------------------------------------------------------------------------------
+// ---- rows ---------------------------------------------------------------------------------------
 
 // y of 4 rows of one head: lanes are keys.   grid: (N / 4, H)
 template <class T>
@@ -388,8 +494,8 @@ __global__ void __launch_bounds__(32 * row_warps, 4)
     });
 }
 
-// dk and dv of one row and key/value head: lanes are queries; first the
-// sequence's own, then those of the sequences whose parent it is.
+// dk and dv of one row and key/value head: lanes are queries; first the sequence's own, then those of the
+// sequences whose parent it is.
 template <class T>
 __global__ void __launch_bounds__(32 * row_warps, 4)
     attention_dkv_rows_kernel(T* __restrict__ dqkv, const T* __restrict__ dy,
@@ -447,8 +553,7 @@ __global__ void __launch_bounds__(32 * row_warps, 4)
     });
 }
 
-// ---- the ops
-// ------------------------------------------------------------------------------------
+// ---- the ops ------------------------------------------------------------------------------------
 
 // delta = <dy, y> of every row and head: a warp each.
 template <class T>
@@ -465,7 +570,8 @@ __global__ void __launch_bounds__(128)
 }
 
 // The head width, after the checks that both directions share.
-static int head_width(const char* op, const Tensor& qkv, int H, int K) {
+static int head_width(const char* op, const Tensor& qkv, int H, int K, double scale) {
+    CHECK(scale > 0, "%s: the scale is %g; it must be positive", op, scale);
     CHECK(K > 0 && H > 0 && H % K == 0, "%s: %d query heads are no multiple of %d key heads", op, H,
           K);
     const int64_t width = qkv.shape[1];
@@ -478,12 +584,20 @@ static int head_width(const char* op, const Tensor& qkv, int H, int K) {
     return (int)D;
 }
 
+// Calls f with whether wgmma can be used, as a compile-time constant.
+template <class F> static void with_form(F f) {
+    int major = 0;
+    check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, context().device),
+               "compute capability");
+    major == 9 ? f(std::true_type()) : f(std::false_type());
+}
+
 template <class T>
 static void attention_forward(Tensor y_, Tensor lse_, Tensor qkv_, const Ragged& ragged_, int H,
                               int K, double scale) {
     const char* op = "attention_forward";
     const int64_t N = qkv_.shape[0];
-    const int D = head_width(op, qkv_, H, K);
+    const int D = head_width(op, qkv_, H, K, scale);
     T* y = arg<T>(op, "y", y_, {N, H * D});
     float* lse = arg<float>(op, "lse", lse_, {N, H});
     const T* qkv = arg<T>(op, "qkv", qkv_, {N, (H + 2 * K) * D});
@@ -491,12 +605,14 @@ static void attention_forward(Tensor y_, Tensor lse_, Tensor qkv_, const Ragged&
     const bool tiles = with_tiles<T>(
         D,
         [&](auto width) {
-            if constexpr (std::is_same_v<T, bf16>) {
-                const size_t shared = 5 * tile_size<width, tile_rows> * sizeof(bf16);
-                launch(op, attention_forward_tiles_kernel<width>,
-                       dim3(tile_count(N, tile_rows, ragged.sequences), (unsigned)H), tile_threads,
-                       shared, y, lse, qkv, AttentionShape{ragged, H, K, D, (float)scale});
-            }
+            if constexpr (std::is_same_v<T, bf16>)
+                with_form([&](auto hopper) {
+                    using P = Plan<Kernel::forward, width, hopper>;
+                    const unsigned count = tile_count(N, own_rows<hopper>, ragged.sequences);
+                    launch(op, attention_forward_tiles_kernel<width, hopper>,
+                           dim3(count, (unsigned)H), block_threads<hopper>, P::shared_bytes, y, lse,
+                           qkv, AttentionShape{ragged, H, K, D, (float)scale});
+                });
         },
         y, qkv);
     if (!tiles)
@@ -510,34 +626,36 @@ static void attention_backward(Gradient dqkv_, Tensor dy_, Tensor y_, Tensor lse
                                const Ragged& ragged_, int H, int K, double scale) {
     const char* op = "attention_backward";
     const int64_t N = qkv_.shape[0];
-    const int D = head_width(op, qkv_, H, K);
+    const int D = head_width(op, qkv_, H, K, scale);
     T* dqkv = arg<T>(op, "dqkv", dqkv_.to, {N, (H + 2 * K) * D});
     const T* dy = arg<T>(op, "dy", dy_, {N, H * D});
     const T* y = arg<T>(op, "y", y_, {N, H * D});
     const float* lse = arg<float>(op, "lse", lse_, {N, H});
     const T* qkv = arg<T>(op, "qkv", qkv_, {N, (H + 2 * K) * D});
     const RaggedView ragged = ragged_view(op, ragged_);
+    const bool tiles = with_tiles<T>(
+        D,
+        [&](auto width) {
+            if constexpr (std::is_same_v<T, bf16>)
+                with_form([&](auto hopper) {
+                    const AttentionShape shape = {ragged, H, K, D, (float)scale};
+                    const unsigned count = tile_count(N, own_rows<hopper>, ragged.sequences);
+                    constexpr int threads = block_threads<hopper>;
+                    auto* stats = static_cast<RowStats*>(scratch(N * H * sizeof(RowStats)));
+                    launch(op, attention_dq_tiles_kernel<width, hopper>, dim3(count, (unsigned)H),
+                           threads, Plan<Kernel::dq, width, hopper>::shared_bytes, dqkv, dqkv_.add,
+                           stats, dy, y, lse, qkv, shape);
+                    launch(op, attention_dkv_tiles_kernel<width, hopper>, dim3(count, (unsigned)K),
+                           threads, Plan<Kernel::dkv, width, hopper>::shared_bytes, dqkv, dqkv_.add,
+                           dy, stats, qkv, shape);
+                });
+        },
+        dqkv, dy, y, qkv);
+    if (tiles) return;
     if (!dqkv_.add) check_cuda(cudaMemsetAsync(dqkv, 0, dqkv_.to.bytes(), context().stream), op);
     float* delta = static_cast<float*>(scratch(N * H * sizeof(float)));
     launch(op, attention_delta_kernel<T>, (unsigned)ceil_div(N * H, 4), 128, 0, delta, dy, y, N * H,
            D);
-    const bool tiles = with_tiles<T>(
-        D,
-        [&](auto width) {
-            if constexpr (std::is_same_v<T, bf16>) {
-                constexpr int passing = passing_rows<width>;
-                const AttentionShape shape = {ragged, H, K, D, (float)scale};
-                const unsigned count = tile_count(N, tile_rows, ragged.sequences);
-                const size_t shared =
-                    (2 * tile_size<width, tile_rows> + 4 * tile_size<width, passing>)*sizeof(bf16);
-                launch(op, attention_dq_tiles_kernel<width>, dim3(count, (unsigned)H), tile_threads,
-                       shared, dqkv, dy, delta, lse, qkv, shape);
-                launch(op, attention_dkv_tiles_kernel<width>, dim3(count, (unsigned)K),
-                       tile_threads, shared, dqkv, dy, delta, lse, qkv, shape);
-            }
-        },
-        dqkv, dy, qkv);
-    if (tiles) return;
     const unsigned blocks = (unsigned)ceil_div(N, row_warps);
     launch(op, attention_dq_rows_kernel<T>, dim3(blocks, (unsigned)H), 32 * row_warps, 0, dqkv, dy,
            delta, lse, qkv, ragged, (int)N, H, K, D, (float)scale);

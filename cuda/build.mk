@@ -7,7 +7,7 @@ DEVICE_OBJECTS := $(KERNELS:%.cu=$(DEVICE)/%.o)
 DEVICE_TEST_OBJECTS := $(CUDA_TESTS:%.cpp=$(DEVICE)/%.o) $(BUILD)/tests/main.o
 HOST_OBJECTS := $(filter-out %/without_gpu.o,$(OBJECTS))
 
-# One object holds the code of an A100, an H100 and a B200, and PTX for what comes later. Warnings are
+# One object holds the code of an A100, an H100 (sm_90a: with wgmma) and a B200, and PTX for what comes later. Warnings are
 # errors, those of ptxas about spills and local memory, too. The PTX and the report of ptxas stay beside the
 # object, for the table of kernels.
 NVCC ?= nvcc
@@ -24,14 +24,14 @@ nvcc-version:
 	@[ -z "$(NVCC_IS_OLD)" ] || { echo "$(HAS_NVCC) is nvcc $(NVCC_VERSION); $(NVCC_NEEDED) or later is needed (C++20," \
 		"code for sm_100): put a newer one first in PATH, or name it by NVCC=" >&2; exit 1; }
 .PHONY: nvcc-version
-NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+NVCC_FLAGS := -std=c++20 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
 	-gencode arch=compute_100,code=[sm_100,compute_100] --Werror all-warnings \
 	-Xptxas -v,-warn-spills,-warn-lmem-usage,-Werror -Xcompiler -Wall -Isrc
 $(DEVICE)/%.o: %.cu | nvcc-version
 	@mkdir -p $(@D) $(@:.o=.kept)
 	$(NVCC) $(NVCC_FLAGS) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
 		{ grep -v "^ptxas info\|bytes stack frame" $(@:.o=.log); rm -f $@; exit 1; }
-	@mv $(@:.o=.kept)/*.compute_80.ptx $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
+	@cat $(@:.o=.kept)/*.compute_80.ptx $(@:.o=.kept)/*.compute_90a.ptx > $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
 $(DEVICE)/%.o: FLAGS += -O1 -Itests -isystem $(CUDA_HOME)/include
 $(DEVICE)/%.o: %.cpp
 	@mkdir -p $(@D)

@@ -174,20 +174,22 @@ __global__ void __launch_bounds__(tile_threads)
         if (r < count && d < width)
             piece = *reinterpret_cast<const Words*>(qkv +
                                                     ((int64_t)b * (H + 2 * K) + h + r) * width + d);
-        *reinterpret_cast<Words*>(queries + r * stride<D> + d) = piece;
+        *reinterpret_cast<Words*>(queries + place<D>(r, d)) = piece;
     }
 
-    const int limit[2] = {length, length};
-    float sum[D / 8][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {};
+    float sum[D / 8][4] = {};
+    Softmax softmax;
+    WarpProducts products;
     for (int t = 0; t < pages; ++t) {
         copies.wait<buffers - 1>();
         __syncthreads();
-        const int mine = t % buffers * page_tile + warp * 16 * stride<D>;
+        const int mine = t % buffers * page_tile + warp * 16 * D;
         float p[2][4];
-        multiply_rows<D>(p, queries, key_tiles + mine);
-        online_softmax<D>(p, sum, m, l, scale * log2_e, true, limit,
-                          (first_page + t) * page_tokens + warp * 16);
-        add_product<D>(sum, p, value_tiles + mine);
+        multiply_rows<D>(products, p, RowsInShared<D>{queries}, key_tiles + mine);
+        mask_columns(p, {length, length}, (first_page + t) * page_tokens + warp * 16);
+        softmax.weights_of(p, scale * log2_e);
+        softmax.rescale_rows(sum);
+        add_product<D>(products, sum, Rounded(p), value_tiles + mine);
         if (t + buffers < pages) {
             __syncthreads(); // the next copy overwrites this buffer
             copy_page(t + buffers, table[first_page + t + buffers]);
@@ -200,8 +202,8 @@ __global__ void __launch_bounds__(tile_threads)
     float* sums = reinterpret_cast<float*>(key_tiles);
     UNROLL for (int r = 0; r < 2; ++r) {
         const int row = lane / 4 + 8 * r;
-        const float all = quad_sum(l[r]);
-        if (lane % 4 == 0) warp_m[warp][row] = m[r], warp_l[warp][row] = all;
+        const float all = quad_sum(softmax.l[r]);
+        if (lane % 4 == 0) warp_m[warp][row] = softmax.m[r], warp_l[warp][row] = all;
         each_pair<D>(sum, r, width, [&](int d, float first, float second) {
             sums[(warp * 16 + row) * D + d] = first;
             sums[(warp * 16 + row) * D + d + 1] = second;

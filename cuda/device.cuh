@@ -9,7 +9,7 @@
 #define PRAGMA(text) _Pragma(#text)
 #define UNROLL_BY(n) PRAGMA(unroll n)
 #define DYN_SHARED(type, name)                                                                     \
-    extern __shared__ __align__(128) unsigned char dynamic_shared_memory[];                        \
+    extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];                       \
     type* name = reinterpret_cast<type*>(dynamic_shared_memory)
 #else
 #include "cusim.h"

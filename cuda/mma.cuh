@@ -74,8 +74,8 @@ __device__ __forceinline__ void ldmatrix_x4(unsigned (&words)[4], const bf16* ro
 #endif
 }
 
-// A thread's copies from global to shared memory that run beside its work: copy16 starts one of 16 bytes
-// (zeros if not `valid`), commit ends a group, wait<n> returns when all but the last n groups are there;
+// A thread's copies from global to shared memory that run beside its work: copy16 and copy8 start one of 16 or
+// 8 bytes (zeros if not `valid`), commit ends a group, wait<n> returns when all but the last n groups are there;
 // other threads see them after a barrier. The host copies at the wait, as late as allowed.
 struct AsyncCopies {
 #ifdef __CUDACC__
@@ -83,6 +83,12 @@ struct AsyncCopies {
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
                          (unsigned)__cvta_generic_to_shared(shared)),
                      "l"(global), "r"(valid ? 16 : 0)
+                     : "memory");
+    }
+    __device__ __forceinline__ void copy8(void* shared, const void* global, bool valid) {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(
+                         (unsigned)__cvta_generic_to_shared(shared)),
+                     "l"(global), "r"(valid ? 8 : 0)
                      : "memory");
     }
     __device__ __forceinline__ void commit() {
@@ -93,20 +99,23 @@ struct AsyncCopies {
     }
 #else
     struct Copy {
-        Words* to;
-        const Words* from; // null: zeros
+        void* to;
+        const void* from; // null: zeros
+        int bytes;
     };
     static constexpr unsigned most = 64, most_groups = 4; // that wait; on the thread's stack
     Copy copies[most];
     unsigned first = 0, next = 0; // those of them that wait, modulo `most`
     unsigned ends[most_groups], first_group = 0, next_group = 0;
 
-    void copy16(void* shared, const void* global, bool valid) {
+    void copy(void* shared, const void* global, bool valid, int bytes) {
         if (next - first == most) cusim::die("more than %u asynchronous copies wait", most);
-        if (valid) cusim::note_copy_source(global, 16);
-        cusim::note_copy_started(shared, 16);
-        copies[next++ % most] = {(Words*)shared, valid ? (const Words*)global : nullptr};
+        if (valid) cusim::note_copy_source(global, bytes);
+        cusim::note_copy_started(shared, bytes);
+        copies[next++ % most] = {shared, valid ? global : nullptr, bytes};
     }
+    void copy16(void* shared, const void* global, bool valid) { copy(shared, global, valid, 16); }
+    void copy8(void* shared, const void* global, bool valid) { copy(shared, global, valid, 8); }
     void commit() {
         if (next_group - first_group == most_groups)
             cusim::die("more than %u groups of copies wait", most_groups);
@@ -116,7 +125,9 @@ struct AsyncCopies {
         while (next_group - first_group > left)
             for (const unsigned end = ends[first_group++ % most_groups]; first != end; ++first) {
                 const Copy& copy = copies[first % most];
-                *copy.to = copy.from ? *copy.from : Words{0, 0, 0, 0};
+                for (int i = 0; i < copy.bytes; i += 4)
+                    *(Word*)((char*)copy.to + i) =
+                        copy.from ? *(const Word*)((const char*)copy.from + i) : 0;
             }
     }
 #endif

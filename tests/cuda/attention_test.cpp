@@ -54,7 +54,19 @@ std::vector<Batch> all_kinds() {
         {4, 2, 5, {40, 3}, {7, 0}},
         {3, 1, 10, {33, 0, 2, 40}, {}, {-1, 0, 0, 0}},
         {2, 1, 136, {17, 20}},
+        {2, 1, 64, {200, 70, 20}, {}, {-1, 0, 0}},
+        {1, 1, 128, {194, 20}, {90, 0}, {-1, 0}},
     };
+}
+
+// The products have one form for Hopper (sm_90) and one for every GPU; the stand-in can be both.
+struct Form {
+    Form(const char* sm) { setenv("CUSIM_SM", sm, 1); }
+    ~Form() { unsetenv("CUSIM_SM"); }
+};
+std::vector<const char*> forms(DType dtype) {
+    const bool both = dtype == DType::bf16 && gpu_info().name.find("stand-in") != std::string::npos;
+    return both ? std::vector{"80", "90"} : std::vector{"90"};
 }
 
 double norm(const TestTensor& x) { return std::sqrt(dot(x, x)); }
@@ -74,15 +86,19 @@ TEST(GpuAttention, Forward) {
             TestTensor y = zeros({b.N, b.H * b.D}), lse = zeros({b.N, b.H});
             const Lists host(b, false), device(b, true);
             cpu_ops(DType::f64).attention_forward(y, lse, qkv, host.ragged, b.H, b.K, b.scale());
-            GpuTensor y_g(dtype, poison({b.N, b.H * b.D})), lse_g(DType::f32, poison({b.N, b.H}));
-            gpu_ops(dtype).attention_forward(y_g, lse_g, GpuTensor(dtype, qkv), device.ragged, b.H,
-                                             b.K, b.scale());
-            // In bf16 the probabilities are rounded: an error of at most ulp sum_j P_ij |v_j|, where the
-            // sum is the mean of |v|, about 1; and the result once more. Scores are f32 sums.
-            const double ulp = half_ulp(dtype);
-            expect_near(y_g, y, ulp + 2e-6, ulp + 2e-6, b.name(dtype) + "y");
-            EXPECT_LE(error_in_norm(y_g, y), ulp + 2e-6) << b.name(dtype);
-            expect_near(lse_g, lse, 1e-6, 3e-6, b.name(dtype) + "lse");
+            for (const char* sm : forms(dtype)) {
+                const Form form(sm);
+                GpuTensor y_g(dtype, poison({b.N, b.H * b.D})),
+                    lse_g(DType::f32, poison({b.N, b.H}));
+                gpu_ops(dtype).attention_forward(y_g, lse_g, GpuTensor(dtype, qkv), device.ragged,
+                                                 b.H, b.K, b.scale());
+                // In bf16 the probabilities are rounded: an error of at most ulp sum_j P_ij |v_j|, where the
+                // sum is the mean of |v|, about 1; and the result once more. Scores are f32 sums.
+                const double ulp = half_ulp(dtype);
+                expect_near(y_g, y, ulp + 2e-6, ulp + 2e-6, b.name(dtype) + "y");
+                EXPECT_LE(error_in_norm(y_g, y), ulp + 2e-6) << b.name(dtype);
+                expect_near(lse_g, lse, 1e-6, 3e-6, b.name(dtype) + "lse");
+            }
         }
 }
 
@@ -101,17 +117,20 @@ TEST(GpuAttention, Backward) {
             TestTensor want = clone(given);
             cpu.attention_backward(want, dy, y, lse, qkv, host.ragged, b.H, b.K, b.scale());
 
-            GpuTensor dqkv(dtype, given), again(dtype, given), dy_g(dtype, dy), y_g(dtype, y);
-            GpuTensor lse_g(DType::f32, lse), qkv_g(dtype, qkv);
-            for (const GpuTensor* to : {&dqkv, &again})
-                gpu_ops(dtype).attention_backward(*to, dy_g, y_g, lse_g, qkv_g, device.ragged, b.H,
-                                                  b.K, b.scale());
-            // In bf16 P and dS are rounded, of which up to a hundred are added up with weights of about
-            // 1; and the result once more.
-            const double ulp = half_ulp(dtype);
-            expect_near(dqkv, want, ulp + 2e-6, 4 * ulp + 1e-5, b.name(dtype) + "dqkv");
-            EXPECT_LE(error_in_norm(dqkv, want), ulp + 2e-6) << b.name(dtype);
-            EXPECT_TRUE(same_values(dqkv, again)) << b.name(dtype) << "two runs differ";
+            for (const char* sm : forms(dtype)) {
+                const Form form(sm);
+                GpuTensor dqkv(dtype, given), again(dtype, given), dy_g(dtype, dy), y_g(dtype, y);
+                GpuTensor lse_g(DType::f32, lse), qkv_g(dtype, qkv);
+                for (const GpuTensor* to : {&dqkv, &again})
+                    gpu_ops(dtype).attention_backward(*to, dy_g, y_g, lse_g, qkv_g, device.ragged,
+                                                      b.H, b.K, b.scale());
+                // In bf16 P and dS are rounded, of which up to a hundred are added up with weights of about
+                // 1; and the result once more.
+                const double ulp = half_ulp(dtype);
+                expect_near(dqkv, want, ulp + 2e-6, 4 * ulp + 1e-5, b.name(dtype) + "dqkv");
+                EXPECT_LE(error_in_norm(dqkv, want), ulp + 2e-6) << b.name(dtype);
+                EXPECT_TRUE(same_values(dqkv, again)) << b.name(dtype) << "two runs differ";
+            }
         }
 }
 

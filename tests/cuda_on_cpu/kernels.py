@@ -4,8 +4,8 @@
     kernels.py write build/device     writes it anew (make kernel-table)
     kernels.py check build/device     says what has grown or vanished; ends with status 1 then
 
-Registers, shared memory and spills are ptxas's; mma (mma.sync), async (cp.async of 16 bytes) and wide (loads
-and stores of 16 bytes) are counted in the PTX; dynamic is the largest dynamic shared memory of the tests'
+Registers, shared memory and spills are ptxas's; mma (mma.sync or wgmma), async (cp.async of 16 bytes) and wide
+(loads and stores of 16 bytes) are counted in the PTX of sm_80 and sm_90a, whichever has more; dynamic is the largest dynamic shared memory of the tests'
 launches. Blocks per multiprocessor follow NVIDIA's occupancy rules: registers are given to warps in units of
 256 and warps to four quarters of the register file, shared memory to blocks with 1 KiB of their own.
 """
@@ -50,7 +50,7 @@ def found(device):
         file = os.path.basename(log)[:-4] + ".cu"
         name = arch = None
         for line in open(log):
-            if m := re.search(r"Compiling entry function '(\w+)' for 'sm_(\d+)'", line):
+            if m := re.search(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'", line):
                 name, arch = m.groups()
             elif name and (m := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line)):
                 k = kernels.setdefault((file, name), {"spills": 0, "static": 0})
@@ -64,9 +64,9 @@ def found(device):
             k, body = kernels[file, m[1]], m[2]
             threads = re.search(r"\.maxntid (\d+)(?:, (\d+))?(?:, (\d+))?", body)
             k["threads"] = eval("*".join(x or "1" for x in threads.groups())) if threads else 1024
-            k["mma"] = len(re.findall(r"\bmma\.sync", body))
-            k["async"] = len(re.findall(r"\bcp\.async\.cg\S*shared", body))
-            k["wide"] = len(re.findall(r"\b(?:ld|st)\.(?:\w+\.)*(?:v4\.[a-z]32|v2\.[a-z]64|b128)\b", body))
+            for column, pattern in (("mma", r"\b(?:mma\.sync|wgmma\.mma_async)"), ("async", r"\bcp\.async\.cg\S*shared"),
+                                    ("wide", r"\b(?:ld|st)\.(?:\w+\.)*(?:v4\.[a-z]32|v2\.[a-z]64|b128)\b")):
+                k[column] = max(k.get(column, 0), len(re.findall(pattern, body)))
     return kernels
 
 
