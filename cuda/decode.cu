@@ -1,12 +1,13 @@
 // Attention of one new token per sequence over the key/value cache, and writing
 // to the cache.
 //
-// The keys of a sequence are split over blocks, 256 each whatever the batch, and
-// the last block of a row to finish puts the parts together in order. So a
-// sequence's result does not depend on the others, and one long sequence still
-// fills the device. Blocks of one split and head lie side by side over the
-// batch: samples of one prompt read its pages at about the same time, from the
-// L2 cache.
+// The keys of a sequence are split into parts of 256, whatever the batch, that
+// are put together in order: a sequence's result does not depend on the others.
+// A block does one part where there are few sequences, so that one long sequence
+// fills the device, too, and several in turn where there are many; of several
+// blocks the last to finish puts the parts together. Blocks of one head lie side
+// by side over the batch: samples of one prompt read its pages at about the same
+// time, from the L2 cache.
 
 #include "cache.cuh"
 #include "rows.cuh"
@@ -63,51 +64,59 @@ struct Parts {
     float* stats; // (B, H, splits, 2): m, l
     int* tickets; // (B, K * chunks of 16 heads)
     int splits, split_pages;
+    int per_block; // splits that a block does
 };
+constexpr int most_per_block = 4;
 
-// The sums of the block's four warps over their keys, in order: one channel of
-// one row.
+// Four neighbouring channels.
+__device__ __forceinline__ Floats<4> scaled(float4 x, float by) {
+    return {x.x * by, x.y * by, x.z * by, x.w * by};
+}
+__device__ __forceinline__ void add(Floats<4>& sum, const Floats<4>& more) {
+    UNROLL for (int i = 0; i < 4; ++i) sum.v[i] += more.v[i];
+}
+
+// The sums of the block's four warps over their keys, in order: four channels
+// of one row.
 struct Merged {
-    float m, l, y;
+    float m, l;
+    Floats<4> y; // y / l
 };
 template <int D>
 __device__ __forceinline__ Merged merge_warps(const float (&m)[4][16], const float (&l)[4][16],
                                               const float* y, int row, int d) {
-    Merged all = {m[0][row], 0, 0};
-    for (int w = 1; w < 4; ++w) all.m = fmaxf(all.m, m[w][row]);
-    for (int w = 0; w < 4; ++w) {
+    Merged all = {m[0][row], 0, {}};
+    UNROLL for (int w = 1; w < 4; ++w) all.m = fmaxf(all.m, m[w][row]);
+    UNROLL for (int w = 0; w < 4; ++w) {
         const float rescale = exp2_approximate(m[w][row] - all.m);
         all.l += rescale * l[w][row];
-        all.y += rescale * y[(w * 16 + row) * D + d];
+        add(all.y, scaled(*reinterpret_cast<const float4*>(y + (w * 16 + row) * D + d), rescale));
     }
+    UNROLL for (int i = 0; i < 4; ++i) all.y.v[i] /= all.l;
     return all;
 }
 
-__device__ __forceinline__ void store_part(const Parts& parts, const Merged& part, int64_t row_head,
-                                           int split, int d, int width) {
-    const int64_t at = row_head * parts.splits + split;
-    parts.y[at * width + d] = part.y / part.l;
-    if (d == 0) {
-        parts.stats[at * 2] = part.m;
-        parts.stats[at * 2 + 1] = part.l;
+// Four channels of a row from its parts, in order. stats(i): m and l of part i;
+// y(i): its channels
+template <class Stats, class Y>
+__device__ __forceinline__ Floats<4> add_parts(int splits, Stats stats, Y y) {
+    float m = -INFINITY, l = 0;
+    Floats<4> sum = {};
+    UNROLL_BY(4) for (int i = 0; i < splits; ++i) m = fmaxf(m, stats(i).x);
+    UNROLL_BY(4) for (int i = 0; i < splits; ++i) {
+        const float2 of = stats(i);
+        const float weight = exp2_approximate(of.x - m) * of.y;
+        l += weight;
+        add(sum, scaled(y(i), weight));
     }
+    UNROLL for (int i = 0; i < 4; ++i) sum.v[i] /= l;
+    return sum;
 }
 
-// Channel d of a row and head from its first `splits` parts, in order. Other
-// blocks wrote them: they are read past L1.
-__device__ __forceinline__ float add_parts(const Parts& parts, int64_t row_head, int splits, int d,
-                                           int width) {
-    const float* stats = parts.stats + row_head * parts.splits * 2;
-    const float* part = parts.y + row_head * parts.splits * width + d;
-    float m = -INFINITY, l = 0, y = 0;
-    for (int i = 0; i < splits; ++i) m = fmaxf(m, __ldcg(stats + 2 * i));
-    UNROLL_BY(4) for (int i = 0; i < splits; ++i) {
-        const float weight =
-            exp2_approximate(__ldcg(stats + 2 * i) - m) * __ldcg(stats + 2 * i + 1);
-        l += weight;
-        y += weight * __ldcg(part + i * width);
-    }
-    return y / l;
+__device__ __forceinline__ void store4(bf16* to, const Floats<4>& x) {
+    Word* words = reinterpret_cast<Word*>(to);
+    words[0] = pack_halves(x.v[0], x.v[1]);
+    words[1] = pack_halves(x.v[2], x.v[3]);
 }
 
 // Pages on their way to shared memory at once: all of a split of 256 keys where
@@ -115,10 +124,11 @@ __device__ __forceinline__ float add_parts(const Parts& parts, int64_t row_head,
 template <int D> constexpr int page_buffers = D <= 64 ? 4 : 2;
 
 // Block: the query heads of one key/value head (16 at most at once) of one
-// sequence, over the pages of one split. A warp takes 16 keys of every page.
-// All pages but the last, which has the token's own key, were there before the
-// step began: their copies start before the launches before this one have ended.
-// grid: (B, K * chunks of 16 heads, splits)
+// sequence, over the pages of per_block splits. A warp takes 16 keys of every
+// page. All pages but the last, which has the token's own key, were there before
+// the step began: their copies start before the launches before this one have
+// ended.
+// grid: (B, K * chunks of 16 heads, splits / per_block)
 template <int D>
 __global__ void __launch_bounds__(tile_threads)
     decode_tiles_kernel(bf16* y, Parts parts, const bf16* qkv, const bf16* keys, const bf16* values,
@@ -128,23 +138,28 @@ __global__ void __launch_bounds__(tile_threads)
     bf16* queries = memory; // (16, D)
     bf16* key_tiles = queries + tile_size<D, 16>;
     bf16* value_tiles = key_tiles + buffers * page_tile;
+    float* sums = reinterpret_cast<float*>(value_tiles + buffers * page_tile); // (4, 16, D)
+    float* own_y = sums + 4 * 16 * D; // (per_block, count, D)
     __shared__ float warp_m[4][16], warp_l[4][16];
+    __shared__ float2 own_stats[most_per_block][16];
 
-    const int b = blockIdx.x, group = H / K, chunks = (group + 15) / 16, split = blockIdx.z;
+    const int b = blockIdx.x, group = H / K, chunks = (group + 15) / 16;
     const int head = blockIdx.y / chunks, first_query = blockIdx.y % chunks * 16;
     const int count = min(16, group - first_query); // query heads
     const int h = head * group + first_query, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int first_page = split * parts.split_pages;
+    const int first_split = blockIdx.z * parts.per_block;
+    const int first_page = first_split * parts.split_pages;
     const int* table = cache.pages + (int64_t)b * cache.max_pages;
-    int page[buffers]; // of the split; those behind the sequence's end mean nothing
+    int page[buffers]; // the first; those behind the sequence's end mean nothing
     UNROLL for (int i = 0; i < buffers; ++i) page[i] =
         table[min(first_page + i, cache.max_pages - 1)];
     const int length = cache.length[b], all_pages = (length + page_tokens - 1) / page_tokens;
-    const int pages = min(parts.split_pages, all_pages - first_page);
+    const int splits = (all_pages + parts.split_pages - 1) / parts.split_pages;
+    const int pages = min(parts.per_block * parts.split_pages, all_pages - first_page);
     let_next_launch_begin();
-    if (pages <= 0) { // nothing in this split; without any token y is 0
+    if (pages <= 0) { // nothing here; without any token y is 0
         wait_for_earlier_launches();
-        if (split == 0)
+        if (first_split == 0)
             for (int i = threadIdx.x; i < count * width; i += tile_threads)
                 y[((int64_t)b * H + h) * width + i] = from_float<bf16>(0);
         return;
@@ -180,7 +195,10 @@ __global__ void __launch_bounds__(tile_threads)
     float sum[D / 8][4] = {};
     Softmax softmax;
     WarpProducts products;
-    for (int t = 0; t < pages; ++t) {
+    const int64_t row_head = (int64_t)b * H + h;
+    const int fours = width / 4; // of a row
+    int next = table[min(first_page + buffers, cache.max_pages - 1)];
+    for (int t = 0, split = 0; t < pages; ++t) {
         copies.wait<buffers - 1>();
         __syncthreads();
         const int mine = t % buffers * page_tile + warp * 16 * D;
@@ -192,37 +210,74 @@ __global__ void __launch_bounds__(tile_threads)
         add_product<D>(products, sum, Rounded(p), value_tiles + mine);
         if (t + buffers < pages) {
             __syncthreads(); // the next copy overwrites this buffer
-            copy_page(t + buffers, table[first_page + t + buffers]);
+            copy_page(t + buffers, next);
+            next = table[min(first_page + t + buffers + 1, cache.max_pages - 1)];
         }
         copies.commit();
-    }
-    __syncthreads();
+        if (t + 1 < pages && (t + 1) % parts.split_pages != 0) continue;
 
-    // The tiles' memory is free: (4, 16, D) floats.
-    float* sums = reinterpret_cast<float*>(key_tiles);
-    UNROLL for (int r = 0; r < 2; ++r) {
-        const int row = lane / 4 + 8 * r;
-        const float all = quad_sum(softmax.l[r]);
-        if (lane % 4 == 0) warp_m[warp][row] = softmax.m[r], warp_l[warp][row] = all;
-        each_pair<D>(sum, r, width, [&](int d, float first, float second) {
-            sums[(warp * 16 + row) * D + d] = first;
-            sums[(warp * 16 + row) * D + d + 1] = second;
-        });
+        // the end of a split
+        UNROLL for (int r = 0; r < 2; ++r) {
+            const int row = lane / 4 + 8 * r;
+            const float all = quad_sum(softmax.l[r]);
+            if (lane % 4 == 0) warp_m[warp][row] = softmax.m[r], warp_l[warp][row] = all;
+            each_pair<D>(sum, r, width, [&](int d, float first, float second) {
+                *reinterpret_cast<float2*>(sums + (warp * 16 + row) * D + d) =
+                    make_float2(first, second);
+            });
+        }
+        softmax = Softmax();
+        UNROLL for (int d = 0; d < D / 8; ++d) UNROLL for (int i = 0; i < 4; ++i) sum[d][i] = 0;
+        __syncthreads();
+        for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
+            const int row = i / fours, d = i % fours * 4;
+            const Merged part = merge_warps<D>(warp_m, warp_l, sums, row, d);
+            const float4 of = make_float4(part.y.v[0], part.y.v[1], part.y.v[2], part.y.v[3]);
+            if (splits == 1) {
+                store4(y + (row_head + row) * width + d, part.y);
+            } else if (splits <= parts.per_block) { // all in this block
+                *reinterpret_cast<float4*>(own_y + (split * count + row) * D + d) = of;
+                if (d == 0) own_stats[split][row] = make_float2(part.m, part.l);
+            } else {
+                const int64_t at = (row_head + row) * parts.splits + first_split + split;
+                *reinterpret_cast<float4*>(parts.y + at * width + d) = of;
+                if (d == 0)
+                    *reinterpret_cast<float2*>(parts.stats + at * 2) = make_float2(part.m, part.l);
+            }
+        }
+        ++split;
+        __syncthreads(); // sums are written again
     }
-    __syncthreads();
-    const int splits = (all_pages + parts.split_pages - 1) / parts.split_pages;
-    const int64_t row_head = (int64_t)b * H + h;
-    for (int i = threadIdx.x; i < count * width; i += tile_threads) {
-        const Merged part = merge_warps<D>(warp_m, warp_l, sums, i / width, i % width);
-        if (splits == 1)
-            y[row_head * width + i] = from_float<bf16>(part.y / part.l);
-        else
-            store_part(parts, part, row_head + i / width, split, i % width, width);
+    if (splits == 1) return;
+    if (splits <= parts.per_block) {
+        for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
+            const int row = i / fours, d = i % fours * 4;
+            store4(y + (row_head + row) * width + d,
+                   add_parts(
+                       splits, [&](int s) { return own_stats[s][row]; },
+                       [&](int s) {
+                           return *reinterpret_cast<const float4*>(own_y + (s * count + row) * D +
+                                                                   d);
+                       }));
+        }
+        return;
     }
-    if (splits == 1 || !is_last_block(parts.tickets + b * K * chunks + blockIdx.y, splits)) return;
-    for (int i = threadIdx.x; i < count * width; i += tile_threads)
-        y[row_head * width + i] =
-            from_float<bf16>(add_parts(parts, row_head + i / width, splits, i % width, width));
+    const int blocks = (splits + parts.per_block - 1) / parts.per_block;
+    if (!is_last_block(parts.tickets + b * K * chunks + blockIdx.y, blocks)) return;
+    for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
+        const int row = i / fours, d = i % fours * 4;
+        const int64_t at = (row_head + row) * parts.splits; // other blocks' parts, past L1
+        store4(y + (row_head + row) * width + d,
+               add_parts(
+                   splits,
+                   [&](int s) {
+                       return __ldcg(reinterpret_cast<const float2*>(parts.stats + (at + s) * 2));
+                   },
+                   [&](int s) {
+                       return __ldcg(
+                           reinterpret_cast<const float4*>(parts.y + (at + s) * width + d));
+                   }));
+    }
 }
 
 // ---- rows
@@ -286,6 +341,9 @@ template <class T> static void kv_copy(KvCache& cache, Tensor to_, Tensor from_,
            256, 0, (uint4*)cache.k.data, (uint4*)cache.v.data, to, from, bytes / 16);
 }
 
+// So many blocks of one split each keep a device busy.
+constexpr int64_t busy_blocks = 256;
+
 // How the longest possible sequence is split. More than 256 keys per split only
 // where the parts would not fit into the scratch that is there from the start,
 // or the tickets would not suffice.
@@ -299,6 +357,8 @@ static Parts plan_parts(int64_t rows, int64_t groups, int max_pages, int D) {
         bytes = rows * parts.splits * (D + 2) * sizeof(float);
         if (parts.splits == 1 || bytes <= first_scratch_bytes) break;
     }
+    const int64_t useful = ceil_div(groups * parts.splits, busy_blocks);
+    parts.per_block = (int)std::min<int64_t>({useful, most_per_block, parts.splits});
     if (parts.splits == 1) return parts;
     parts.y = static_cast<float*>(scratch(bytes));
     parts.stats = parts.y + rows * parts.splits * D;
@@ -328,12 +388,16 @@ static void decode_attention(Tensor y_, Tensor lse, Tensor qkv_, const KvCache& 
             if constexpr (std::is_same_v<T, bf16>) {
                 const unsigned groups = K * (unsigned)ceil_div(H / K, 16);
                 const Parts parts = plan_parts(B * H, B * groups, (int)max_pages, D);
+                const size_t own_parts =
+                    parts.per_block > 1 ? parts.per_block * std::min(H / K, 16) * width : 0;
                 const size_t shared =
                     (tile_size<width, 16> +
-                     2 * page_buffers<width> * tile_size<width, page_tokens>)*sizeof(bf16);
-                launch_overlapped(op, decode_tiles_kernel<width>,
-                                  dim3((unsigned)B, groups, (unsigned)parts.splits), tile_threads,
-                                  shared, y, parts, qkv, keys, values, view, H, K, D, (float)scale);
+                     2 * page_buffers<width> * tile_size<width, page_tokens>)*sizeof(bf16) +
+                    (4 * 16 * width + own_parts) * sizeof(float);
+                launch_overlapped(
+                    op, decode_tiles_kernel<width>,
+                    dim3((unsigned)B, groups, (unsigned)ceil_div(parts.splits, parts.per_block)),
+                    tile_threads, shared, y, parts, qkv, keys, values, view, H, K, D, (float)scale);
             }
         },
         qkv, keys, values);

@@ -94,19 +94,17 @@ __device__ __forceinline__ void let_next_launch_begin() {
 // `blocks`, which sees what the others wrote (past L1: __ldcg) and has put the ticket back.
 __device__ __forceinline__ bool is_last_block(int* ticket, int blocks) {
     __shared__ bool last;
-    __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0) { // its fences are the block's, by the barriers before and behind
+        __threadfence();
         last = atomicAdd(ticket, 1) == blocks - 1;
         if (last) atomicExch(ticket, 0);
+        __threadfence();
     }
     __syncthreads();
-    if (last) {
-        __threadfence();
 #ifndef __CUDACC__
-        cusim::note_blocks_seen();
+    if (last) cusim::note_blocks_seen();
 #endif
-    }
     return last;
 }
 

@@ -214,6 +214,39 @@ TEST(GpuDecode, EqualsTheForwardPass) {
         }
 }
 
+// With many sequences a block does several parts of one: all of them (K = 2) or some (K = 1). The bits are
+// those of the sequence by itself, where a block does one part.
+TEST(GpuDecode, ManySequencesHaveTheBitsOfOne) {
+    const DType dtype = DType::bf16;
+    const int B = 100, D = 16, longest = 650, pages = (longest + 63) / 64;
+    for (int K : {1, 2}) {
+        const int H = 3 * K, width = (H + 2 * K) * D;
+        const Ops& ops = gpu_ops(dtype);
+        TestTensor qkv = random_in(dtype, {longest, width}, 1);
+        Cache c(dtype, pages, K, D);
+        std::vector<int32_t> slots, rows, lengths, table;
+        for (int t = 0; t < longest; ++t) slots.push_back(t);
+        for (int b = 0; b < B; ++b) {
+            lengths.push_back(b % 9 ? 1 + b % 5 : longest - 2 * b);
+            rows.push_back(lengths.back() - 1);
+            for (int p = 0; p < pages; ++p) table.push_back(p);
+        }
+        GpuTensor qkv_g(dtype, qkv), queries(dtype, poison({B, width}));
+        ops.kv_write(c.cache, qkv_g, GpuTensor(dtype, indices(slots)), H, K);
+        ops.gather_rows(queries, qkv_g, GpuTensor(dtype, indices(rows)));
+        GpuTensor all(dtype, poison({B, H * D})), one(dtype, poison({1, H * D}));
+        GpuTensor table_g(dtype, indices(table)), length(dtype, indices(lengths));
+        const Tensor by_row = table_g.view.view({B, pages});
+        ops.decode_attention(all, {}, queries, c.cache, by_row, length, H, K, 0.25);
+        const TestTensor got = all.get();
+        for (int b = 0; b < B; b += 9) {
+            ops.decode_attention(one, {}, queries.view.rows(b, 1), c.cache, by_row.rows(b, 1),
+                                 length.view.rows(b, 1), H, K, 0.25);
+            EXPECT_TRUE(same_bits(one.get(), got.view.rows(b, 1))) << K << " " << b;
+        }
+    }
+}
+
 TEST(GpuDecode, WritesAndCopiesPages) {
     for (DType dtype : gpu_types)
         for (int D : {6, 16}) {

@@ -116,17 +116,19 @@ TEST(GpuFewRows, NormQkv) {
             const TestTensor q = qkv.get(), q2 = qkv2.get();
             for (int n = 0; n < N; ++n)
                 for (int i = 0; i < H * D; ++i)
-                    ASSERT_NEAR(q.get(n * width + i), q2.get(n * width + i), 0.1) << n << " " << i;
+                    ASSERT_NEAR(q.get(n * width + i), q2.get(n * width + i),
+                                0.1 + std::abs(q.get(n * width + i)) / 64)
+                        << n << " " << i;
             for (auto [a, b] : {std::pair{keys.get(), keys2.get()}, {values.get(), values2.get()}})
                 for (int64_t i = 0; i < a.size(); ++i) {
                     ASSERT_EQ(std::isnan(a.get(i)), std::isnan(b.get(i))) << i;
                     if (std::isnan(a.get(i))) continue;
-                    ASSERT_NEAR(a.get(i), b.get(i), 0.1) << i;
+                    ASSERT_NEAR(a.get(i), b.get(i), 0.1 + std::abs(a.get(i)) / 64) << i;
                 }
         }
 }
 
-// rope_forward and kv_write in one, bit for bit, in every table.
+// rope_forward and kv_write in one, in every table, but for which product is fused with the sum.
 TEST(GpuFewRows, RopeWriteIsRopeAndWrite) {
     for (DType type : gpu_types)
         for (auto [N, H, K, D] : {std::array{5, 2, 1, 6}, std::array{7, 3, 2, 16}}) {
@@ -149,12 +151,18 @@ TEST(GpuFewRows, RopeWriteIsRopeAndWrite) {
             ops.rope_write(cache, one, position, table_g, slot, H, K);
             ops.rope_forward(two, position, table_g, H, K);
             ops.kv_write(cache2, two, slot, H, K);
-            EXPECT_TRUE(same_values(keys, keys2)) << sizes(type, N, D);
             EXPECT_TRUE(same_values(values, values2)) << sizes(type, N, D);
+            const double ulp = 2 * half_ulp(type);
+            const TestTensor k = keys.get(), k2 = keys2.get();
+            for (int64_t i = 0; i < k.size(); ++i) {
+                ASSERT_EQ(std::isnan(k.get(i)), std::isnan(k2.get(i))) << i;
+                if (std::isnan(k.get(i))) continue;
+                ASSERT_NEAR(k.get(i), k2.get(i), ulp * std::abs(k.get(i)) + 1e-6) << i;
+            }
             const TestTensor a = one.get(), b = two.get();
             for (int n = 0; n < N; ++n)
-                for (int i = 0; i < H * D; ++i)
-                    ASSERT_EQ(a.get(n * width + i), b.get(n * width + i)) << n << " " << i;
+                for (int i = n * width; i < n * width + H * D; ++i)
+                    ASSERT_NEAR(a.get(i), b.get(i), ulp * std::abs(a.get(i)) + 1e-6) << i;
         }
 }
 
