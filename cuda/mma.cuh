@@ -103,7 +103,7 @@ struct AsyncCopies {
         const void* from; // null: zeros
         int bytes;
     };
-    static constexpr unsigned most = 64, most_groups = 4; // that wait; on the thread's stack
+    static constexpr unsigned most = 64, most_groups = 16; // that wait; on the thread's stack
     Copy copies[most];
     unsigned first = 0, next = 0; // those of them that wait, modulo `most`
     unsigned ends[most_groups], first_group = 0, next_group = 0;

@@ -5,7 +5,8 @@
 // A warp multiplies 8 rows of the weight by all rows of x with mma.sync, the rows of x as its A and those
 // of the weight as its B (mma.cuh). Lane (g, q) reads 16 bytes of row g from channel 32 i + 8 q on: its B
 // of two products, if these take the channels of 32 i .. 32 i + 31 in the order in which they lie in the
-// lanes. It reads x in the same order, so that the sums are the same. No weight goes through shared memory.
+// lanes. It reads x in the same order, so that the sums are the same. Weights are copied to shared memory
+// many steps ahead, each lane's to a place of its own: nobody waits for another's.
 //
 // The warps of a block share out the channels, 32 each in turn, and their sums are added in order: the
 // bits of a row do not depend on how many rows there are.
@@ -15,7 +16,7 @@
 
 namespace gpu {
 
-constexpr int most_few_rows = 32;
+constexpr int most_few_rows = 16;
 
 // x (N, C), normed by `norm` (C) where a kernel says so, and w (.., C).
 struct FewRows {
@@ -143,19 +144,6 @@ struct StoreQkv {
     }
 };
 
-// 16 bytes of a weight, which are not needed again in this step.
-__device__ __forceinline__ Words load_weight(const bf16* from) {
-#ifdef __CUDACC__
-    Words words;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-                 : "l"(from));
-    return words;
-#else
-    return *reinterpret_cast<const Words*>(from);
-#endif
-}
-
 // 8 neighbouring elements of a row, normed: rounded as rmsnorm_forward stores them.
 __device__ __forceinline__ Words scaled(Words x, Words norm, float s) {
     auto pair = [s](unsigned x2, unsigned w2) {
@@ -164,17 +152,17 @@ __device__ __forceinline__ Words scaled(Words x, Words norm, float s) {
     return Words{pair(x.x, norm.x), pair(x.y, norm.y), pair(x.z, norm.z), pair(x.w, norm.w)};
 }
 
-// halves: groups of 8 rows of x: 1, 2 or 4
+// Steps of 32 channels whose weights are on their way.
+template <int warps, int pieces> constexpr int few_rows_depth = (pieces == 1 ? 96 : 32) / warps;
+
+// halves: groups of 8 rows of x, 1 or 2
 template <int warps, int halves, bool normed, class Finish>
-__global__ void __launch_bounds__(32 * warps, (halves > 2   ? 12
-                                               : halves > 1 ? 16
-                                                            : 20) /
-                                                  warps) few_rows_kernel(FewRows in, Finish out) {
-    constexpr int pieces = Finish::pieces;
-    // steps of 32 channels whose loads are under way
-    constexpr int ahead = halves > 2 ? 2 : pieces > 1 ? 4 : 6;
-    constexpr int stride = 32 * warps;
-    DYN_SHARED(bf16, norm); // (C) where the rows are normed
+__global__ void __launch_bounds__(32 * warps, 16 / warps) few_rows_kernel(FewRows in, Finish out) {
+    constexpr int pieces = Finish::pieces, stride = 32 * warps;
+    constexpr int depth = few_rows_depth<warps, pieces>;
+    constexpr int ahead = 4; // steps whose part of x is on its way
+    DYN_SHARED(bf16, norm);  // (C) where the rows are normed
+    Words* const weights = reinterpret_cast<Words*>(norm + (normed ? in.C : 0)) + threadIdx.x;
     __shared__ float sums[warps][pieces][2 * halves][32];
     __shared__ float row_s[8 * halves];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -183,13 +171,18 @@ __global__ void __launch_bounds__(32 * warps, (halves > 2   ? 12
     const int own = g + 8 * warp;
     const bool finishes = warp < halves && own < N;
 
-    Words weight[ahead][pieces], x[ahead][halves];
-    auto fetch_weight = [&](int u, int c) { // channels from c on, of which the lane has 8
+    Words x[ahead][halves];
+    AsyncCopies copies;
+    auto place = [&](int step, int j) -> Words& {
+        return weights[(step % depth * pieces + j) * stride];
+    };
+    auto fetch_weight = [&](int step, int c) { // channels from c on, of which the lane has 8
         UNROLL for (int j = 0; j < pieces; ++j) {
-            weight[u][j] = Words{0, 0, 0, 0};
-            if (c < C)
-                weight[u][j] = load_weight(in.w + (int64_t)(out.row(blockIdx.x, j) + g) * C + c);
+            const bool there = c < C;
+            const int64_t at = (int64_t)(out.row(blockIdx.x, j) + g) * C + c;
+            copies.copy16(&place(step, j), in.w + (there ? at : 0), there);
         }
+        copies.commit();
     };
     auto fetch_x = [&](int u, int c) {
         UNROLL for (int half = 0; half < halves; ++half) {
@@ -200,7 +193,7 @@ __global__ void __launch_bounds__(32 * warps, (halves > 2   ? 12
         }
     };
     const int first = warp * 32 + 8 * q;
-    UNROLL for (int u = 0; u < ahead; ++u) fetch_weight(u, first + u * stride);
+    UNROLL for (int u = 0; u < depth; ++u) fetch_weight(u, first + u * stride);
     auto early = out.read_early(blockIdx.x, finishes ? own : 0, 2 * q);
     if (normed)
         for (int c = threadIdx.x * 8; c < C; c += blockDim.x * 8)
@@ -226,32 +219,33 @@ __global__ void __launch_bounds__(32 * warps, (halves > 2   ? 12
             row_s[g + 8 * half];
     }
 
-    float sum[pieces][(halves + 1) / 2][4] = {};
-    for (int c0 = first; c0 - 8 * q < C; c0 += ahead * stride) {
+    float sum[pieces][4] = {};
+    for (int step0 = 0; step0 * stride + warp * 32 < C; step0 += ahead) {
         UNROLL for (int u = 0; u < ahead; ++u) {
-            const int c = c0 + u * stride;
+            const int step = step0 + u, c = first + step * stride;
             if (c - 8 * q >= C) continue; // the whole warp
+            copies.wait<depth - 1>();
+            Words weight[pieces];
+            UNROLL for (int j = 0; j < pieces; ++j) weight[j] = place(step, j);
             Words factor = {0, 0, 0, 0};
             if (normed && c < C) factor = *reinterpret_cast<const Words*>(norm + c);
-            UNROLL for (int m = 0; m < halves; m += 2) {
-                Words rows[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-                UNROLL for (int i = 0; i < 2 && m + i < halves; ++i) rows[i] =
-                    normed ? scaled(x[u][m + i], factor, scale[m + i]) : x[u][m + i];
-                const unsigned left[4] = {rows[0].x, rows[1].x, rows[0].y, rows[1].y};
-                const unsigned right[4] = {rows[0].z, rows[1].z, rows[0].w, rows[1].w};
-                UNROLL for (int j = 0; j < pieces; ++j) {
-                    mma16816(sum[j][m / 2], left, weight[u][j].x, weight[u][j].y);
-                    mma16816(sum[j][m / 2], right, weight[u][j].z, weight[u][j].w);
-                }
+            Words rows[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+            UNROLL for (int half = 0; half < halves; ++half) rows[half] =
+                normed ? scaled(x[u][half], factor, scale[half]) : x[u][half];
+            const unsigned left[4] = {rows[0].x, rows[1].x, rows[0].y, rows[1].y};
+            const unsigned right[4] = {rows[0].z, rows[1].z, rows[0].w, rows[1].w};
+            UNROLL for (int j = 0; j < pieces; ++j) {
+                mma16816(sum[j], left, weight[j].x, weight[j].y);
+                mma16816(sum[j], right, weight[j].z, weight[j].w);
             }
-            fetch_weight(u, c + ahead * stride);
+            fetch_weight(step + depth, c + depth * stride);
             fetch_x(u, c + ahead * stride);
         }
     }
 
-    // sum[j][m][2 half + i]: row 16 m + 8 half + g of x, column 2 q + i of piece j
+    // sum[j][2 half + i]: row g + 8 half of x, column 2 q + i of piece j
     UNROLL for (int j = 0; j < pieces; ++j) UNROLL for (int i = 0; i < 2 * halves; ++i)
-        sums[warp][j][i][lane] = sum[j][i / 4][i % 4];
+        sums[warp][j][i][lane] = sum[j][i];
     __syncthreads();
     if (!finishes) return;
     float total[pieces][2];
@@ -281,15 +275,14 @@ static FewRows few_rows(const char* op, Tensor x, Tensor norm, const Weight& w, 
 template <int warps, bool normed, class Finish>
 static void run(const char* op, int64_t blocks, const FewRows& in, const Finish& finish) {
     if (in.N == 0) return;
-    const size_t shared = normed ? in.C * sizeof(bf16) : 0;
+    constexpr int pieces = Finish::pieces;
+    const size_t shared = (normed ? in.C * sizeof(bf16) : 0) +
+                          few_rows_depth<warps, pieces> * pieces * 32 * warps * sizeof(Words);
     if (in.N <= 8)
         launch_overlapped(op, few_rows_kernel<warps, 1, normed, Finish>, (unsigned)blocks,
                           32 * warps, shared, in, finish);
-    else if (in.N <= 16)
-        launch_overlapped(op, few_rows_kernel<warps, 2, normed, Finish>, (unsigned)blocks,
-                          32 * warps, shared, in, finish);
     else
-        launch_overlapped(op, few_rows_kernel<warps, 4, normed, Finish>, (unsigned)blocks,
+        launch_overlapped(op, few_rows_kernel<warps, 2, normed, Finish>, (unsigned)blocks,
                           32 * warps, shared, in, finish);
 }
 

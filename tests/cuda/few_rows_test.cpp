@@ -38,7 +38,7 @@ struct Product {
 
 // Rows in one group of 8 and in two, full and not; channels in whole steps of a block and not.
 const std::array<int, 3> shapes[] = {{1, 16, 8},    {3, 48, 40},   {8, 24, 896},
-                                     {16, 40, 136}, {9, 16, 2104}, {27, 32, 72}};
+                                     {16, 40, 136}, {9, 16, 2104}, {12, 32, 72}};
 
 TEST(GpuFewRows, NormLinear) {
     for (auto [N, O, C] : shapes) {
@@ -83,7 +83,7 @@ TEST(GpuFewRows, LinearResidual) {
 // Queries and the cache hold what the separate ops leave there; nothing else in the cache is touched.
 TEST(GpuFewRows, NormQkv) {
     for (auto [N, H, K, D, C] : {std::array{1, 1, 1, 16, 40}, std::array{5, 4, 2, 32, 64},
-                                 std::array{11, 3, 1, 48, 136}, std::array{19, 2, 1, 16, 32}})
+                                 std::array{11, 3, 1, 48, 136}, std::array{16, 2, 1, 16, 32}})
         for (bool with_bias : {false, true}) {
             const int width = (H + 2 * K) * D, pages = 3;
             const Product p(N, width, C);
@@ -220,7 +220,7 @@ TEST(GpuFewRows, SaysWhatDoesNotFit) {
     const Product p(N, 16, 8);
     GpuTensor y(dtype, poison({N, 16}));
     expect_error([&] { ops.norm_linear(y, p.x_g, p.norm_g, p.weight(), eps); },
-                 "norm_linear: x is (33, 8) bf16");
+                 "norm_linear: x is (17, 8) bf16");
     const Product narrow(2, 16, 12);
     expect_error(
         [&] {
