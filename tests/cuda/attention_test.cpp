@@ -134,6 +134,29 @@ TEST(GpuAttention, Backward) {
         }
 }
 
+// wgmma that computes nonsense is noticed by itself: the results are mma.sync's then. In a process of its own,
+// as what was found out is kept.
+TEST(GpuAttention, WrongProductsOfHopperAreNotUsed) {
+    if (gpu_info().name.find("stand-in") == std::string::npos)
+        GTEST_SKIP() << "only the stand-in can pretend that they are wrong";
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    auto right_all_the_same = [] {
+        setenv("CUSIM_WGMMA", "broken", 1);
+        Batch b(2, 1, 64, {70});
+        TestTensor qkv = random_in(DType::bf16, {b.N, b.width()}, 1);
+        TestTensor y = zeros({b.N, b.H * b.D}), lse = zeros({b.N, b.H});
+        const Lists host(b, false), device(b, true);
+        cpu_ops(DType::f64).attention_forward(y, lse, qkv, host.ragged, b.H, b.K, b.scale());
+        GpuTensor y_g(DType::bf16, poison({b.N, b.H * b.D})), lse_g(DType::f32, lse);
+        gpu_ops(DType::bf16)
+            .attention_forward(y_g, lse_g, GpuTensor(DType::bf16, qkv), device.ragged, b.H, b.K,
+                               b.scale());
+        exit(error_in_norm(y_g, y) < half_ulp(DType::bf16) ? 0 : 1);
+    };
+    EXPECT_EXIT(right_all_the_same(), testing::ExitedWithCode(0),
+                "heads of 64 channels wgmma is off by .* mma.sync is used");
+}
+
 TEST(GpuAttention, ErrorsNameOpAndTensor) {
     const Ops& ops = gpu_ops(DType::bf16);
     Batch b(2, 1, 8, {3});

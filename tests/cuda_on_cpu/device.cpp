@@ -41,6 +41,8 @@ std::optional<int64_t> number_setting(const char* name) {
     return number;
 }
 
+bool wgmma_is_broken() { return setting("CUSIM_WGMMA", {"right", "broken"}); }
+
 std::mt19937_64& random_numbers() {
     thread_local std::mt19937_64 numbers(number_setting("CUSIM_SEED").value_or(1));
     return numbers;

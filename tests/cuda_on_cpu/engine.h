@@ -6,6 +6,7 @@
 //     CUSIM_SEED=number                      of the random orders
 //     CUSIM_DEVICES=number, CUSIM_SM=number, CUSIM_MEMORY_MIB=number, CUSIM_DRIVER=none
 //                                            the pretended devices: 0 of them, sm_75, a full card, ...
+//     CUSIM_WGMMA=right|broken               what a warpgroup's products do
 
 #include <cuda_runtime.h>
 

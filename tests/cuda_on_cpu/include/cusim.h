@@ -54,6 +54,9 @@ void note_read(const void* p, size_t bytes);
 // Appends work to a stream. In a captured stream it becomes a node of the graph.
 void enqueue(CUstream_st* stream, std::function<void()> work);
 
+// Whether products of warpgroups are to do nothing (CUSIM_WGMMA=broken).
+bool wgmma_is_broken();
+
 // Whether p .. p + bytes lies in one allocation of device memory.
 bool is_device(const void* p, size_t bytes);
 
