@@ -143,6 +143,7 @@ __global__ void __launch_bounds__(tile_threads)
     __shared__ float warp_m[4][16], warp_l[4][16];
     __shared__ float2 own_stats[most_per_block][16];
 
+    let_next_launch_begin();
     const int b = blockIdx.x, group = H / K, chunks = (group + 15) / 16;
     const int head = blockIdx.y / chunks, first_query = blockIdx.y % chunks * 16;
     const int count = min(16, group - first_query); // query heads
@@ -156,7 +157,6 @@ __global__ void __launch_bounds__(tile_threads)
     const int length = cache.length[b], all_pages = (length + page_tokens - 1) / page_tokens;
     const int splits = (all_pages + parts.split_pages - 1) / parts.split_pages;
     const int pages = min(parts.per_block * parts.split_pages, all_pages - first_page);
-    let_next_launch_begin();
     if (pages <= 0) { // nothing here; without any token y is 0
         wait_for_earlier_launches();
         if (first_split == 0)
