@@ -209,7 +209,8 @@ static std::string hover_values(const Chart& chart, const Scale& x, double left)
         double at = x.at(shown[i].first);
         double from = i ? (x.at(shown[i - 1].first) + at) / 2 : left;
         double to = i + 1 < shown.size() ? (at + x.at(shown[i + 1].first)) / 2 : W - RIGHT;
-        svg += hover(from, to, format("step %g", shown[i].first) + shown[i].second);
+        svg += hover(from, to,
+                     format("%s %g", chart.x_name.c_str(), shown[i].first) + shown[i].second);
     }
     return svg;
 }
@@ -234,7 +235,7 @@ std::string line_chart(const Chart& chart) {
     std::vector<double> x_ticks;
     for (double t : axis_ticks(x_low, x_high, 8))
         if (t == std::floor(t)) x_ticks.push_back(t); // steps are whole
-    std::string svg = axes(x, y, left, chart.unit, "step", x_ticks, y_ticks);
+    std::string svg = axes(x, y, left, chart.unit, chart.x_name.c_str(), x_ticks, y_ticks);
     std::string legend;
     for (size_t i = 0; i < chart.series.size(); ++i) {
         const Series& s = chart.series[i];

@@ -31,6 +31,7 @@ struct Chart {
     std::string title, unit;
     std::vector<Series> series;
     std::string note; // below
+    std::string x_name = "step";
 };
 
 // "M x y L x y ..." of a series; a gap begins anew. At most two points per column of half a unit are

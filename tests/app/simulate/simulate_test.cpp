@@ -69,3 +69,19 @@ TEST(Simulate, TheCommandSaysOfEveryNumberThatItIsSimulated) {
     EXPECT_EQ(rows, 3 * scheme_count);
     EXPECT_EQ(rlhf({"simulate", "devices=1"}).status, 1);
 }
+
+TEST(SimulateSlow, FiveFiguresAsTextAndAsOnePage) {
+    Scratch at;
+    const Outcome outcome = rlhf({"simulate", "devices=64", "iterations=2", "curves=true",
+                                  "answer.longest=1000", "html=" + at("page.html")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::string page = read_file(at("page.html"));
+    for (const char* title :
+         {"What controllers cost", "Idle share by layout", "Which layout is the fastest",
+          "Waves of dynamic sampling", "While answers grow"}) {
+        EXPECT_TRUE(contains(outcome.out, "simulated: " + std::string(title))) << title;
+        EXPECT_TRUE(contains(page, std::string(title) + " (simulated)")) << title;
+    }
+    EXPECT_TRUE(contains(page, "</html>"));
+    EXPECT_FALSE(contains(page, "nan"));
+}
