@@ -228,7 +228,7 @@ void Learner::place(const Batch& batch, const Updated& update, double seconds) {
         prompt_tokens += (double)prompt.size() / (double)batch.texts.prompt.size();
     roles->own.train_seconds = update.seconds, roles->own.seconds = seconds;
     roles->own.train_tokens = (double)batch.drawn.tokens() / compute.ranks->ranks;
-    roles->end((int)prompt_tokens, valid_share);
+    roles->end((int)prompt_tokens, valid_share, valid_lately);
 }
 
 // One quota for all ranks: each knows what all have drawn.
@@ -303,7 +303,8 @@ void Learner::add_round(Batch& batch, int64_t step) {
             batch.reason.push_back(verdicts[s].reason);
         }
     }
-    valid_share += 0.1 * ((double)valid / asked - valid_share);
+    valid_lately = (double)valid / asked;
+    valid_share += 0.1 * (valid_lately - valid_share);
     ++batch.rounds;
     batch.check_seconds += now() - start;
 }

@@ -91,6 +91,7 @@ struct Learner {
     int64_t next_replayed = 0; // likewise
     double ema = 0;            // of the baseline "ema"
     double valid_share = 1;    // of dynamic sampling's prompts, a moving average
+    double valid_lately = 1;   // of the last round
     double pass_before = 0;    // pass@1 before the first step
 
     Batch roll_out(int64_t step);

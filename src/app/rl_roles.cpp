@@ -102,7 +102,7 @@ void LearnerRoles::judged(const GenerateStats& work) {
     own.judge_prompt_tokens += (double)work.prompt_tokens;
 }
 
-void LearnerRoles::end(int prompt_tokens, double valid_share) {
+void LearnerRoles::end(int prompt_tokens, double valid_share, double valid_lately) {
     experiences.add(ranks, own);
     ByteWriter message;
     message.put(own_spent);
@@ -114,7 +114,8 @@ void LearnerRoles::end(int prompt_tokens, double valid_share) {
     }
     if (!decides) return;
     Measured measured = experiences.measured();
-    measured.costs.slots = slots, measured.valid_share = valid_share;
+    measured.costs.slots = slots, measured.valid_share = valid_share,
+    measured.valid_lately = valid_lately;
     demand.prompt_tokens = prompt_tokens;
     told = {{"chooser", chooser.state()},
             {"measured", measured.json()},

@@ -24,7 +24,7 @@ struct LearnerRoles {
                                  Timeline& timeline, const JudgeGroup& judge);
     void judged(const GenerateStats& work);
     // The step is over, and `own` is filled: the layout of the next one.
-    void end(int prompt_tokens, double valid_share);
+    void end(int prompt_tokens, double valid_share, double valid_lately);
 
     const Collectives& ranks;
     const bool decides; // placement=auto

@@ -7,6 +7,7 @@
 #include <cmath>
 
 double expansion(double valid_share, double oversample) {
+    if (oversample == 1) return 1;
     return std::clamp(oversample / std::max(0.01, valid_share), 1.0, 10.0);
 }
 
@@ -15,8 +16,9 @@ IterationWork expected_work(const Measured& measured, const Demand& demand) {
     work.answers = demand.answers, work.texts = demand.texts;
     work.prompt_tokens = demand.prompt_tokens;
     work.target = demand.target, work.max_waves = demand.max_waves;
-    const double p = demand.max_waves > 1 ? measured.valid_share : 1;
-    work.expand = demand.max_waves > 1 ? expansion(p, demand.oversample) : 1;
+    const bool waves = demand.max_waves > 1;
+    const double p = waves ? std::clamp(measured.valid_lately, 0.01, 1.0) : 1;
+    work.expand = waves ? expansion(measured.valid_share, demand.oversample) : 1;
     // What the waves may draw: the first ones and, should they not do, as many again.
     int64_t groups = 0, missing = demand.target;
     for (int wave = 0; wave < demand.max_waves && missing > 0; ++wave) {
@@ -180,13 +182,15 @@ Json Measured::json() const {
     return {{"costs", to_json(costs)},
             {"answer", to_json(answer)},
             {"judge", to_json(judge)},
-            {"valid_share", valid_share}};
+            {"valid_share", valid_share},
+            {"valid_lately", valid_lately}};
 }
 
 Measured Measured::read(const Json& row) {
     return {from_json<Costs>(row.at("costs"), "costs"),
             from_json<LengthHistogram>(row.at("answer"), "answer"),
-            from_json<LengthHistogram>(row.at("judge"), "judge"), row.at("valid_share")};
+            from_json<LengthHistogram>(row.at("judge"), "judge"), row.at("valid_share"),
+            row.at("valid_lately")};
 }
 
 Json Demand::json() const { return to_json(*this); }

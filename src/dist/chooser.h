@@ -10,7 +10,8 @@
 struct Measured {
     Costs costs;
     LengthHistogram answer, judge; // lengths of an iteration
-    double valid_share = 1;        // of the groups; with waves
+    double valid_share = 1;        // of the groups: what the size of a wave goes by
+    double valid_lately = 1;       // in the last iteration: what is expected of the next one
     Json json() const;
     static Measured read(const Json& row);
 };
@@ -28,7 +29,7 @@ struct Demand {
 
 // The work that these lengths lead one to expect: quantiles in a fixed order, valid groups evenly.
 IterationWork expected_work(const Measured& measured, const Demand& demand);
-// Groups of a wave for each one that is missing.
+// Groups of a wave for each one that is missing; 1 where oversample is.
 double expansion(double valid_share, double oversample);
 
 struct Candidate {

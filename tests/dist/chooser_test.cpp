@@ -28,13 +28,18 @@ TEST(Chooser, ExpectedWorkHasTheGroupsThatTheWavesMayDraw) {
     Demand d = demand(4, 8);
     IterationWork work = expected_work(m, d);
     EXPECT_EQ(work.groups(), 8);
-    m.valid_share = 0.5, d.max_waves = 4, d.oversample = 1.25;
+    m.valid_share = m.valid_lately = 0.5, d.max_waves = 4, d.oversample = 1.25;
     work = expected_work(m, d);
     EXPECT_DOUBLE_EQ(work.expand, 2.5);
     EXPECT_EQ(work.groups(), 20); // 8 * 2.5, of which 10 are valid
     EXPECT_EQ(std::count(work.valid.begin(), work.valid.end(), 1), 10);
     EXPECT_EQ(play(m.costs, work, {}, 4).waves, 1);
+    // Fewer were valid lately than a wave's size goes by: two waves are expected.
+    m.valid_lately = 0.3;
+    work = expected_work(m, d);
+    EXPECT_EQ(work.groups(), 31); // 20 with 6 valid ones, 2 * 2.5 with 1, twice ceil(2.5) with none
     EXPECT_DOUBLE_EQ(expansion(0.001, 1.2), 10); // bounded
+    EXPECT_DOUBLE_EQ(expansion(0.5, 1), 1);      // no more than are missing
     EXPECT_DOUBLE_EQ(expansion(1, 1), 1);
 }
 

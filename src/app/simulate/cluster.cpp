@@ -106,13 +106,18 @@ IterationWork Cluster::work(int iteration, double expected_share) const {
     return work;
 }
 
+double valid_of(const IterationWork& work, const Iteration& played) {
+    const auto begin = work.valid.begin();
+    return (double)std::count(begin, begin + played.issued, 1) / played.issued;
+}
+
 // ---- what the chooser is told -------------------------------------------------------------------
 
 static Measured measure(const Cluster& cluster, const IterationWork& work, const Iteration& played,
                         int iteration, double valid_share) {
     Measured measured;
     measured.costs = cluster.costs;
-    measured.valid_share = valid_share;
+    measured.valid_share = valid_share, measured.valid_lately = valid_of(work, played);
     Rng rng(mix64((uint64_t)cluster.config.seed + 77), (uint64_t)iteration);
     Costs& costs = measured.costs;
     for (double* cost : {&costs.generate.step, &costs.generate.sequence, &costs.judge.step,
@@ -139,9 +144,7 @@ static std::vector<SchemeIteration> run_scheme(const Cluster& cluster, const Pol
         SchemeIteration row;
         row.layout = policy(k, work);
         row.played = play(cluster.costs, work, row.layout, cluster.demand.ranks);
-        const double valid =
-            (double)std::count(work.valid.begin(), work.valid.begin() + row.played.issued, 1);
-        share += 0.3 * (valid / row.played.issued - share);
+        share += 0.3 * (valid_of(work, row.played) - share);
         if (told) told(k, work, row, share);
         rows.push_back(row);
     }

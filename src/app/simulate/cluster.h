@@ -38,6 +38,9 @@ struct Cluster {
     IterationWork work(int iteration, double valid_share) const;
 };
 
+// Share of the groups that were drawn and teach something.
+double valid_of(const IterationWork& work, const Iteration& played);
+
 // A way to place roles, over a run.
 enum class Scheme { share, split_half, split_fixed, split_best, split_busy, fluid, auto_ };
 constexpr int scheme_count = 7;

@@ -47,18 +47,17 @@ Compared compare(const Cluster& cluster, const Collectives& ranks, Emulator& emu
         Experience own;
         real.played = emulator.play(cluster.costs, work, layout, &own);
         simulated.played = play(cluster.costs, work, layout, ranks.ranks);
-        const double valid =
-            (double)std::count(work.valid.begin(), work.valid.begin() + real.played.issued, 1);
-        share += 0.3 * (valid / real.played.issued - share);
+        share += 0.3 * (valid_of(work, real.played) - share);
         if (scheme == Scheme::auto_) {
             own.seconds = real.played.seconds;
             experiences.add(ranks, own);
             Measured measured = experiences.measured();
-            measured.costs.slots = cluster.costs.slots,
+            measured.costs.slots = cluster.costs.slots;
             measured.costs.ticket = cluster.costs.ticket;
             // Nobody has swapped who has not been told to: until then it is what is configured.
             if (measured.costs.swap == 0) measured.costs.swap = cluster.costs.swap;
             measured.valid_share = share;
+            measured.valid_lately = valid_of(work, real.played);
             real.predicted = chooser.predicted;
             const Decision decision =
                 chooser.decide(measured, cluster.demand, experiences.seconds());
