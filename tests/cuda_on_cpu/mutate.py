@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Breaks each barrier and each atomic of cuda/ once and shows what notices.
+"""Breaks each barrier, atomic and wait of cuda/ once and shows what notices.
 
     mutate.py [FILE...]      cuda/*.cu and cuda/*.cuh by default; minutes per fault, run by hand
 
-A barrier is removed, an atomic becomes a plain read and write, a wait for asynchronous copies returns at once.
+A barrier is removed, an atomic becomes a plain read and write, a wait for asynchronous copies or for earlier
+launches returns at once.
 The access checker runs first; where it is silent, the kernels' tests run in three orders of threads. Works on a
 copy in build/mutate; ends with status 1 if something went unnoticed, which then is a test that is missing or
 a barrier that is not needed.
@@ -18,7 +19,8 @@ import sys
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 COPY = os.path.join(ROOT, "build", "mutate")
 ORDERS = ["forward", "reverse", "random"]
-CALLS = re.compile(r"__syncthreads(?:_or|_and|_count)?\(|__syncwarp\(|\batomic(?:Add|Max|Min|Exch|CAS)\(|\.(?:template )?wait<\d+>\(")
+CALLS = re.compile(r"__syncthreads(?:_or|_and|_count)?\(|__syncwarp\(|\batomic(?:Add|Max|Min|Exch|CAS)\(|\.(?:template )?wait<[^<>]+>\(|"
+                   r"\bwait_for_earlier_launches\(")
 
 
 def closing(text, start):
@@ -36,9 +38,9 @@ def faults(text):
             continue
         end = closing(text, m.end())
         call, arguments = m[0], text[m.end():end - 1]
+        if "void wait" in text[m.start() - 20:m.end()]:
+            continue
         if "wait<" in call:
-            if "void wait" in text[m.start() - 20:m.end()]:
-                continue
             changed = text[:m.start()] + text[m.start():m.end()].replace("wait<", "wait<99 + ") + text[m.end():]
         else:
             if call.startswith("atomic"):
