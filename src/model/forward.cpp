@@ -101,8 +101,8 @@ void forward(Pass& pass, const HostBatch& batch, const TrunkRows* to,
 
 bool in_few_launches(const Model& model, int64_t rows) {
     const ModelConfig& m = model.config;
-    return rows <= model.ops->few_rows && !m.head_norm && m.D % 16 == 0 && m.C % 8 == 0 &&
-           m.F % 8 == 0 && m.V % 8 == 0;
+    return rows > 0 && rows <= model.ops->few_rows && !m.head_norm && m.D % 16 == 0 &&
+           m.C % 8 == 0 && m.F % 8 == 0 && m.V % 8 == 0;
 }
 
 // The figure again, in the launches that ops.h has for few rows.
