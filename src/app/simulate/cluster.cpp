@@ -7,15 +7,6 @@
 
 const char* const scheme_names[scheme_count] = {
     "share", "split half", "split fixed", "split best", "split busy", "fluid", "auto"};
-const char* const scheme_meanings[scheme_count] = {
-    "all generate, then all judge",
-    "half of the devices generate, the others judge",
-    "the same number of eighths generates in all iterations, the best one for the run",
-    "the best split of each iteration, known beforehand: a bound, not a policy",
-    "the split moves by 1/32 to the role that is busy for a larger share of its time",
-    "each device goes to judging when it has nothing to generate",
-    "the chooser: what the last iteration's numbers predict to be fastest"};
-
 void LengthsConfig::visit(Fields& v) {
     v.field("mean", mean, 1, 1e6, "tokens, in the first iteration");
     v.field("sigma", sigma, 0, 5, "standard deviation of the length's logarithm");

@@ -41,11 +41,12 @@ struct Cluster {
 // Share of the groups that were drawn and teach something.
 double valid_of(const IterationWork& work, const Iteration& played);
 
-// A way to place roles, over a run.
+// A way to place roles, over a run. split_fixed: the same eighths in all iterations, the best for the run.
+// split_best: the best of each iteration, known beforehand: a bound, not a policy. split_busy: moves by 1/32
+// to the role that is busy for a larger share of its time. auto_: the chooser.
 enum class Scheme { share, split_half, split_fixed, split_best, split_busy, fluid, auto_ };
 constexpr int scheme_count = 7;
 extern const char* const scheme_names[scheme_count];
-extern const char* const scheme_meanings[scheme_count];
 // Of these the best is what the chooser is measured by: one layout for the whole run.
 constexpr bool is_fixed(Scheme scheme) {
     return scheme == Scheme::share || scheme == Scheme::split_half ||
