@@ -1,5 +1,7 @@
 #include "app/simulate/cluster.h"
 
+#include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 
 #include <algorithm>
@@ -52,7 +54,7 @@ void SimulateConfig::visit(Fields& v) {
     v.field("noise", noise, 0, 1, "relative error of the costs that the chooser measures");
     v.field("dwell", dwell, 1, 1000, "iterations that the chooser stays at a layout at least");
     v.field("gain", gain, 0, 1, "what a change of layout must promise");
-    v.input("run", run, "run whose lengths and times are taken in the place of those above");
+    v.input("run", run, "run whose stored answers give the lengths of answers");
     v.field("emulate", emulate,
             "the ranks of this run (mpirun) are the devices, and wait as long as those would work");
     v.field("curves", curves, "five curves over devices, swaps, waves and drift: takes minutes");
@@ -60,7 +62,25 @@ void SimulateConfig::visit(Fields& v) {
     v.field("html", html, "file for all of it as one page; empty: none");
 }
 
+// Of the answers in RUN/rollouts.
+static LengthHistogram lengths_of(const std::string& run) {
+    LengthHistogram lengths;
+    const std::string rollouts = join_path(run, "rollouts");
+    CHECK(is_directory(rollouts),
+          "run=%s has no stored answers: there is no %s (train.store_every)", run.c_str(),
+          rollouts.c_str());
+    for (const std::string& name : list_directory(rollouts))
+        for_each_row(join_path(rollouts, name), [&](const Json& row, const std::string& where) {
+            const size_t length = json_ids(row, "completion_ids", where).size();
+            CHECK(length > 0, "%s: completion_ids is empty", where.c_str());
+            lengths.add((int)length);
+        });
+    CHECK(lengths.total() > 0, "%s holds no answers", rollouts.c_str());
+    return lengths;
+}
+
 Cluster::Cluster(const SimulateConfig& c) : config(c) {
+    if (!c.run.empty()) answer = lengths_of(c.run);
     demand.ranks = c.devices, demand.answers = c.answers, demand.texts = c.texts;
     demand.prompt_tokens = c.prompt_tokens;
     demand.target = std::max(1, (int)((int64_t)c.devices * c.answers_per_device / c.answers));
@@ -85,15 +105,14 @@ IterationWork Cluster::work(int iteration, double expected_share) const {
         demand.max_waves > 1 ? (int)std::ceil(2 * std::max(least, demand.target / p)) : (int)least;
     for (int g = 0; g < groups; ++g)
         work.valid.push_back(demand.max_waves == 1 || rng.uniform() < p);
-    auto lengths = [&](const LengthHistogram& known, const LengthsConfig& drawn, int64_t n,
-                       uint64_t own_seed) {
-        if (known.total() > 0) return known.spread(n, own_seed);
+    auto lengths = [&](const LengthsConfig& drawn, int64_t n, uint64_t own_seed) {
         return draw_lengths(n, drawn.mean * std::pow(drawn.growth, along), drawn.sigma,
                             drawn.longest, own_seed);
     };
     const int64_t answers = (int64_t)groups * work.answers;
-    work.length = lengths(answer, config.answer, answers, mix64(seed + 1));
-    work.judge_length = lengths(judge, config.judge_text, answers * work.texts, mix64(seed + 2));
+    work.length = answer.total() > 0 ? answer.spread(answers, mix64(seed + 1))
+                                     : lengths(config.answer, answers, mix64(seed + 1));
+    work.judge_length = lengths(config.judge_text, answers * work.texts, mix64(seed + 2));
     return work;
 }
 

@@ -31,8 +31,7 @@ struct Cluster {
     Demand demand;
     Costs costs;
     SimulateConfig config;
-    // Lengths that a run had, in the place of the configured ones.
-    LengthHistogram answer{}, judge{};
+    LengthHistogram answer{}; // of config.run, in the place of the configured lengths; else empty
     explicit Cluster(const SimulateConfig& config);
     // Iteration 0 .. iterations-1, as it comes out. valid_share: what is expected of the groups.
     IterationWork work(int iteration, double valid_share) const;

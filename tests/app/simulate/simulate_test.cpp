@@ -1,6 +1,8 @@
 #include "command.h"
 
 #include "app/simulate/cluster.h"
+#include "base/file.h"
+#include "testing.h"
 
 namespace {
 
@@ -51,6 +53,23 @@ TEST(Simulate, ARunGrowsAsItIsTold) {
     EXPECT_EQ(first.length, again.length);
     EXPECT_EQ(first.valid, again.valid);
     EXPECT_DOUBLE_EQ(first.expand, 2.4);
+}
+
+// Lengths of answers as a run stored them, in the place of the configured distribution.
+TEST(Simulate, ARunsOwnLengths) {
+    Scratch at;
+    make_directories(at("run/rollouts"));
+    write_file(at("run/rollouts/000001.jsonl"), "{\"completion_ids\": [1, 2, 3, 4, 5, 6, 7, 8]}\n");
+    SimulateConfig config = small(4, 16);
+    config.run = at("run");
+    for (int length : Cluster(config).work(11, 1).length) {
+        EXPECT_GE(length, 8); // of the histogram's bin
+        EXPECT_LE(length, 9);
+    }
+    write_file(at("run/rollouts/000002.jsonl"), "{\"completion\": \"x\"}\n");
+    expect_error([&] { Cluster cluster(config); }, "completion_ids");
+    config.run = at("nothing");
+    expect_error([&] { Cluster cluster(config); }, "has no stored answers");
 }
 
 TEST(Simulate, TheCommandSaysOfEveryNumberThatItIsSimulated) {
