@@ -182,7 +182,8 @@ TEST_F(Checker, AnEarlyLaunchWaitsForThoseBeforeIt) {
     expect("write before the wait for earlier launches in device memory");
     early(follow<reads_early>, z.data, x.data); // which the host wrote before all of them
     expect(nullptr);
-    early(follow<reads_early>, z.data, y.data); // two launches back, and nothing says that it has ended
+    early(follow<reads_early>, z.data,
+          y.data); // two launches back, and nothing says that it has ended
     expect("read before the wait for the launch that wrote it in device memory");
     launch(read_it, 1, 32, 0, nullptr, z.data, x.data); // all before it have ended
     early(follow<reads_early>, z.data, y.data);

@@ -2,7 +2,7 @@
 
 #include "app/simulate/cluster.h"
 #include "base/file.h"
-#include "testing.h"
+#include "ops_testing.h"
 
 namespace {
 
