@@ -159,7 +159,8 @@ Json seconds_of(const StepResults& s) {
     double judging = 0;
     for (const JudgedBatch& judge : s.credit.judges) judging += judge.counts.work.seconds;
     seconds["judge"] = judging;
-    seconds["credit"] = seconds["credit"].get<double>() - judging;
+    // Judges at work while others generate (dist.placement) take none of this station's time.
+    seconds["credit"] = std::max(0.0, seconds["credit"].get<double>() - judging);
     return seconds;
 }
 
