@@ -149,6 +149,19 @@ TEST(Step, RecomputationGivesTheSameBits) {
     }
 }
 
+// The layers' gradients are not zeroed: a step's first micro-batch writes them; a step without any leaves 0.
+TEST(Step, NothingOfTheStepBeforeIsLeft) {
+    auto model = tiny_model(tiny_config(), {.dtype = DType::f64});
+    auto sequences = some_sequences(model->config.V);
+    Trainer trainer(*model, 64, 8);
+    accumulate_gradients(trainer, sequences, mean_nll(sequences, false));
+    const std::vector<double> once = all_gradients(trainer);
+    accumulate_gradients(trainer, sequences, mean_nll(sequences, false));
+    EXPECT_EQ(all_gradients(trainer), once);
+    const StepStats stats = accumulate_gradients(trainer, {}, mean_nll(sequences, false));
+    EXPECT_EQ(stats.grad_norm, 0);
+}
+
 TEST(Step, WhatStandsAfterTheLastTargetIsNotRead) {
     ModelConfig config = tiny_config();
     ComputeConfig compute;
