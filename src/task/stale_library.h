@@ -15,7 +15,8 @@
 // said, and whether that is the same. Verdicts keep to TRM's grammar (text/verdicts.h).
 //
 // Facts, not prompts, are held out: of a quarter nothing but bare statements (know) is ever trained,
-// another quarter is for reinforcement learning on labels.
+// another quarter is for reinforcement learning on labels. A policy that answers may first learn to read
+// (facts = all, obey = 1: the documents' words, right or not, of all facts).
 
 #include "base/config.h"
 #include "base/rng.h"
@@ -35,9 +36,9 @@ struct StaleLibraryConfig {
 
     void visit(Fields& v) {
         v.choice("role", role, {"know", "judge", "answer"}, "what is asked");
-        v.choice("facts", facts, {"supervised", "labels", "any"},
+        v.choice("facts", facts, {"supervised", "labels", "any", "all"},
                  "facts of the training problems: half of all, another quarter, or both; the last "
-                 "quarter is held out for evaluation");
+                 "quarter is held out for evaluation, unless all are trained");
         v.field("entities", entities, 4, 64, "things; each has four attributes");
         v.field("values", values, 4, 40, "values that an attribute can have");
         v.field("sentences", sentences, 1, 6, "most sentences to judge, or requests to answer");
@@ -58,7 +59,7 @@ struct StaleLibraryConfig {
         v.field("obey", obey, 0, 1,
                 "answer, demonstrations: share of sentences that say what the document says");
         v.field("slip", slip, 0, 1, "answer, demonstrations: share with a random value");
-        v.field("skip", skip, 0, 1, "answer, demonstrations: share of requests left out");
+        v.field("skip", skip, 0, 1, "answer, demonstrations: share of requests left out, the last ones");
     }
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 using Role = LibraryQuestion::Role;
 using stale_library::words;
@@ -166,16 +167,36 @@ namespace {
 
 double share(double part, double of) { return of > 0 ? part / of : NAN; }
 
-// The best F1 of calling those wrong whose score is above a threshold.
-double best_f1(std::vector<std::pair<double, bool>> scored, double wrong_ones) {
+// A sentence's verdicts, of which there is one per sample that can be read.
+struct Said {
+    bool is_wrong = false;
+    double samples = 0, read = 0, wrong = 0, confidence = 0;
+    // p(wrong): the share of several verdicts; of a single one half the scale is each word's, in the order
+    // of its probability, so that the words themselves are the threshold 1/2.
+    double p() const {
+        return samples > 1 ? wrong / read : (wrong ? 1 + confidence : 1 - confidence) / 2;
+    }
+};
+
+// Precision and recall of calling those wrong whose p is at least a threshold.
+struct CurvePoint {
+    double threshold, precision, recall, f1;
+};
+
+// Of every p as the threshold, from the highest on.
+std::vector<CurvePoint> curve_of(std::vector<std::pair<double, bool>> scored, double wrong_ones) {
     std::sort(scored.begin(), scored.end(), [](auto& a, auto& b) { return a.first > b.first; });
-    double best = 0, hits = 0;
+    std::vector<CurvePoint> curve;
+    double hits = 0;
     for (size_t k = 0; k < scored.size(); ++k) {
         hits += scored[k].second;
         const bool tied = k + 1 < scored.size() && scored[k + 1].first == scored[k].first;
-        if (!tied) best = std::max(best, 2 * hits / ((double)k + 1 + wrong_ones));
+        const double called = (double)k + 1;
+        if (!tied)
+            curve.push_back({scored[k].first, hits / called, share(hits, wrong_ones),
+                             2 * hits / (called + wrong_ones)});
     }
-    return best;
+    return curve;
 }
 
 // Of a judge: how well it finds the wrong sentences, and what it says right in each case.
@@ -183,7 +204,7 @@ struct JudgeFigures {
     double cases[library_cases] = {}, hits[library_cases] = {};
     double sentences = 0, readable = 0, faithful_hits = 0;
     double found = 0, alarms = 0, wrong_ones = 0;
-    std::vector<std::pair<double, bool>> scored; // p(wrong) of the written verdict
+    std::map<std::pair<const Problem*, size_t>, Said> said; // by sentence
 
     void add(const Library& library, const LibraryQuestion& question, const Answered& answered) {
         std::string why_not;
@@ -195,26 +216,52 @@ struct JudgeFigures {
             const bool is_faithful = question.faithful(sentence);
             const int kind = library_case(is_faithful, is_right);
             ++cases[kind], ++sentences, wrong_ones += !is_right;
+            Said& all = said[{answered.problem, s}];
+            all.is_wrong = !is_right, ++all.samples;
             if (!list) continue; // an output that cannot be read finds nothing
-            const JudgedSentence& said = (*list)[s];
+            const JudgedSentence& one = (*list)[s];
             ++readable;
-            hits[kind] += said.correct == is_right;
-            faithful_hits += said.faithful == is_faithful;
-            alarms += !said.correct, found += !said.correct && !is_right;
+            hits[kind] += one.correct == is_right;
+            faithful_hits += one.faithful == is_faithful;
+            alarms += !one.correct, found += !one.correct && !is_right;
             double logp = 0; // of what is written behind the faithfulness
-            for (int t = begin + 2; t < said.end && !answered.logp.empty(); ++t)
+            for (int t = begin + 2; t < one.end && !answered.logp.empty(); ++t)
                 logp += answered.logp[t];
-            const double p = std::exp(logp);
-            scored.push_back({said.correct ? 1 - p : p, !is_right});
-            begin = said.end;
+            ++all.read, all.wrong += !one.correct, all.confidence = std::exp(logp);
+            begin = one.end;
+        }
+    }
+    // The best point of the curve; of several samples the points at the thresholds to which TRM's bonus of
+    // 0 to 2 moves a judge (alpha = 1/2): 1 / (2 + 2 bonus).
+    void add_curve(std::vector<TaskFigure>& figures, bool with_logp) const {
+        std::vector<std::pair<double, bool>> scored;
+        double wrongs = 0, samples = 0;
+        for (const auto& [at, one] : said) {
+            wrongs += one.is_wrong, samples = std::max(samples, one.samples);
+            if (one.read > 0) scored.push_back({one.p(), one.is_wrong});
+        }
+        if (samples < 2 && !with_logp) return;
+        const std::vector<CurvePoint> curve = curve_of(scored, wrongs);
+        double best = 0;
+        for (const CurvePoint& point : curve) best = std::max(best, point.f1);
+        figures.push_back({"best_f1_of_wrong", best});
+        if (samples < 2) return;
+        for (auto [bonus, label] :
+             {std::pair{0.0, "0"}, {0.25, "0_25"}, {0.5, "0_5"}, {1.0, "1"}, {2.0, "2"}}) {
+            CurvePoint at{0, NAN, 0, 0}; // nothing is called wrong
+            for (const CurvePoint& point : curve)
+                if (point.threshold >= 1 / (2 + 2 * bonus)) at = point;
+            const std::string name = format("_of_wrong_at_bonus_%s", label);
+            figures.push_back({"precision" + name, at.precision});
+            figures.push_back({"recall" + name, at.recall});
+            figures.push_back({"f1" + name, at.f1});
         }
     }
     std::vector<TaskFigure> list(bool with_logp) const {
         std::vector<TaskFigure> figures = {{"f1_of_wrong", share(2 * found, alarms + wrong_ones)},
                                            {"precision_of_wrong", share(found, alarms)},
                                            {"recall_of_wrong", share(found, wrong_ones)}};
-        if (with_logp && wrong_ones > 0)
-            figures.push_back({"best_f1_of_wrong", best_f1(scored, wrong_ones)});
+        if (wrong_ones > 0) add_curve(figures, with_logp);
         for (int k = 0; k < library_cases; ++k)
             figures.push_back(
                 {std::string("hit_") + library_case_name(k), share(hits[k], cases[k])});

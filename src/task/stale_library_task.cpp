@@ -89,8 +89,10 @@ struct Draw {
         rng.shuffle(question.lines);
         return question;
     }
+    // Requests that are left out are the last ones: an answer that ends too early.
     std::vector<int32_t> demonstration(const LibraryQuestion& question) {
-        std::vector<int32_t> ids;
+        std::vector<LibrarySentence> sentences;
+        int left_out = 0;
         for (Fact fact : question.requests) {
             const double skipped = rng.uniform(), how = rng.uniform();
             int value = question.truth(library, fact);
@@ -98,8 +100,13 @@ struct Draw {
                 value = value_but(value);
             else if (how < config.slip + (1 - config.slip) * config.obey)
                 value = question.line(fact)->value;
-            if (skipped < config.skip) continue;
-            const std::vector<int32_t> sentence = library_sentence({fact, value});
+            left_out += skipped < config.skip;
+            sentences.push_back({fact, value});
+        }
+        sentences.resize(sentences.size() - (size_t)left_out);
+        std::vector<int32_t> ids;
+        for (const LibrarySentence& each : sentences) {
+            const std::vector<int32_t> sentence = library_sentence(each);
             ids.insert(ids.end(), sentence.begin(), sentence.end());
         }
         ids.push_back(words().eos());

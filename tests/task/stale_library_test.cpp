@@ -242,6 +242,56 @@ TEST(StaleLibrary, F1OfSayingWrongAlways) {
     EXPECT_EQ(figures.of.at("hit_unfaithful_wrong"), 1);
 }
 
+// Ten verdicts on each sentence, of which a fixed share says "wrong", rightly or not: what a threshold finds is
+// known. Of single verdicts the curve holds the written words, whatever their probabilities are.
+TEST(StaleLibrary, ThresholdsTradePrecisionForRecall) {
+    const Task task = make_task(config_of("judge"));
+    const int32_t right = stale_library::words().id(" | correctness: 1\n"), wrong = right - 1;
+    std::vector<Problem> problems;
+    for (int i = 0; i < 200; ++i) problems.push_back(task.problem(Split::eval, i));
+    const double shares[2][3] = {{0, 0.2, 0.6}, {0.2, 0.4, 1}}; // of right sentences, of wrong ones
+    std::vector<std::vector<Ids>> outputs(problems.size(), std::vector<Ids>(10));
+    std::map<double, double> called[2]; // sentences by share
+    std::vector<Answered> answers;
+    for (size_t i = 0; i < problems.size(); ++i) {
+        for (int sample = 0; sample < 10; ++sample) {
+            Ids& ids = outputs[i][sample] = problems[i].demonstration_ids;
+            int sentence = 0;
+            for (int32_t& id : ids) {
+                if (id != right && id != wrong) continue;
+                const double share = shares[id == wrong][(i + sentence++) % 3];
+                if (sample == 0) ++called[id == wrong][share];
+                id = sample < 10 * share ? wrong : right;
+            }
+        }
+        for (const Ids& ids : outputs[i]) answers.push_back({&problems[i], &ids});
+    }
+    const Figures figures(task, answers);
+    for (auto [bonus, threshold] :
+         {std::pair{"0", 0.5}, {"0_25", 0.4}, {"0_5", 1 / 3.}, {"2", 1 / 6.}}) {
+        double found = 0, alarms = 0, all = 0;
+        for (auto [share, count] : called[1]) found += share >= threshold ? count : 0, all += count;
+        for (auto [share, count] : called[0]) alarms += share >= threshold ? count : 0;
+        const std::string name = format("_of_wrong_at_bonus_%s", bonus);
+        EXPECT_NEAR(figures.of.at("precision" + name), found / (found + alarms), 1e-12) << bonus;
+        EXPECT_NEAR(figures.of.at("recall" + name), found / all, 1e-12) << bonus;
+    }
+    EXPECT_GT(figures.of.at("recall_of_wrong_at_bonus_2"),
+              figures.of.at("recall_of_wrong_at_bonus_0"));
+
+    std::vector<std::vector<double>> logp;
+    std::vector<Answered> single;
+    for (size_t i = 0; i < problems.size(); ++i) {
+        const Ids& ids = outputs[i][3];
+        logp.push_back(std::vector<double>(ids.size(), i % 2 ? -0.01 : -0.4));
+        single.push_back({&problems[i], &ids});
+    }
+    for (size_t i = 0; i < single.size(); ++i) single[i].logp = logp[i];
+    const Figures one(task, single);
+    EXPECT_GE(one.of.at("best_f1_of_wrong"), one.of.at("f1_of_wrong"));
+    EXPECT_FALSE(one.of.count("recall_of_wrong_at_bonus_2"));
+}
+
 TEST(StaleLibrary, AnswersAreCutIntoSentencesAndCovered) {
     const Task task = make_task(config_of("answer"));
     const Problem problem = task.problem(Split::train, 0);
