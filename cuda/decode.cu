@@ -1,13 +1,11 @@
 // Attention of one new token per sequence over the key/value cache, and writing
 // to the cache.
 //
-// The keys of a sequence are split into parts of 256, whatever the batch, that
-// are put together in order: a sequence's result does not depend on the others.
-// A block does one part where there are few sequences, so that one long sequence
-// fills the device, too, and several in turn where there are many; of several
-// blocks the last to finish puts the parts together. Blocks of one head lie side
-// by side over the batch: samples of one prompt read its pages at about the same
-// time, from the L2 cache.
+// A block takes a part of a sequence's keys; of several the last to finish puts the
+// parts together, in order. Few sequences are cut into parts of 256 keys, so that one
+// long sequence fills the device, too, and a sequence's result does not depend on the
+// others; many are cut into fewer parts. Blocks of one head lie side by side over the
+// batch: samples of one prompt read its pages at about the same time, from the L2 cache.
 
 #include "cache.cuh"
 #include "rows.cuh"
@@ -58,15 +56,13 @@ __global__ void __launch_bounds__(256)
 // ---- tiles
 // --------------------------------------------------------------------------------------
 
-// Part of a row, as attention.cu has it, in base 2: y / l, m and l.
+// A part of a row: y / l, m and l as attention.cu has them, in base 2.
 struct Parts {
     float* y;     // (B, H, splits, D): y / l
     float* stats; // (B, H, splits, 2): m, l
     int* tickets; // (B, K * chunks of 16 heads)
     int splits, split_pages;
-    int per_block; // splits that a block does
 };
-constexpr int most_per_block = 4;
 
 // Four neighbouring channels.
 __device__ __forceinline__ Floats<4> scaled(float4 x, float by) {
@@ -77,22 +73,23 @@ __device__ __forceinline__ void add(Floats<4>& sum, const Floats<4>& more) {
 }
 
 // The sums of the block's four warps over their keys, in order: four channels
-// of one row.
+// of one row. y(w): warp w's
 struct Merged {
     float m, l;
     Floats<4> y; // y / l
 };
-template <int D>
+template <class Y>
 __device__ __forceinline__ Merged merge_warps(const float (&m)[4][16], const float (&l)[4][16],
-                                              const float* y, int row, int d) {
+                                              int row, Y y) {
     Merged all = {m[0][row], 0, {}};
     UNROLL for (int w = 1; w < 4; ++w) all.m = fmaxf(all.m, m[w][row]);
     UNROLL for (int w = 0; w < 4; ++w) {
         const float rescale = exp2_approximate(m[w][row] - all.m);
         all.l += rescale * l[w][row];
-        add(all.y, scaled(*reinterpret_cast<const float4*>(y + (w * 16 + row) * D + d), rescale));
+        add(all.y, scaled(y(w), rescale));
     }
-    UNROLL for (int i = 0; i < 4; ++i) all.y.v[i] /= all.l;
+    const float share = 1 / all.l;
+    UNROLL for (int i = 0; i < 4; ++i) all.y.v[i] *= share;
     return all;
 }
 
@@ -119,151 +116,140 @@ __device__ __forceinline__ void store4(bf16* to, const Floats<4>& x) {
     words[1] = pack_halves(x.v[2], x.v[3]);
 }
 
-// Pages on their way to shared memory at once: all of a split of 256 keys where
-// heads are narrow.
-template <int D> constexpr int page_buffers = D <= 64 ? 4 : 2;
+// A warp's 16 query rows as the left side of a product, in registers; rows from
+// `count` on and channels from `width` on are zero.
+template <int D> struct RowsInRegisters {
+    unsigned words[D / 16][4];
+    __device__ __forceinline__ void load(const bf16* first, int count, int width) {
+        const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+        UNROLL for (int i = 0; i < D / 16; ++i) UNROLL for (int k = 0; k < 4; ++k) {
+            const int r = g + k % 2 * 8, d = i * 16 + k / 2 * 8 + 2 * q;
+            words[i][k] = 0;
+            if (r < count && d < width)
+                words[i][k] = *reinterpret_cast<const Word*>(first + r * width + d);
+        }
+    }
+    __device__ __forceinline__ void piece(unsigned (&to)[4], int d) const {
+        UNROLL for (int k = 0; k < 4; ++k) to[k] = words[d / 16][k];
+    }
+};
+
+// Pages of which a warp's 16 keys and values are on their way.
+template <int D> constexpr int pages_ahead = D <= 64 ? 4 : 3;
 
 // Block: the query heads of one key/value head (16 at most at once) of one
-// sequence, over the pages of per_block splits. A warp takes 16 keys of every
-// page. All pages but the last, which has the token's own key, were there before
-// the step began: their copies start before the launches before this one have
-// ended.
-// grid: (B, K * chunks of 16 heads, splits / per_block)
+// sequence, over split_pages pages. A warp takes 16 keys of every page, which it
+// copies to places of its own: no warp waits for another before the end. All
+// pages but the last, which has the token's own key, were there before the step
+// began: their copies start before the launches before this one have ended.
+// grid: (B, K * chunks of 16 heads, splits)
 template <int D>
 __global__ void __launch_bounds__(tile_threads)
     decode_tiles_kernel(bf16* y, Parts parts, const bf16* qkv, const bf16* keys, const bf16* values,
                         CacheView cache, int H, int K, int width, float scale) {
     DYN_SHARED(bf16, memory);
-    constexpr int page_tile = tile_size<D, page_tokens>, buffers = page_buffers<D>;
-    bf16* queries = memory; // (16, D)
-    bf16* key_tiles = queries + tile_size<D, 16>;
-    bf16* value_tiles = key_tiles + buffers * page_tile;
-    float* sums = reinterpret_cast<float*>(value_tiles + buffers * page_tile); // (4, 16, D)
-    float* own_y = sums + 4 * 16 * D; // (per_block, count, D)
+    constexpr int ahead = pages_ahead<D>, tile = tile_size<D, 16>;
     __shared__ float warp_m[4][16], warp_l[4][16];
-    __shared__ float2 own_stats[most_per_block][16];
 
     let_next_launch_begin();
     const int b = blockIdx.x, group = H / K, chunks = (group + 15) / 16;
     const int head = blockIdx.y / chunks, first_query = blockIdx.y % chunks * 16;
     const int count = min(16, group - first_query); // query heads
     const int h = head * group + first_query, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int first_split = blockIdx.z * parts.per_block;
-    const int first_page = first_split * parts.split_pages;
+    const int split = blockIdx.z, first_page = split * parts.split_pages;
     const int* table = cache.pages + (int64_t)b * cache.max_pages;
-    int page[buffers]; // the first; those behind the sequence's end mean nothing
-    UNROLL for (int i = 0; i < buffers; ++i) page[i] =
-        table[min(first_page + i, cache.max_pages - 1)];
+    // of the next page to be copied; those behind the sequence's end mean nothing
+    auto page_number = [&](int t) { return table[min(first_page + t, cache.max_pages - 1)]; };
+    int number[ahead];
+    UNROLL for (int t = 0; t < ahead; ++t) number[t] = page_number(t);
     const int length = cache.length[b], all_pages = (length + page_tokens - 1) / page_tokens;
     const int splits = (all_pages + parts.split_pages - 1) / parts.split_pages;
-    const int pages = min(parts.per_block * parts.split_pages, all_pages - first_page);
+    const int pages = min(parts.split_pages, all_pages - first_page);
     if (pages <= 0) { // nothing here; without any token y is 0
         wait_for_earlier_launches();
-        if (first_split == 0)
+        if (split == 0)
             for (int i = threadIdx.x; i < count * width; i += tile_threads)
                 y[((int64_t)b * H + h) * width + i] = from_float<bf16>(0);
         return;
     }
 
+    bf16* const own = memory + warp * (2 * ahead * tile); // keys, then values, of each page
     AsyncCopies copies;
-    auto copy_page = [&](int t, int64_t of_page) {
+    auto copy_page = [&](int t, int into, int of_page) {
         if (first_page + t == all_pages - 1) wait_for_earlier_launches();
-        const int left = length - (first_page + t) * page_tokens, into = t % buffers;
-        const int64_t from = (of_page * K + head) * page_tokens * width;
-        auto place = [&](const bf16* of, int r) {
-            return r < left ? of + from + r * width : nullptr; // what was never written stays out
-        };
-        copy_tile<D>(copies, key_tiles + into * page_tile, page_tokens, width, keys,
-                     [&](int r) { return place(keys, r); });
-        copy_tile<D>(copies, value_tiles + into * page_tile, page_tokens, width, keys,
-                     [&](int r) { return place(values, r); });
+        const int left = length - (first_page + t) * page_tokens - warp * 16;
+        const int64_t from = (((int64_t)of_page * K + head) * page_tokens + warp * 16) * width;
+        UNROLL for (int i = 0; i < D / 16; ++i) {
+            const int at = i * 32 + lane, r = at / (D / 8), d = at % (D / 8) * 8;
+            const bool there = r < left && d < width; // what was never written stays out
+            const int64_t piece = there ? from + r * width + d : 0;
+            bf16* to = own + into * 2 * tile + place<D>(r, d);
+            copies.copy16(to, keys + piece, there);
+            copies.copy16(to + tile, values + piece, there);
+        }
     };
-    UNROLL for (int t = 0; t < buffers; ++t) {
-        if (t < pages) copy_page(t, page[t]);
+    UNROLL for (int t = 0; t < ahead; ++t) {
+        if (t < pages) copy_page(t, t, number[t]);
         copies.commit();
     }
     wait_for_earlier_launches();
-    for (int i = threadIdx.x; i < 16 * (D / 8); i += tile_threads) {
-        const int r = i / (D / 8), d = i % (D / 8) * 8;
-        Words piece = {0, 0, 0, 0};
-        if (r < count && d < width)
-            piece = *reinterpret_cast<const Words*>(qkv +
-                                                    ((int64_t)b * (H + 2 * K) + h + r) * width + d);
-        *reinterpret_cast<Words*>(queries + place<D>(r, d)) = piece;
-    }
+    RowsInRegisters<D> queries;
+    queries.load(qkv + ((int64_t)b * (H + 2 * K) + h) * width, count, width);
 
     float sum[D / 8][4] = {};
     Softmax softmax;
     WarpProducts products;
-    const int64_t row_head = (int64_t)b * H + h;
-    const int fours = width / 4; // of a row
-    int next = table[min(first_page + buffers, cache.max_pages - 1)];
-    for (int t = 0, split = 0; t < pages; ++t) {
-        copies.wait<buffers - 1>();
-        __syncthreads();
-        const int mine = t % buffers * page_tile + warp * 16 * D;
+    int next = page_number(ahead);
+    for (int t = 0, slot = 0; t < pages; ++t, slot = slot + 1 < ahead ? slot + 1 : 0) {
+        copies.wait<ahead - 1>();
+        __syncwarp();
+        const bf16* const tiles = own + slot * 2 * tile;
         float p[2][4];
-        multiply_rows<D>(products, p, RowsInShared<D>{queries}, key_tiles + mine);
+        multiply_rows<D>(products, p, queries, tiles);
         mask_columns(p, {length, length}, (first_page + t) * page_tokens + warp * 16);
         softmax.weights_of(p, scale * log2_e);
         softmax.rescale_rows(sum);
-        add_product<D>(products, sum, Rounded(p), value_tiles + mine);
-        if (t + buffers < pages) {
-            __syncthreads(); // the next copy overwrites this buffer
-            copy_page(t + buffers, next);
-            next = table[min(first_page + t + buffers + 1, cache.max_pages - 1)];
+        add_product<D>(products, sum, Rounded(p), tiles + tile);
+        __syncwarp(); // the next copy overwrites these
+        if (t + ahead < pages) {
+            copy_page(t + ahead, slot, next);
+            next = page_number(t + ahead + 1);
         }
         copies.commit();
-        if (t + 1 < pages && (t + 1) % parts.split_pages != 0) continue;
+    }
 
-        // the end of a split
-        UNROLL for (int r = 0; r < 2; ++r) {
-            const int row = lane / 4 + 8 * r;
-            const float all = quad_sum(softmax.l[r]);
-            if (lane % 4 == 0) warp_m[warp][row] = softmax.m[r], warp_l[warp][row] = all;
+    // The warp's sums over its keys lie where its keys did.
+    float* const sums = reinterpret_cast<float*>(own);
+    UNROLL for (int r = 0; r < 2; ++r) {
+        const int row = lane / 4 + 8 * r;
+        const float all = quad_sum(softmax.l[r]);
+        if (lane % 4 == 0) warp_m[warp][row] = softmax.m[r], warp_l[warp][row] = all;
+        if (row < count)
             each_pair<D>(sum, r, width, [&](int d, float first, float second) {
-                *reinterpret_cast<float2*>(sums + (warp * 16 + row) * D + d) =
-                    make_float2(first, second);
+                *reinterpret_cast<float2*>(sums + row * D + d) = make_float2(first, second);
             });
+    }
+    __syncthreads();
+    const int64_t row_head = (int64_t)b * H + h;
+    const int fours = width / 4; // of a row
+    for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
+        const int row = i / fours, d = i % fours * 4;
+        const Merged part = merge_warps(warp_m, warp_l, row, [&](int w) {
+            const bf16* of_warp = memory + w * (2 * ahead * tile);
+            return *reinterpret_cast<const float4*>(reinterpret_cast<const float*>(of_warp) +
+                                                    row * D + d);
+        });
+        if (splits == 1) {
+            store4(y + (row_head + row) * width + d, part.y);
+            continue;
         }
-        softmax = Softmax();
-        UNROLL for (int d = 0; d < D / 8; ++d) UNROLL for (int i = 0; i < 4; ++i) sum[d][i] = 0;
-        __syncthreads();
-        for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
-            const int row = i / fours, d = i % fours * 4;
-            const Merged part = merge_warps<D>(warp_m, warp_l, sums, row, d);
-            const float4 of = make_float4(part.y.v[0], part.y.v[1], part.y.v[2], part.y.v[3]);
-            if (splits == 1) {
-                store4(y + (row_head + row) * width + d, part.y);
-            } else if (splits <= parts.per_block) { // all in this block
-                *reinterpret_cast<float4*>(own_y + (split * count + row) * D + d) = of;
-                if (d == 0) own_stats[split][row] = make_float2(part.m, part.l);
-            } else {
-                const int64_t at = (row_head + row) * parts.splits + first_split + split;
-                *reinterpret_cast<float4*>(parts.y + at * width + d) = of;
-                if (d == 0)
-                    *reinterpret_cast<float2*>(parts.stats + at * 2) = make_float2(part.m, part.l);
-            }
-        }
-        ++split;
-        __syncthreads(); // sums are written again
+        const int64_t at = (row_head + row) * parts.splits + split;
+        *reinterpret_cast<float4*>(parts.y + at * width + d) =
+            make_float4(part.y.v[0], part.y.v[1], part.y.v[2], part.y.v[3]);
+        if (d == 0) *reinterpret_cast<float2*>(parts.stats + at * 2) = make_float2(part.m, part.l);
     }
     if (splits == 1) return;
-    if (splits <= parts.per_block) {
-        for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
-            const int row = i / fours, d = i % fours * 4;
-            store4(y + (row_head + row) * width + d,
-                   add_parts(
-                       splits, [&](int s) { return own_stats[s][row]; },
-                       [&](int s) {
-                           return *reinterpret_cast<const float4*>(own_y + (s * count + row) * D +
-                                                                   d);
-                       }));
-        }
-        return;
-    }
-    const int blocks = (splits + parts.per_block - 1) / parts.per_block;
-    if (!is_last_block(parts.tickets + b * K * chunks + blockIdx.y, blocks)) return;
+    if (!is_last_block(parts.tickets + b * K * chunks + blockIdx.y, splits)) return;
     for (int i = threadIdx.x; i < count * fours; i += tile_threads) {
         const int row = i / fours, d = i % fours * 4;
         const int64_t at = (row_head + row) * parts.splits; // other blocks' parts, past L1
@@ -341,28 +327,32 @@ template <class T> static void kv_copy(KvCache& cache, Tensor to_, Tensor from_,
            256, 0, (uint4*)cache.k.data, (uint4*)cache.v.data, to, from, bytes / 16);
 }
 
-// So many blocks of one split each keep a device busy.
+// So many blocks keep a device busy.
 constexpr int64_t busy_blocks = 256;
+// Up to so many sequences are split in one way, whatever their number.
+constexpr int64_t few_sequences = 16;
 
-// How the longest possible sequence is split. More than 256 keys per split only
-// where the parts would not fit into the scratch that is there from the start,
-// or the tickets would not suffice.
-static Parts plan_parts(int64_t rows, int64_t groups, int max_pages, int D) {
+// How the longest possible sequence is split: into parts of 256 keys for few
+// sequences, for many into so many parts that a device is busy. Longer parts only
+// where they would not fit into the scratch that is there from the start, or the
+// tickets would not suffice.
+static Parts plan_parts(int64_t B, int64_t rows, int64_t groups, int max_pages, int D) {
     Parts parts = {};
     parts.tickets = context().tickets;
-    parts.split_pages = groups <= most_tickets ? pages_per_split : std::max(max_pages, 1);
-    size_t bytes = 0;
+    const int64_t most = ceil_div(max_pages, pages_per_split);
+    int64_t splits = B <= few_sequences ? most : std::min(most, busy_blocks / groups);
+    if (groups > most_tickets) splits = 1;
+    parts.split_pages = pages_per_split;
+    if (splits < most) parts.split_pages = (int)ceil_div(max_pages, std::max<int64_t>(splits, 1));
     for (;; parts.split_pages *= 2) {
         parts.splits = (int)ceil_div(max_pages, parts.split_pages);
-        bytes = rows * parts.splits * (D + 2) * sizeof(float);
-        if (parts.splits == 1 || bytes <= first_scratch_bytes) break;
+        const size_t bytes = rows * parts.splits * (D + 2) * sizeof(float);
+        if (parts.splits <= 1) return parts;
+        if (bytes > first_scratch_bytes) continue;
+        parts.y = static_cast<float*>(scratch(bytes));
+        parts.stats = parts.y + rows * parts.splits * D;
+        return parts;
     }
-    const int64_t useful = ceil_div(groups * parts.splits, busy_blocks);
-    parts.per_block = (int)std::min<int64_t>({useful, most_per_block, parts.splits});
-    if (parts.splits == 1) return parts;
-    parts.y = static_cast<float*>(scratch(bytes));
-    parts.stats = parts.y + rows * parts.splits * D;
-    return parts;
 }
 
 template <class T>
@@ -387,17 +377,12 @@ static void decode_attention(Tensor y_, Tensor lse, Tensor qkv_, const KvCache& 
         [&](auto width) {
             if constexpr (std::is_same_v<T, bf16>) {
                 const unsigned groups = K * (unsigned)ceil_div(H / K, 16);
-                const Parts parts = plan_parts(B * H, B * groups, (int)max_pages, D);
-                const size_t own_parts =
-                    parts.per_block > 1 ? parts.per_block * std::min(H / K, 16) * width : 0;
-                const size_t shared =
-                    (tile_size<width, 16> +
-                     2 * page_buffers<width> * tile_size<width, page_tokens>)*sizeof(bf16) +
-                    (4 * 16 * width + own_parts) * sizeof(float);
-                launch_overlapped(
-                    op, decode_tiles_kernel<width>,
-                    dim3((unsigned)B, groups, (unsigned)ceil_div(parts.splits, parts.per_block)),
-                    tile_threads, shared, y, parts, qkv, keys, values, view, H, K, D, (float)scale);
+                const Parts parts = plan_parts(B, B * H, B * groups, (int)max_pages, D);
+                constexpr size_t shared =
+                    4 * pages_ahead<width> * 2 * tile_size<width, 16> * sizeof(bf16);
+                launch_overlapped(op, decode_tiles_kernel<width>,
+                                  dim3((unsigned)B, groups, (unsigned)parts.splits), tile_threads,
+                                  shared, y, parts, qkv, keys, values, view, H, K, D, (float)scale);
             }
         },
         qkv, keys, values);

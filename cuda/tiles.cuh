@@ -53,9 +53,9 @@ template <int D> struct RowsInShared {
 };
 
 // c (own rows, 8 M) = a b^T over D channels, for the 8 M rows of tile b.
-template <int D, int M>
-__device__ __forceinline__ void multiply_rows(WarpProducts&, float (&c)[M][4],
-                                              const RowsInShared<D>& a, const bf16* b) {
+template <int D, int M, class Rows>
+__device__ __forceinline__ void multiply_rows(WarpProducts&, float (&c)[M][4], const Rows& a,
+                                              const bf16* b) {
     const int lane = threadIdx.x % 32;
     UNROLL for (int m = 0; m < M; ++m) UNROLL for (int i = 0; i < 4; ++i) c[m][i] = 0;
     UNROLL for (int d = 0; d < D; d += 16) {
