@@ -39,6 +39,7 @@ struct Context {
     void* scratch = nullptr;
     size_t scratch_bytes = 0;
     int* tickets = nullptr; // (most_tickets), 0 between launches
+    int multiprocessors = 0;
     bool overlaps = false;  // a launch may begin before the one before it has ended
     bool recording = false; // between graph_begin and graph_end
 

@@ -90,7 +90,8 @@ struct Description {
 cublasStatus_t run(const Description& d, const Product& p, const Algorithm& algorithm, void* into) {
     const Context& gpu = context();
     const float one = 1, beta = p.add ? 1 : 0;
-    return cublasLtMatmul(gpu.blas, d.product, &one, p.a.data, d.a, p.b.data, d.b, &beta, p.c.data,
+    const void* before = p.addend ? p.addend : p.c.data;
+    return cublasLtMatmul(gpu.blas, d.product, &one, p.a.data, d.a, p.b.data, d.b, &beta, before,
                           d.c, into, d.c, &algorithm.blas, gpu.blas_workspace, blas_workspace_bytes,
                           gpu.stream);
 }

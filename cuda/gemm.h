@@ -13,12 +13,13 @@ struct Matrix {
 };
 
 // c (n, m) = b (n, k) a (k, m) + bias, or with `add` c += ...; a_transposed: a is stored (m, k); likewise b.
+//   addend: null, or what is added to instead of c
 //   bias: (m), null for none, not together with `add`; one rounding with it
 struct Product {
     Matrix c, a, b;
     int64_t m, n, k;
     bool a_transposed = false, b_transposed = false, add = false;
-    const void* bias = nullptr;
+    const void *bias = nullptr, *addend = nullptr;
 };
 void multiply(const char* op, const Product& product);
 

@@ -64,6 +64,7 @@ static void open(Context& gpu) {
     gpu.scratch_bytes = first_scratch_bytes;
     check_cuda(cudaMalloc(&gpu.tickets, most_tickets * sizeof(int)), "tickets");
     check_cuda(cudaMemsetAsync(gpu.tickets, 0, most_tickets * sizeof(int), gpu.stream), "tickets");
+    gpu.multiprocessors = info.multiprocessors;
     gpu.overlaps = info.major >= 9;
     check_blas(cublasLtCreate(&gpu.blas), "cublasLtCreate");
     gpu.device = selected;

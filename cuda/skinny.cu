@@ -11,138 +11,14 @@
 // The warps of a block share out the channels, 32 each in turn, and their sums are added in order: the
 // bits of a row do not depend on how many rows there are.
 
-#include "cache.cuh"
+#include "gemm.h"
 #include "mma.cuh"
+#include "more_rows.h"
+#include "row_products.cuh"
 
 namespace gpu {
 
 constexpr int most_few_rows = 16;
-
-// x (N, C), normed by `norm` (C) where a kernel says so, and w (.., C).
-struct FewRows {
-    const bf16* x;
-    const bf16* w;
-    const bf16* norm;
-    int N, C;
-    float eps;
-};
-
-// What a block makes of its products, a struct per kernel: the first row of the weight of its two (or one)
-// pieces of 8 rows, and for row n of x and columns c, c + 1 of each piece what there is to read before the
-// launches before this one have ended, after that, and to do with the sums.
-struct Nothing {};
-
-// y = w x
-struct StoreProduct {
-    static constexpr int pieces = 2;
-    bf16* y;
-    int O;
-    __device__ __forceinline__ int row(int block, int piece) const {
-        return min(block * 16 + piece * 8, O - 8);
-    }
-    __device__ __forceinline__ Nothing read_early(int, int, int) const { return {}; }
-    __device__ __forceinline__ Nothing read(Nothing, int, int, int) const { return {}; }
-    __device__ __forceinline__ void finish(Nothing, int block, int n, int c,
-                                           const float (&sum)[2][2]) const {
-        UNROLL for (int j = 0; j < 2; ++j) {
-            const int o = block * 16 + j * 8 + c;
-            if (o < O)
-                *reinterpret_cast<Word*>(y + (int64_t)n * O + o) =
-                    pack_halves(sum[j][0], sum[j][1]);
-        }
-    }
-};
-
-// z = x + w y, the product rounded before the sum as where it is stored
-struct AddProduct {
-    static constexpr int pieces = 1;
-    bf16* z;
-    const bf16* x;
-    int O;
-    __device__ __forceinline__ int row(int block, int) const { return block * 8; }
-    __device__ __forceinline__ Nothing read_early(int, int, int) const { return {}; }
-    __device__ __forceinline__ unsigned read(Nothing, int block, int n, int c) const {
-        return *reinterpret_cast<const Word*>(x + (int64_t)n * O + block * 8 + c);
-    }
-    __device__ __forceinline__ void finish(unsigned given, int block, int n, int c,
-                                           const float (&sum)[1][2]) const {
-        const unsigned product = pack_halves(sum[0][0], sum[0][1]);
-        *reinterpret_cast<Word*>(z + (int64_t)n * O + block * 8 + c) =
-            pack_halves(low_half(given) + low_half(product), high_half(given) + high_half(product));
-    }
-};
-
-// y = silu(gate) up: rows f and F + f of the weight
-struct StoreSwiglu {
-    static constexpr int pieces = 2;
-    bf16* y;
-    int F;
-    __device__ __forceinline__ int row(int block, int piece) const { return piece * F + block * 8; }
-    __device__ __forceinline__ Nothing read_early(int, int, int) const { return {}; }
-    __device__ __forceinline__ Nothing read(Nothing, int, int, int) const { return {}; }
-    __device__ __forceinline__ void finish(Nothing, int block, int n, int c,
-                                           const float (&sum)[2][2]) const {
-        float out[2];
-        UNROLL for (int i = 0; i < 2; ++i) {
-            const float g = to_float(from_float<bf16>(sum[0][i]));
-            const float u = to_float(from_float<bf16>(sum[1][i]));
-            out[i] = g * sigmoid(g) * u;
-        }
-        *reinterpret_cast<Word*>(y + (int64_t)n * F + block * 8 + c) = pack_halves(out[0], out[1]);
-    }
-};
-
-// Queries, turned, to qkv; keys, turned, and values to the cache: channels i and D/2 + i of a head
-struct StoreQkv {
-    static constexpr int pieces = 2;
-    bf16 *qkv, *keys, *values;
-    const bf16* bias; // or null
-    const int *position, *slot;
-    const float* table;
-    int H, K, D;
-    __device__ __forceinline__ int row(int block, int piece) const {
-        const int per_head = D / 16;
-        return block / per_head * D + block % per_head * 8 + piece * (D / 2);
-    }
-    struct Inputs {
-        int slot;
-        float bias[2][2], cosine[2], sine[2];
-    };
-    __device__ __forceinline__ Inputs read_early(int block, int n, int c) const {
-        const int first = row(block, 0) + c, head = first / D, i = first % D;
-        Inputs in = {slot[n], {}, {1, 1}, {}};
-        UNROLL for (int k = 0; k < 2; ++k) {
-            if (bias)
-                UNROLL for (int j = 0; j < 2; ++j) in.bias[j][k] =
-                    to_float(bias[first + j * (D / 2) + k]);
-            if (head >= H + K) continue;
-            const float* angle = table + (int64_t)position[n] * D + i + k;
-            in.cosine[k] = angle[0], in.sine[k] = angle[D / 2];
-        }
-        return in;
-    }
-    __device__ __forceinline__ Inputs read(const Inputs& in, int, int, int) const { return in; }
-    __device__ __forceinline__ void finish(const Inputs& in, int block, int n, int c,
-                                           const float (&sum)[2][2]) const {
-        const int first = row(block, 0) + c, head = first / D, i = first % D;
-        float low[2], high[2];
-        UNROLL for (int k = 0; k < 2;
-                    ++k) { // rounded before they are turned, as where they are stored
-            const float x = to_float(from_float<bf16>(sum[0][k] + in.bias[0][k]));
-            const float y = to_float(from_float<bf16>(sum[1][k] + in.bias[1][k]));
-            low[k] = x * in.cosine[k] - y * in.sine[k];
-            high[k] = y * in.cosine[k] + x * in.sine[k];
-        }
-        bf16* to = qkv + ((int64_t)n * (H + 2 * K) + head) * D;
-        if (head >= H) {
-            if (in.slot < 0) return;
-            to = head < H + K ? keys + cache_row(in.slot, head - H, K, D)
-                              : values + cache_row(in.slot, head - H - K, K, D);
-        }
-        *reinterpret_cast<Word*>(to + i) = pack_halves(low[0], low[1]);
-        *reinterpret_cast<Word*>(to + i + D / 2) = pack_halves(high[0], high[1]);
-    }
-};
 
 // 8 neighbouring elements of a row, normed: rounded as rmsnorm_forward stores them.
 __device__ __forceinline__ Words scaled(Words x, Words norm, float s) {
@@ -257,6 +133,7 @@ __global__ void __launch_bounds__(32 * warps, 16 / warps) few_rows_kernel(FewRow
 }
 
 // ---- the ops ------------------------------------------------------------------------------------
+// Up to 16 rows by the kernel above, up to 128 by that of more_rows.cu; what is too large for it, by cublasLt.
 
 static FewRows few_rows(const char* op, Tensor x, Tensor norm, const Weight& w, double eps) {
     const int64_t N = x.shape[0], C = x.shape[1], O = w.w.shape[0];
@@ -266,32 +143,43 @@ static FewRows few_rows(const char* op, Tensor x, Tensor norm, const Weight& w, 
                         (int)N,
                         (int)C,
                         (float)eps};
-    CHECK(N <= most_few_rows && C % 8 == 0 && O % 8 == 0 && is_aligned(in.x, in.w, in.norm),
+    CHECK(N <= most_more_rows && C % 8 == 0 && O % 8 == 0 && is_aligned(in.x, in.w, in.norm),
           "%s: x is %s, w is %s; there may be %d rows, and rows are whole pieces of 8", op,
-          shape_text(x).c_str(), shape_text(w.w).c_str(), most_few_rows);
+          shape_text(x).c_str(), shape_text(w.w).c_str(), most_more_rows);
     return in;
 }
 
 template <int warps, bool normed, class Finish>
-static void run(const char* op, int64_t blocks, const FewRows& in, const Finish& finish) {
+static void run(const char* op, int64_t units, const FewRows& in, const Finish& finish) {
     if (in.N == 0) return;
     constexpr int pieces = Finish::pieces;
     const size_t shared = (normed ? in.C * sizeof(bf16) : 0) +
                           few_rows_depth<warps, pieces> * pieces * 32 * warps * sizeof(Words);
     if (in.N <= 8)
-        launch_overlapped(op, few_rows_kernel<warps, 1, normed, Finish>, (unsigned)blocks,
+        launch_overlapped(op, few_rows_kernel<warps, 1, normed, Finish>, (unsigned)units,
                           32 * warps, shared, in, finish);
     else
-        launch_overlapped(op, few_rows_kernel<warps, 2, normed, Finish>, (unsigned)blocks,
+        launch_overlapped(op, few_rows_kernel<warps, 2, normed, Finish>, (unsigned)units,
                           32 * warps, shared, in, finish);
+}
+
+// norm(x) in scratch, of which `after` more bytes follow it.
+static Tensor normed_rows(Tensor x, Tensor norm, double eps, size_t after = 0) {
+    const int64_t N = x.shape[0], C = x.shape[1];
+    const size_t bytes = N * C * sizeof(bf16);
+    char* memory = static_cast<char*>(scratch(bytes + after + N * sizeof(float)));
+    const Tensor y(memory, DType::bf16, {N, C}), s(memory + bytes + after, DType::f32, {N});
+    gpu_ops(DType::bf16).rmsnorm_forward(y, s, x, norm, eps);
+    return y;
 }
 
 static void norm_linear(Tensor y_, Tensor x, Tensor norm, const Weight& w, double eps) {
     const char* op = "norm_linear";
     const FewRows in = few_rows(op, x, norm, w, eps);
     const int64_t O = w.w.shape[0];
-    run<4, true>(op, ceil_div(O, 16), in,
-                 StoreProduct{arg<bf16>(op, "y", y_, {x.shape[0], O}), (int)O});
+    const StoreProduct finish = {arg<bf16>(op, "y", y_, {x.shape[0], O}), (int)O};
+    if (in.N <= most_few_rows) return run<4, true>(op, ceil_div(O, 16), in, finish);
+    gpu_ops(DType::bf16).linear_forward(y_, normed_rows(x, norm, eps), w, {});
 }
 
 static void norm_qkv(Tensor qkv, KvCache& cache, Tensor x, Tensor norm, const Weight& w,
@@ -303,31 +191,61 @@ static void norm_qkv(Tensor qkv, KvCache& cache, Tensor x, Tensor norm, const We
     check_cache<bf16>(op, cache, K);
     CHECK(D % 16 == 0 && w.w.shape[0] == width, "%s: w is %s, for %d + 2 x %d heads of %lld", op,
           shape_text(w.w).c_str(), H, K, (long long)D);
-    run<8, true>(op, width / 16, in,
-                 StoreQkv{arg<bf16>(op, "qkv", qkv, {N, width}), (bf16*)cache.k.data,
-                          (bf16*)cache.v.data, optional_arg<bf16>(op, "bias", bias, {width}),
-                          arg<int>(op, "position", position, {N}), arg<int>(op, "slot", slot, {N}),
-                          arg<float>(op, "table", table, {table.shape[0], D}), H, K, (int)D});
+    const StoreQkv finish = {arg<bf16>(op, "qkv", qkv, {N, width}),
+                             (bf16*)cache.k.data,
+                             (bf16*)cache.v.data,
+                             optional_arg<bf16>(op, "bias", bias, {width}),
+                             arg<int>(op, "position", position, {N}),
+                             arg<int>(op, "slot", slot, {N}),
+                             arg<float>(op, "table", table, {table.shape[0], D}),
+                             H,
+                             K,
+                             (int)D};
+    if (in.N <= most_few_rows) return run<8, true>(op, width / 16, in, finish);
+    if (more_rows_qkv(op, in, width / 16, finish)) return;
+    const Ops& ops = gpu_ops(DType::bf16);
+    ops.linear_forward(qkv, normed_rows(x, norm, eps), w, bias);
+    ops.rope_write(cache, qkv, position, table, slot, H, K);
 }
 
 static void norm_swiglu(Tensor y_, Tensor x, Tensor norm, const Weight& w, double eps) {
     const char* op = "norm_swiglu";
     const FewRows in = few_rows(op, x, norm, w, eps);
-    const int64_t F = w.w.shape[0] / 2;
-    run<4, true>(op, F / 8, in, StoreSwiglu{arg<bf16>(op, "y", y_, {x.shape[0], F}), (int)F});
+    const int64_t N = x.shape[0], F = w.w.shape[0] / 2;
+    const StoreSwiglu finish = {arg<bf16>(op, "y", y_, {N, F}), (int)F};
+    if (in.N <= most_few_rows) return run<4, true>(op, F / 8, in, finish);
+    if (more_rows_swiglu(op, in, F / 8, finish)) return;
+    const Ops& ops = gpu_ops(DType::bf16);
+    const Tensor y = normed_rows(x, norm, eps, N * 2 * F * sizeof(bf16));
+    const Tensor gate_up((char*)y.data + y.bytes(), DType::bf16, {N, 2 * F});
+    ops.linear_forward(gate_up, y, w, {});
+    ops.swiglu_forward(y_, gate_up);
 }
 
-static void linear_residual(Tensor z, Tensor x, Tensor y, const Weight& w) {
+static void linear_residual(Tensor z_, Tensor x_, Tensor y, const Weight& w) {
     const char* op = "linear_residual";
     const FewRows in = few_rows(op, y, {}, w, 0);
     const int64_t N = y.shape[0], O = w.w.shape[0];
-    run<8, false>(op, O / 8, in,
-                  AddProduct{arg<bf16>(op, "z", z, {N, O}), arg<bf16>(op, "x", x, {N, O}), (int)O});
+    bf16 *z = arg<bf16>(op, "z", z_, {N, O}), *x = arg<bf16>(op, "x", x_, {N, O});
+    if (in.N <= most_few_rows)
+        run<8, false>(op, O / 8, in, AddProduct{z, x, (int)O});
+    else if (O <= widest_more_rows)
+        more_rows_residual(op, z, x, in, O);
+    else
+        multiply(op, {.c = {z, DType::bf16, O},
+                      .a = {in.w, DType::bf16, in.C},
+                      .b = {in.x, DType::bf16, in.C},
+                      .m = O,
+                      .n = N,
+                      .k = in.C,
+                      .a_transposed = true,
+                      .add = true,
+                      .addend = x});
 }
 
 template <class T> void install_few_rows(Ops& ops) {
     if constexpr (std::is_same_v<T, bf16>) {
-        ops.few_rows = most_few_rows;
+        ops.few_rows = most_more_rows;
         ops.norm_linear = norm_linear;
         ops.norm_qkv = norm_qkv;
         ops.norm_swiglu = norm_swiglu;
