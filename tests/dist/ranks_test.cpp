@@ -56,14 +56,15 @@ std::string saved(const std::string& run) { return read_file(newest(run) + "/mod
 
 void expect_the_same_for_any_number_of_ranks(const Words& words, const Scratch& at,
                                              const std::string& name,
-                                             std::initializer_list<int> numbers) {
+                                             std::initializer_list<int> numbers,
+                                             const std::string& environment = "") {
     const std::string one = at(name + "1");
     const Outcome alone = rlhf(words + Words{"run.dir=" + one, "dist.determinism=2"});
     ASSERT_EQ(alone.status, 0) << alone.err;
     for (int ranks : numbers) {
         const std::string many = at(name + std::to_string(ranks));
-        const Outcome together =
-            rlhf_on(ranks, at, words + Words{"run.dir=" + many, "dist.determinism=2"});
+        const Words all = words + Words{"run.dir=" + many, "dist.determinism=2"};
+        const Outcome together = run_line(mpirun_line(ranks, all, environment), at("mpirun."));
         ASSERT_EQ(together.status, 0) << together.err;
         EXPECT_EQ(numbers_of(many), numbers_of(one)) << name << ", ranks: " << ranks;
         EXPECT_TRUE(saved(many) == saved(one)) << name << ", ranks: " << ranks;
@@ -137,7 +138,18 @@ TEST(RanksSlow, EightRanksOfWhichSomeHaveNothingToDo) {
     start(at);
     // 5 prompts, 8 ranks
     expect_the_same_for_any_number_of_ranks(tiny_rl(at), at, "grpo", {8});
-    expect_the_same_for_any_number_of_ranks(few_steps, at, "sft", {3, 8});
+    expect_the_same_for_any_number_of_ranks(few_steps, at, "sft", {2, 3, 4, 8});
+}
+
+// Which rank writes and trains what is drawn by lot, anew in each step.
+TEST(RanksSlow, WhoeverGetsWhichPrompts) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at), at, "grpo", {2, 4}, "RLHF_DEAL_BLINDLY=1");
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, {"algo.preset=ppo", "train.epochs=2"}), at,
+                                            "ppo", {3}, "RLHF_DEAL_BLINDLY=2");
+    expect_the_same_for_any_number_of_ranks(few_steps, at, "sft", {3}, "RLHF_DEAL_BLINDLY=3");
 }
 
 TEST(RanksSlow, PpoWithItsCritic) {
@@ -145,8 +157,8 @@ TEST(RanksSlow, PpoWithItsCritic) {
     Scratch at;
     start(at);
     const Words ppo = {"algo.preset=ppo", "train.minibatches=2", "train.epochs=2"};
-    expect_the_same_for_any_number_of_ranks(tiny_rl(at, ppo), at, "ppo", {2, 4});
-    EXPECT_TRUE(read_file(newest(at("ppo4")) + "/trainer/critic/model.safetensors") ==
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, ppo), at, "ppo", {2, 4, 8});
+    EXPECT_TRUE(read_file(newest(at("ppo8")) + "/trainer/critic/model.safetensors") ==
                 read_file(newest(at("ppo1")) + "/trainer/critic/model.safetensors"));
     const Words shared = {"algo.preset=ppo", "critic.shared=true", "algo.kl=k3",
                           "algo.kl_coef=0.1"};
@@ -159,7 +171,7 @@ TEST(RanksSlow, CapoWithAJudge) {
     start(at);
     const Words capo = {"algo.preset=capo", "credit=[{\"source\":\"capo\",\"model\":\"oracle\","
                                             "\"precision\":0.9,\"recall\":0.8}]"};
-    expect_the_same_for_any_number_of_ranks(tiny_rl(at, capo), at, "capo", {2, 3});
+    expect_the_same_for_any_number_of_ranks(tiny_rl(at, capo), at, "capo", {2, 4, 8});
     EXPECT_GT(rows_of(at("capo1/metrics.jsonl"))[0]["grad_norm"], 0);
 }
 
@@ -209,7 +221,7 @@ TEST(RanksSlow, PairsRewardAndEval) {
                               "optim.lr=0.01",
                               "compute.threads=1",
                               "model.path=" + at("start")};
-        expect_the_same_for_any_number_of_ranks(reward, at, kind, {2, 4});
+        expect_the_same_for_any_number_of_ranks(reward, at, kind, {2, 4, 8});
     }
 }
 
@@ -307,6 +319,36 @@ TEST(RanksSlow, DynamicSamplingWithAJudgeOnOtherRanks) {
                                                      std::string("dist.placement=") + placement}));
         ASSERT_EQ(many.status, 0) << many.err;
         EXPECT_EQ(numbers_of(at(placement)), numbers_of(at("one"))) << placement;
+    }
+}
+
+// Without the integer sums a number of ranks has bits of its own, and keeps them: through a death behind
+// the first checkpoint, a start from it, and whoever judged what.
+TEST(RanksSlow, ARunThatDiedEndsWithTheBitsOfItsNumberOfRanks) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    const Words sft = few_steps + Words{"optim.lr=0.01"};
+    const Words grpo = tiny_rl(at, {"train.steps=4"});
+    const Words fluid = with_a_judge(at, {"train.steps=4", "dist.placement=fluid"});
+    const Words ppo = tiny_rl(at, {"train.steps=4", "algo.preset=ppo"});
+    int number = 0;
+    for (const Words& command : {sft, grpo, fluid, ppo}) {
+        const Words words =
+            command + Words{"dist.determinism=1", "run.save_every=1", "run.resume=true"};
+        const std::string whole = at(format("whole%d", number)),
+                          died = at(format("died%d", number));
+        ++number;
+        ASSERT_EQ(rlhf_on(2, at, words + Words{"run.dir=" + whole}).status, 0);
+        const Words again = words + Words{"run.dir=" + died};
+        const Outcome killed = run_line(mpirun_line(2, again, "RLHF_DIE_AT_SAVE=8"), at("killed."));
+        EXPECT_EQ(killed.status, 137) << killed.err;
+        const Words kept = list_directory(died + "/checkpoints");
+        EXPECT_TRUE(!kept.empty() && kept.back() < "000004") << kept.size();
+        const Outcome more = rlhf_on(2, at, again);
+        ASSERT_EQ(more.status, 0) << more.err;
+        EXPECT_TRUE(saved(died) == saved(whole)) << command[0] << " " << number;
+        EXPECT_EQ(numbers_of(died), numbers_of(whole));
     }
 }
 
