@@ -376,6 +376,14 @@ int CreditSources::texts() const {
     return sum;
 }
 
+LengthHistogram CreditSources::expected_texts() const {
+    LengthHistogram lengths;
+    for (const auto& critic : critics)
+        for (int text = 0; critic && text < critic->settings.texts(); ++text)
+            lengths.add(any_length_up_to(critic->settings.keys.max_new_tokens));
+    return lengths;
+}
+
 void CreditSources::judge_ahead(const std::vector<LoopAnswer>& answers, GenerateStats& stats,
                                 LengthHistogram& lengths) {
     for (const auto& critic : critics)

@@ -39,6 +39,7 @@ struct CreditSources {
     Asked ask(const Judged& batch);
     int texts() const; // that models write of an answer
     bool writes() const { return texts() > 0; }
+    LengthHistogram expected_texts() const; // before any was written
     // By this rank alone, of one problem's answers, what ask() will be told; share_ahead() by all ranks,
     // before it.
     void judge_ahead(const std::vector<LoopAnswer>& answers, GenerateStats& stats,

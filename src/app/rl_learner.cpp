@@ -120,7 +120,8 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
         CHECK(sources.writes() || config.dist.placement == "share",
               "dist.placement=%s needs a model that judges (a capo or trm source in credit)",
               config.dist.placement.c_str());
-        roles = std::make_unique<LearnerRoles>(config, *compute.ranks, sources.texts());
+        roles = std::make_unique<LearnerRoles>(config, *compute.ranks, sources.texts(),
+                                               sources.expected_texts());
     }
 
     if (run.step == 0) return;

@@ -27,13 +27,25 @@ static RoleLayout first_layout(const RlConfig& config, int ranks) {
     return {Placement::split, generate, 0};
 }
 
-LearnerRoles::LearnerRoles(const RlConfig& config, const Collectives& ranks_, int texts)
+LearnerRoles::LearnerRoles(const RlConfig& config, const Collectives& ranks_, int texts,
+                           const LengthHistogram& expected)
     : ranks(ranks_), decides(config.dist.placement == "auto"), slots(config.sample.batch),
       roles(ranks, most_prompts(config), bytes_of_group(config)) {
     chooser.layout = first_layout(config, ranks.ranks);
     demand.ranks = ranks.ranks, demand.answers = config.sample.n, demand.texts = texts;
     demand.target = config.train.prompts_per_step;
     demand.oversample = config.dist.oversample, demand.max_waves = config.train.max_rounds;
+    if (!decides) return;
+    // Nothing was measured yet: ordinary costs, and texts of which the limits are known. All ranks hold
+    // both models.
+    Measured before;
+    before.costs.slots = slots;
+    before.answer = any_length_up_to(config.sample.max_new_tokens), before.judge = expected;
+    const Decision decision = chooser.begin(before, demand);
+    check_same(ranks, decision);
+    told = {
+        {"began",
+         {{"expected", before.json()}, {"demand", demand.json()}, {"decision", decision.json()}}}};
 }
 
 void LearnerRoles::begin() {
@@ -117,10 +129,9 @@ void LearnerRoles::end(int prompt_tokens, double valid_share, double valid_latel
     measured.costs.slots = slots, measured.valid_share = valid_share,
     measured.valid_lately = valid_lately;
     demand.prompt_tokens = prompt_tokens;
-    told = {{"chooser", chooser.state()},
-            {"measured", measured.json()},
-            {"demand", demand.json()},
-            {"seconds", experiences.seconds()}};
+    if (told.contains("decision")) told = Json::object();
+    told["chooser"] = chooser.state(), told["measured"] = measured.json();
+    told["demand"] = demand.json(), told["seconds"] = experiences.seconds();
     const Decision decision = chooser.decide(measured, demand, experiences.seconds());
     check_same(ranks, decision);
     told["decision"] = decision.json();

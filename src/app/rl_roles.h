@@ -13,8 +13,10 @@ struct AnswerTokens { // of a group, as a judge gets it
 using JudgeGroup = std::function<void(int prompt, const std::vector<AnswerTokens>& answers)>;
 
 struct LearnerRoles {
-    // All ranks together, here and in all but judged(). texts: that judges write of an answer.
-    LearnerRoles(const RlConfig& config, const Collectives& ranks, int texts);
+    // All ranks together, here and in all but judged(). texts: that judges write of an answer, of the
+    // expected lengths.
+    LearnerRoles(const RlConfig& config, const Collectives& ranks, int texts,
+                 const LengthHistogram& expected);
 
     void begin(); // a step
     // What generate() gives; by the layout of the step. judge: called on whichever rank; empty: nobody
@@ -30,10 +32,10 @@ struct LearnerRoles {
     const bool decides; // placement=auto
     Chooser chooser;    // its layout is the step's
     Experiences experiences;
-    Experience own;       // of this rank, of the step
-    Spent spent;          // of all ranks, of the step; after end()
-    Json told;            // of the last decision: what it was made from
-    RoleLayout layout;    // of the step
+    Experience own;    // of this rank, of the step
+    Spent spent;       // of all ranks, of the step; after end()
+    Json told;         // of the last decision: what it was made from; of the first one, too, once
+    RoleLayout layout; // of the step
     double predicted = 0; // seconds of the step; 0: it was not
 
 private:

@@ -83,20 +83,29 @@ Json Decision::json() const {
     return row;
 }
 
+Decision Chooser::begin(const Measured& expected, const Demand& demand) {
+    Decision decision;
+    decision.candidates = predict(expected.costs, expected_work(expected, demand), demand);
+    layout = decision.layout = decision.candidates.front().layout;
+    decision.why = "the best by what is expected before the first iteration";
+    return decision;
+}
+
 Decision Chooser::decide(const Measured& measured, const Demand& demand, double seconds) {
     ++lasted;
-    const bool was_wrong =
-        predicted > 0 && std::abs(seconds - predicted) > settings.wrong * seconds;
-    wrong_in_a_row = was_wrong ? wrong_in_a_row + 1 : 0;
+    const IterationWork work = expected_work(measured, demand);
     Decision decision;
-    decision.candidates = predict(measured.costs, expected_work(measured, demand), demand);
+    decision.candidates = predict(measured.costs, work, demand);
     auto predicted_of = [&](const RoleLayout& wanted) {
         for (const Candidate& each : decision.candidates)
             if (each.layout == wanted) return each.seconds;
-        return play(measured.costs, expected_work(measured, demand), wanted, demand.ranks).seconds;
+        return play(measured.costs, work, wanted, demand.ranks).seconds;
     };
     const Candidate best = decision.candidates.front();
     const double present = predicted_of(layout), gain = 1 - best.seconds / present;
+    auto off = [&](double said) { return std::abs(seconds - said) > settings.wrong * seconds; };
+    const bool was_wrong = predicted > 0 && off(predicted) && off(present);
+    wrong_in_a_row = was_wrong ? wrong_in_a_row + 1 : 0;
     RoleLayout next = layout;
     if (wrong_in_a_row >= settings.wrong_times) {
         decision.why = format("predictions were more than %.0f %% off %d times: back to share",

@@ -40,10 +40,12 @@ struct Candidate {
 std::vector<Candidate> predict(const Costs& costs, const IterationWork& work, const Demand& demand);
 
 struct ChooserSettings {
-    double gain = 0.05; // what a change must promise, of the present layout's time
-    int dwell = 2; // iterations that a layout stays at least; the first one may be left at once
-    double wrong = 0.2;  // a prediction is wrong that is farther off than this share,
-    int wrong_times = 3; // and so many in a row end in `share`, for
+    double gain = 0.03; // what a change must promise, of the present layout's time
+    int dwell = 1; // iterations that a layout stays at least; the first one may be left at once
+    // A prediction is wrong that is farther off than this share, made before the iteration and, since
+    // lengths and waves may have been others than expected, from what was measured in it;
+    double wrong = 0.2;
+    int wrong_times = 3; // so many in a row end in `share`, for
     int rest = 10;       // iterations
 };
 
@@ -58,11 +60,14 @@ struct Decision {
 
 struct Chooser {
     ChooserSettings settings{};
-    // What it remembers. A run begins with `share`: a split that does not fit costs more than none.
+    // What it remembers.
     RoleLayout layout{};
     double predicted = 0; // of the iteration that runs
     int lasted = 1000000, wrong_in_a_row = 0, resting = 0;
 
+    // Before the first iteration: the best by what is expected. Its seconds are nobody's measurement,
+    // so that they count for no prediction.
+    Decision begin(const Measured& expected, const Demand& demand);
     // After an iteration of `seconds`: the layout of the next one.
     Decision decide(const Measured& measured, const Demand& demand, double seconds);
     Json state() const;

@@ -60,3 +60,9 @@ std::vector<int> draw_lengths(int64_t n, double mean, double sigma, int longest,
     }
     return lengths;
 }
+
+LengthHistogram any_length_up_to(int longest) {
+    LengthHistogram lengths;
+    for (int i = 1; i <= 100; ++i) lengths.add(std::max(1, (int)((int64_t)longest * i / 100)));
+    return lengths;
+}

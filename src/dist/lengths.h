@@ -21,5 +21,8 @@ struct LengthHistogram {
     std::vector<int> spread(int64_t n, uint64_t seed) const;
 };
 
+// What is known of texts that nobody has written: evenly spread over 1 .. longest.
+LengthHistogram any_length_up_to(int longest);
+
 // n lengths of a log-normal distribution with this mean, within [1, longest].
 std::vector<int> draw_lengths(int64_t n, double mean, double sigma, int longest, uint64_t seed);

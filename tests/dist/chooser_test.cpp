@@ -101,6 +101,37 @@ TEST(Chooser, MovesForMoreThanTheGainAndStaysForTheDwell) {
     EXPECT_NE(said.why.find("too little to move"), std::string::npos) << said.why;
 }
 
+TEST(Chooser, BeginsWithTheBestByWhatIsExpected) {
+    Chooser chooser;
+    const Demand d = demand(8, 64);
+    const Measured split = measured(60, 300, 200), fluid = measured(0, 300, 200);
+    EXPECT_EQ(chooser.begin(fluid, d).layout.placement, Placement::fluid);
+    EXPECT_EQ(chooser.begin(split, d).layout.placement, Placement::split);
+    EXPECT_EQ(chooser.layout.placement, Placement::split);
+    EXPECT_EQ(chooser.predicted, 0); // the first iteration may last as long as it likes
+    chooser.decide(split, d, 1e6);
+    EXPECT_EQ(chooser.wrong_in_a_row, 0);
+    // And be left at once where it was chosen for other lengths than those that came.
+    chooser = {};
+    chooser.begin(fluid, d);
+    EXPECT_EQ(chooser.decide(split, d, 100).layout.placement, Placement::split);
+}
+
+// The work was another one than expected, and the costs explain it: no prediction of theirs was wrong.
+TEST(Chooser, LongerAnswersAreNoWrongPrediction) {
+    Chooser chooser;
+    const Demand d = demand(8, 64);
+    chooser.decide(measured(0, 30, 5), d, 100);
+    for (double answers : {90, 270, 810}) {
+        const Measured grown = measured(0, answers, 5);
+        const double seconds =
+            play(grown.costs, expected_work(grown, d), chooser.layout, d.ranks).seconds;
+        EXPECT_GT(seconds, 1.25 * chooser.predicted);
+        const Decision said = chooser.decide(grown, d, seconds);
+        EXPECT_EQ(chooser.wrong_in_a_row, 0) << said.why;
+    }
+}
+
 TEST(Chooser, ThreeWrongPredictionsInARowEndInShare) {
     Chooser chooser;
     const Demand d = demand(8, 64);

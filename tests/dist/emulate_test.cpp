@@ -10,6 +10,13 @@ static const Words small = {
     "generate.step=0.03", "judge.step=0.03",        "answer.mean=10", "answer.longest=30",
     "judge_text.mean=8",  "judge_text.longest=20"};
 
+static double seconds_of(const std::vector<Json>& rows, const std::string& scheme) {
+    double sum = 0;
+    for (const Json& row : rows)
+        if (row["scheme"] == scheme) sum += row["seconds"].get<double>();
+    return sum;
+}
+
 // The largest difference of a scheme's time from what is simulated, as a share of that.
 static double difference_of(int ranks) {
     Scratch at;
@@ -41,6 +48,27 @@ static void expect_as_simulated(int ranks) {
 TEST(EmulateSlow, TwoRanksTakeTheTimeThatIsSimulated) { expect_as_simulated(2); }
 TEST(EmulateSlow, OneRankToo) { expect_as_simulated(1); }
 TEST(EmulateSlow, EightRanksToo) { expect_as_simulated(8); }
+
+// Short runs of four ranks, one for each layout that is the best somewhere; of three tries the best.
+TEST(EmulateSlow, TheChooserIsNearTheBestFixedLayoutFromTheFirstIterationOn) {
+    NEEDS_MPI();
+    for (const char* swap : {"swap=0", "swap=1.5"}) {
+        double least = INFINITY;
+        for (int tries = 0; tries < 3 && least > 1.05; ++tries) {
+            Scratch at;
+            const Words words = small + Words{swap, "iterations=3", "out=" + at("rows")};
+            const Outcome outcome = rlhf_on(4, at, words);
+            ASSERT_EQ(outcome.status, 0) << outcome.err;
+            EXPECT_TRUE(contains(outcome.out, "emulated: auto takes ")) << outcome.out;
+            const std::vector<Json> rows = rows_of(at("rows"));
+            double best = INFINITY;
+            for (const char* scheme : {"share", "split half", "fluid"})
+                best = std::min(best, seconds_of(rows, scheme));
+            least = std::min(least, seconds_of(rows, "auto") / best);
+        }
+        EXPECT_LE(least, 1.05) << swap;
+    }
+}
 
 TEST(Emulate, ToSimulateIsTheWorkOfOne) {
     NEEDS_MPI();

@@ -296,6 +296,14 @@ TEST(Ranks, WhoGeneratesAndWhoJudgesChangesNothingThatComesOut) {
     int decisions = 0;
     for (const Json& row : rows_of(at("auto/placement.jsonl"))) {
         Chooser chooser;
+        EXPECT_EQ(row.contains("began"), decisions == 0);
+        if (decisions == 0) {
+            const Json& began = row["began"];
+            const Decision first =
+                chooser.begin(Measured::read(began["expected"]), Demand::read(began["demand"]));
+            EXPECT_EQ(first.json().dump(), began["decision"].dump());
+            EXPECT_EQ(chooser.state(), row["chooser"]);
+        }
         chooser.restore(row["chooser"]);
         const Decision again = chooser.decide(Measured::read(row["measured"]),
                                               Demand::read(row["demand"]), row["seconds"]);

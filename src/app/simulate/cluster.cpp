@@ -123,16 +123,37 @@ double valid_of(const IterationWork& work, const Iteration& played) {
 
 // ---- what the chooser is told -------------------------------------------------------------------
 
-static Measured measure(const Cluster& cluster, const IterationWork& work, const Iteration& played,
-                        int iteration, double valid_share) {
-    Measured measured;
-    measured.costs = cluster.costs;
-    measured.valid_share = valid_share, measured.valid_lately = valid_of(work, played);
-    Rng rng(mix64((uint64_t)cluster.config.seed + 77), (uint64_t)iteration);
-    Costs& costs = measured.costs;
+// The chooser's costs are `noise` off, each time anew.
+static Costs as_measured(const Cluster& cluster, uint64_t time) {
+    Rng rng(mix64((uint64_t)cluster.config.seed + 77), time);
+    Costs costs = cluster.costs;
     for (double* cost : {&costs.generate.step, &costs.generate.sequence, &costs.judge.step,
                          &costs.judge.sequence, &costs.swap, &costs.train_token, &costs.update})
         *cost *= 1 + cluster.config.noise * std::clamp(rng.normal(), -2.0, 2.0);
+    return costs;
+}
+
+Measured Cluster::expected() const {
+    Measured measured;
+    measured.costs = as_measured(*this, (uint64_t)config.iterations);
+    measured.valid_share = measured.valid_lately = config.valid_share;
+    constexpr int texts = 10000;
+    auto add = [&](LengthHistogram& to, const LengthsConfig& drawn, uint64_t own_seed) {
+        for (int length : draw_lengths(texts, drawn.mean, drawn.sigma, drawn.longest,
+                                       mix64((uint64_t)config.seed + own_seed)))
+            to.add(length);
+    };
+    measured.answer = answer;
+    if (answer.total() == 0) add(measured.answer, config.answer, 101);
+    add(measured.judge, config.judge_text, 102);
+    return measured;
+}
+
+static Measured measure(const Cluster& cluster, const IterationWork& work, const Iteration& played,
+                        int iteration, double valid_share) {
+    Measured measured;
+    measured.costs = as_measured(cluster, (uint64_t)iteration);
+    measured.valid_share = valid_share, measured.valid_lately = valid_of(work, played);
     const size_t answers = (size_t)played.issued * work.answers;
     for (size_t i = 0; i < answers; ++i) measured.answer.add(work.length[i]);
     for (size_t i = 0; i < answers * work.texts; ++i) measured.judge.add(work.judge_length[i]);
@@ -196,6 +217,7 @@ static std::vector<SchemeIteration> simulate_busy(const Cluster& cluster) {
 static std::vector<SchemeIteration> simulate_auto(const Cluster& cluster) {
     Chooser chooser;
     chooser.settings.dwell = cluster.config.dwell, chooser.settings.gain = cluster.config.gain;
+    chooser.begin(cluster.expected(), cluster.demand);
     return run_scheme(
         cluster, [&](int, const IterationWork&) { return chooser.layout; },
         [&](int k, const IterationWork& work, SchemeIteration& row, double share) {

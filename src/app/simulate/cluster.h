@@ -19,8 +19,8 @@ struct SimulateConfig {
     double swap = 4, ticket = 0, train_token = 1.4e-4, update = 0.5, noise = 0.05;
     LengthsConfig answer{400, 1, 2.5, 8192}, judge_text{300, 0.7, 0.6, 4096};
     double valid_share = 0.75, valid_share_end = 0.38, oversample = 1.2;
-    int dwell = 2;
-    double gain = 0.05;
+    int dwell = 1;
+    double gain = 0.03;
     std::string run, out, html;
     bool curves = false, emulate = false;
     void visit(Fields& v);
@@ -35,6 +35,9 @@ struct Cluster {
     explicit Cluster(const SimulateConfig& config);
     // Iteration 0 .. iterations-1, as it comes out. valid_share: what is expected of the groups.
     IterationWork work(int iteration, double valid_share) const;
+    // What is known before the first iteration: the costs, as well as they can be measured, and lengths as
+    // they are configured, which those of the first iteration are not.
+    Measured expected() const;
 };
 
 // Share of the groups that were drawn and teach something.

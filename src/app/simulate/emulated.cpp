@@ -31,6 +31,8 @@ Compared compare(const Cluster& cluster, const Collectives& ranks, Emulator& emu
     double share = cluster.config.valid_share;
     Chooser chooser;
     chooser.settings.dwell = cluster.config.dwell, chooser.settings.gain = cluster.config.gain;
+    if (scheme == Scheme::auto_)
+        check_same(ranks, chooser.begin(cluster.expected(), cluster.demand));
     Experiences experiences;
     for (int k = 0; k < cluster.config.iterations; ++k) {
         const IterationWork work = cluster.work(k, share);
@@ -88,8 +90,8 @@ void emulate(const SimulateConfig& config) {
                     ranks.count(), cluster.demand.target, own.answers, own.iterations, "layout",
                     "s/iter.", "simulated", "off %", "idle %", "sim. %", "swap", "tail", "queue",
                     "barrier", "imbalance");
-    std::string rows;
-    double most_off = 0;
+    std::string rows, best_name;
+    double most_off = 0, best_fixed = HUGE_VAL, chosen = 0;
     for (Scheme scheme : emulated_schemes) {
         const bool splits = scheme == Scheme::split_half || scheme == Scheme::split_best;
         if (ranks.count() == 1 && splits) continue;
@@ -106,6 +108,9 @@ void emulate(const SimulateConfig& config) {
                     100 * simulated.idle_share(), share(s.swap), share(s.tail), share(s.queue),
                     share(s.barrier), share(s.imbalance), real.moves);
         most_off = std::max(most_off, compared.off());
+        if (scheme == Scheme::auto_) chosen = real.seconds;
+        if (is_fixed(scheme) && real.seconds < best_fixed)
+            best_fixed = real.seconds, best_name = scheme_names[(int)scheme];
         for (int k = 0; k < own.iterations; ++k) {
             Json row = iteration_row(scheme_names[(int)scheme], k, compared.real[k]);
             row["simulated"] = false, row["emulated"] = true;
@@ -114,6 +119,8 @@ void emulate(const SimulateConfig& config) {
         }
     }
     if (!ranks.speaks()) return;
+    std::printf("emulated: auto takes %+.1f %% of the time of the best fixed layout, %s\n",
+                100 * (chosen / best_fixed - 1), best_name.c_str());
     std::printf("the simulator is at most %.1f %% off, of %d iterations in each layout\n",
                 100 * most_off, own.iterations);
     if (!config.out.empty()) write_file(config.out, rows);

@@ -10,34 +10,73 @@
 #include <numeric>
 #include <unistd.h>
 
-static constexpr int64_t chunk_bytes = 1 << 22; // of each rank's part, sent at once
+static constexpr int64_t stretch_bytes = 1 << 18; // of each rank's part, sent at once
 
-static void wait_for(MPI_Request request) {
+// Until all of them are done.
+static void wait_for(std::vector<MPI_Request>& requests) {
     int done = 0;
     for (int polls = 0;; ++polls) {
-        CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS, "MPI_Test failed");
+        CHECK(MPI_Testall((int)requests.size(), requests.data(), &done, MPI_STATUSES_IGNORE) ==
+                  MPI_SUCCESS,
+              "MPI_Testall failed");
         if (done) return;
         beat(); // it is others that are waited for
         if (polls > 20) ::usleep(polls > 500 ? 1000 : 100);
     }
 }
 
-// x is `ranks` equal parts of count / ranks elements; part number `rank` becomes the sum.
+static void wait_for(MPI_Request request) {
+    std::vector<MPI_Request> one = {request};
+    wait_for(one);
+}
+
+// A stretch of `n` elements of every part, on its way to the ranks that keep them: the others' of this rank's
+// part arrive, one behind the other by rank.
+template <class T> struct Arriving {
+    std::vector<T> others;
+    std::vector<MPI_Request> requests;
+
+    void begin(const Collectives& ranks, const T* x, int64_t part, int64_t at, int64_t n) {
+        others.resize((size_t)(n * ranks.ranks));
+        requests.clear();
+        const int bytes = (int)(n * (int64_t)sizeof(T));
+        for (int k = 1; k < ranks.ranks; ++k) {
+            const int from = (ranks.rank + k) % ranks.ranks;
+            MPI_Irecv(others.data() + from * n, bytes, MPI_BYTE, from, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back());
+        }
+        for (int k = 1; k < ranks.ranks; ++k) {
+            const int to = (ranks.rank + k) % ranks.ranks;
+            MPI_Isend(x + to * part + at, bytes, MPI_BYTE, to, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back());
+        }
+    }
+};
+
+// x is `ranks` equal parts of count / ranks elements; part number `rank` becomes the sum. One stretch is
+// on its way while the one before is added up.
 template <class T> static void add_up(const Collectives& ranks, T* x, int64_t count) {
-    const int64_t part = count / ranks.ranks, chunk = chunk_bytes / (int64_t)sizeof(T);
-    std::vector<T> out, in;
-    for (int64_t at = 0; at < part; at += chunk) {
-        const int64_t n = std::min(chunk, part - at);
-        out.resize((size_t)(n * ranks.ranks)), in.resize(out.size());
-        for (int r = 0; r < ranks.ranks; ++r) std::copy_n(x + r * part + at, n, out.data() + r * n);
-        MPI_Request request;
-        MPI_Ialltoall(out.data(), (int)(n * sizeof(T)), MPI_BYTE, in.data(), (int)(n * sizeof(T)),
-                      MPI_BYTE, MPI_COMM_WORLD, &request);
-        wait_for(request);
+    const int64_t part = count / ranks.ranks, stretch = stretch_bytes / (int64_t)sizeof(T);
+    Arriving<T> arriving[2];
+    auto begin = [&](int which, int64_t at) {
+        arriving[which].begin(ranks, x, part, at, std::min(stretch, part - at));
+    };
+    std::vector<T> sum;
+    if (part > 0) begin(0, 0);
+    for (int64_t at = 0, which = 0; at < part; at += stretch, which ^= 1) {
+        const int64_t n = std::min(stretch, part - at);
+        wait_for(arriving[which].requests);
+        if (at + stretch < part) begin((int)which ^ 1, at + stretch);
         T* own = x + ranks.rank * part + at;
-        std::copy_n(in.data(), n, own);
-        for (int r = 1; r < ranks.ranks; ++r)
-            for (int64_t i = 0; i < n; ++i) own[i] += in[(size_t)(r * n + i)];
+        sum.assign((size_t)n, T(0));
+        for (int r = 0; r < ranks.ranks; ++r) {
+            const T* term = r == ranks.rank ? own : arriving[which].others.data() + r * n;
+            if (r == 0)
+                std::copy_n(term, n, sum.data());
+            else
+                for (int64_t i = 0; i < n; ++i) sum[i] += term[i];
+        }
+        std::copy_n(sum.data(), n, own);
     }
 }
 
@@ -60,17 +99,22 @@ static void sum_integers(const Collectives& ranks, int64_t* x, int64_t count) {
 static void all_gather(const Collectives& ranks, Tensor x) {
     check_parts("all_gather", ranks, x.size());
     const int64_t part = (int64_t)x.bytes() / ranks.ranks;
-    std::vector<char> in;
     char* bytes = static_cast<char*>(x.data);
-    for (int64_t at = 0; at < part; at += chunk_bytes) {
-        const int64_t n = std::min(chunk_bytes, part - at);
-        in.resize((size_t)(n * ranks.ranks));
-        MPI_Request request;
-        MPI_Iallgather(bytes + ranks.rank * part + at, (int)n, MPI_BYTE, in.data(), (int)n,
-                       MPI_BYTE, MPI_COMM_WORLD, &request);
-        wait_for(request);
-        for (int r = 0; r < ranks.ranks; ++r)
-            std::copy_n(in.data() + r * n, n, bytes + r * part + at);
+    // Counts of a message are ints.
+    for (int64_t at = 0; at < part; at += INT32_MAX) {
+        const int n = (int)std::min<int64_t>(INT32_MAX, part - at);
+        std::vector<MPI_Request> requests;
+        for (int k = 1; k < ranks.ranks; ++k) {
+            const int from = (ranks.rank + k) % ranks.ranks;
+            MPI_Irecv(bytes + from * part + at, n, MPI_BYTE, from, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back());
+        }
+        for (int k = 1; k < ranks.ranks; ++k) {
+            const int to = (ranks.rank + k) % ranks.ranks;
+            MPI_Isend(bytes + ranks.rank * part + at, n, MPI_BYTE, to, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back());
+        }
+        wait_for(requests);
     }
 }
 
