@@ -46,7 +46,7 @@ template <class T> struct Row {
     float inverse_temperature, largest;
 
     __device__ __forceinline__ float term(float x) const {
-        const float e = expf(x * inverse_temperature - largest);
+        const float e = exp2_approximate((x * inverse_temperature - largest) * log2_e);
         return e >= 0 ? e : 0; // not of NaN
     }
     __device__ __forceinline__ Weight64 weight(float x) const {
@@ -342,11 +342,12 @@ __global__ void __launch_bounds__(row_threads, 2)
         out.set(b, drawn, to_float(z[drawn]) * options.inverse_temperature, softmax);
 }
 
-// ---- few rows -----------------------------------------------------------------------------------
-// With few rows a block per row leaves the device idle. Where nothing is cut off, many blocks share a row,
-// to the same bits: first its softmax, then its weights; each time the last block ends the work.
+// ---- rows that nothing is cut off ---------------------------------------------------------------
+// Then there are two passes: the softmax of the row, and its weights, a sum per segment. Few rows would leave
+// the device idle with a block per row: many blocks share the softmax, to the same bits. Many blocks share the
+// weights whatever the number of rows; of either pass the last block ends the work.
 
-constexpr int most_shared_rows = 32;
+constexpr int most_shared_rows = 32; // whose softmax is shared
 
 struct SharedRows {
     float* parts;      // (B, slices, 3, row_threads): of every thread of a slice
@@ -354,6 +355,17 @@ struct SharedRows {
     Weight64* weights; // (B, segments)
     int* tickets;      // (B)
 };
+
+template <int W, class T>
+__device__ __forceinline__ void store_softmax(SharedRows shared, T* z, int b, int V,
+                                              float inverse_temperature, const RowSoftmax& softmax,
+                                              Bars bars) {
+    Row<T> row = {z, V, inverse_temperature, softmax.largest};
+    if (bars.bar && bars.bar[b] == 1) row.largest = bar_ids<W>(z, bars.barred, bars.E, row);
+    if (threadIdx.x != 0) return;
+    float* to = shared.row + 4 * b;
+    to[0] = softmax.largest, to[1] = softmax.sum, to[2] = softmax.weighted, to[3] = row.largest;
+}
 
 // grid: (slices, B)
 template <class T, int W>
@@ -375,11 +387,20 @@ __global__ void __launch_bounds__(row_threads, 2)
         sums.join({__ldcg(part), __ldcg(part + row_threads), __ldcg(part + 2 * row_threads)});
     }
     sums = over_threads(sums);
-    Row<T> row = {z, V, inverse_temperature, sums.largest};
-    if (bars.bar && bars.bar[b] == 1) row.largest = bar_ids<W>(z, bars.barred, bars.E, row);
-    if (threadIdx.x != 0) return;
-    float* to = shared.row + 4 * b;
-    to[0] = sums.largest, to[1] = sums.sum, to[2] = sums.weighted, to[3] = row.largest;
+    store_softmax<W>(shared, z, b, V, inverse_temperature, sums, bars);
+}
+
+// The same by one block per row.
+template <class T, int W>
+__global__ void __launch_bounds__(row_threads, 3)
+    whole_softmax_kernel(SharedRows shared, T* logits, Bars bars, int V,
+                         float inverse_temperature) {
+    const int b = blockIdx.x;
+    T* z = logits + (int64_t)b * V;
+    let_next_launch_begin();
+    wait_for_earlier_launches();
+    store_softmax<W>(shared, z, b, V, inverse_temperature,
+                     row_softmax<W>(z, V, inverse_temperature), bars);
 }
 
 constexpr int shared_segments = 64; // of a block
@@ -415,11 +436,17 @@ static void sample_shared(const char* op, const Drawn& out, T* logits, const flo
                           const Bars& bars, int64_t B, int V, float inverse_temperature) {
     const int64_t slices = ceil_div(V, slice_width<W>), segments = ceil_div(V, segment);
     const size_t weights = B * segments * sizeof(Weight64), row = 4 * B * sizeof(float);
-    char* memory = (char*)scratch(weights + row + B * slices * 3 * row_threads * sizeof(float));
+    const bool shares = B <= most_shared_rows;
+    const size_t parts = shares ? B * slices * 3 * row_threads * sizeof(float) : 0;
+    char* memory = (char*)scratch(weights + row + parts);
     const SharedRows shared = {(float*)(memory + weights + row), (float*)(memory + weights),
                                (Weight64*)memory, context().tickets};
-    launch_overlapped(op, share_softmax_kernel<T, W>, dim3((unsigned)slices, (unsigned)B),
-                      row_threads, 0, shared, logits, bars, V, inverse_temperature);
+    if (shares)
+        launch_overlapped(op, share_softmax_kernel<T, W>, dim3((unsigned)slices, (unsigned)B),
+                          row_threads, 0, shared, logits, bars, V, inverse_temperature);
+    else
+        launch_overlapped(op, whole_softmax_kernel<T, W>, (unsigned)B, row_threads, 0, shared,
+                          logits, bars, V, inverse_temperature);
     launch_overlapped(op, share_draw_kernel<T, W>,
                       dim3((unsigned)ceil_div(segments, shared_segments), (unsigned)B), row_threads,
                       0, shared, out, logits, uniform, V, inverse_temperature);
@@ -455,7 +482,7 @@ static void sample(Tensor token_, Tensor logp_, Tensor entropy_, Tensor logits_,
     const bool in_order =
         greedy || constants.top_k > 0 || constants.top_p < 1 || constants.min_p > 0;
     with_width(V % full_width == 0 && is_aligned(logits), [&](auto W) {
-        if (!in_order && B <= most_shared_rows && V > slice_width<W>)
+        if (!in_order && B <= most_tickets && V > slice_width<W>)
             return sample_shared<T, W>(op, out, logits, uniform, bars, B, (int)V,
                                        constants.inverse_temperature);
         launch_overlapped(op, sample_kernel<T, W>, (unsigned)B, row_threads, 0, out, logits,
