@@ -2,9 +2,9 @@
 // to the cache.
 //
 // A block takes a part of a sequence's keys; of several the last to finish puts the
-// parts together, in order. Few sequences are cut into parts of 256 keys, so that one
-// long sequence fills the device, too, and a sequence's result does not depend on the
-// others; many are cut into fewer parts. Blocks of one head lie side by side over the
+// parts together, in order. Few sequences are cut into parts of up to 256 keys, so that
+// one long sequence fills the device, too, and a sequence's result does not depend on
+// the others; many are cut into fewer parts. Blocks of one head lie side by side over the
 // batch: samples of one prompt read its pages at about the same time, from the L2 cache.
 
 #include "cache.cuh"
@@ -15,7 +15,7 @@
 
 namespace gpu {
 
-constexpr int pages_per_split = 4; // at least
+constexpr int pages_per_split = 4; // of long sequences, at least
 
 struct CacheView {
     const int* pages;  // (B, max_pages)
@@ -332,17 +332,18 @@ constexpr int64_t busy_blocks = 256;
 // Up to so many sequences are split in one way, whatever their number.
 constexpr int64_t few_sequences = 16;
 
-// How the longest possible sequence is split: into parts of 256 keys for few
-// sequences, for many into so many parts that a device is busy. Longer parts only
+// How the longest possible sequence is split: into 8 parts, or more of 256 keys, for
+// few sequences; for many into so many parts that a device is busy. Longer parts only
 // where they would not fit into the scratch that is there from the start, or the
 // tickets would not suffice.
 static Parts plan_parts(int64_t B, int64_t rows, int64_t groups, int max_pages, int D) {
     Parts parts = {};
     parts.tickets = context().tickets;
-    const int64_t most = ceil_div(max_pages, pages_per_split);
+    const int64_t shortest = std::clamp<int64_t>(ceil_div(max_pages, 8), 1, pages_per_split);
+    const int64_t most = ceil_div(max_pages, shortest);
     int64_t splits = B <= few_sequences ? most : std::min(most, busy_blocks / groups);
     if (groups > most_tickets) splits = 1;
-    parts.split_pages = pages_per_split;
+    parts.split_pages = (int)shortest;
     if (splits < most) parts.split_pages = (int)ceil_div(max_pages, std::max<int64_t>(splits, 1));
     for (;; parts.split_pages *= 2) {
         parts.splits = (int)ceil_div(max_pages, parts.split_pages);

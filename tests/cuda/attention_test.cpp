@@ -245,7 +245,7 @@ TEST(GpuDecode, EqualsTheForwardPass) {
         }
 }
 
-// Many sequences are cut into fewer parts than few: into two (K = 1) or none (K = 2) instead of parts of 256
+// Many sequences are cut into fewer parts than few: into two (K = 1) or none (K = 2) instead of parts of 128
 // keys. Each is within two roundings to bf16 of the sequence by itself, and has the same bits again.
 TEST(GpuDecode, ManySequencesAgreeWithEachAlone) {
     const DType dtype = DType::bf16;
