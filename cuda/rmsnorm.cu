@@ -6,12 +6,48 @@ namespace gpu {
 
 constexpr int most_row_threads = 512;
 
-// A warp per row. The row is read twice; the second time it comes from the cache. With `delta` the row is
-// x + delta, rounded as it is stored in z.
-template <class T, int W>
+// A warp per row, of which a lane has V pieces of W channels: one read of it, one wait for memory. With `delta`
+// the row is x + delta, rounded as it is stored in z.
+template <class T, int W, int V>
 __global__ void __launch_bounds__(128)
     rmsnorm_forward_kernel(T* z, T* y, float* s, const T* x, const T* delta, const T* w, int64_t N,
                            int64_t C, float eps) {
+    const int64_t n = (int64_t)blockIdx.x * 4 + threadIdx.x / 32, row = n * C;
+    auto channel = [](int i) { return (i * 32 + (int)threadIdx.x % 32) * W; };
+    Floats<W> v[V] = {}, more[V] = {}, weight[V] = {};
+    let_next_launch_begin();
+    UNROLL for (int i = 0; i < V; ++i) if (channel(i) < C) weight[i] = load<W>(w + channel(i));
+    wait_for_earlier_launches();
+    if (n >= N) return; // the whole warp
+    UNROLL for (int i = 0; i < V; ++i) {
+        if (channel(i) >= C) continue;
+        v[i] = load<W>(x + row + channel(i));
+        if (delta) more[i] = load<W>(delta + row + channel(i));
+    }
+    float sum = 0;
+    UNROLL for (int i = 0; i < V; ++i) {
+        if (channel(i) >= C) continue;
+        if (delta) {
+            UNROLL for (int k = 0; k < W; ++k) v[i].v[k] =
+                to_float(from_float<T>(v[i].v[k] + more[i].v[k]));
+            store(z + row + channel(i), v[i]);
+        }
+        UNROLL for (int k = 0; k < W; ++k) sum += v[i].v[k] * v[i].v[k];
+    }
+    const float scale = 1 / sqrtf(warp_sum(sum) / C + eps);
+    UNROLL for (int i = 0; i < V; ++i) {
+        if (channel(i) >= C) continue;
+        UNROLL for (int k = 0; k < W; ++k) v[i].v[k] *= scale * weight[i].v[k];
+        store(y + row + channel(i), v[i]);
+    }
+    if (threadIdx.x % 32 == 0) s[n] = scale;
+}
+
+// The same for longer rows: read twice, the second time from the cache.
+template <class T, int W>
+__global__ void __launch_bounds__(128)
+    rmsnorm_forward_long_kernel(T* z, T* y, float* s, const T* x, const T* delta, const T* w,
+                                int64_t N, int64_t C, float eps) {
     const int64_t n = (int64_t)blockIdx.x * 4 + threadIdx.x / 32, row = n * C;
     const int first = threadIdx.x % 32 * W;
     let_next_launch_begin();
@@ -90,8 +126,11 @@ static void forward(const char* op, T* z, Tensor y_, Tensor s_, const T* x, cons
     float* s = arg<float>(op, "s", s_, {N});
     const T* w = arg<T>(op, "w", w_, {C});
     with_width(C % full_width == 0 && is_aligned(z, y, x, delta, w), [&](auto W) {
-        launch_overlapped(op, rmsnorm_forward_kernel<T, W>, (unsigned)ceil_div(N, 4), 128, 0, z, y,
-                          s, x, delta, w, N, C, (float)eps);
+        const auto kernel = C <= 32 * W       ? rmsnorm_forward_kernel<T, W, 1>
+                            : C <= 4 * 32 * W ? rmsnorm_forward_kernel<T, W, 4>
+                                              : rmsnorm_forward_long_kernel<T, W>;
+        launch_overlapped(op, kernel, (unsigned)ceil_div(N, 4), 128, 0, z, y, s, x, delta, w, N, C,
+                          (float)eps);
     });
 }
 

@@ -7,7 +7,8 @@ namespace {
 // s is f32 arithmetic over up to 1000 elements; y is rounded to the table's type once more.
 TEST(GpuNorm, RmsnormForward) {
     for (DType dtype : gpu_types)
-        for (auto [N, C] : {std::array{3, 5}, std::array{9, 64}, std::array{2, 1000}}) {
+        for (auto [N, C] :
+             {std::array{3, 5}, std::array{9, 64}, std::array{2, 1000}, std::array{2, 2056}}) {
             TestTensor x = random_in(dtype, {N, C}, 1), w = random_in(dtype, {C}, 2);
             TestTensor want = zeros({N, C}), want_s = zeros({N});
             cpu_ops(DType::f64).rmsnorm_forward(want, want_s, x, w, 1e-5);
@@ -21,7 +22,8 @@ TEST(GpuNorm, RmsnormForward) {
 // z is rounded before it is normalised: so y has the error of a rounded input and its own.
 TEST(GpuNorm, ResidualRmsnormForward) {
     for (DType dtype : gpu_types)
-        for (auto [N, C] : {std::array{6, 7}, std::array{5, 72}}) {
+        for (auto [N, C] :
+             {std::array{6, 7}, std::array{5, 72}, std::array{5, 1000}, std::array{3, 2056}}) {
             TestTensor x = random_in(dtype, {N, C}, 1), delta = random_in(dtype, {N, C}, 2);
             TestTensor w = random_in(dtype, {C}, 3);
             TestTensor z_want = zeros({N, C}), y_want = zeros({N, C}), s_want = zeros({N});
