@@ -309,7 +309,7 @@ struct LeftOfUniform {
 };
 
 template <class T, int W>
-__global__ void __launch_bounds__(row_threads, 2)
+__global__ void __launch_bounds__(row_threads, 1) // with 2 ptxas would spill
     sample_kernel(Drawn out, T* logits, const float* uniform, Bars bars, int V,
                   SampleConstants options) {
     __shared__ SampleShared shared;
