@@ -72,13 +72,14 @@ static int rl(RlConfig& config, const Args& args) {
         const double start = now();
         const SelectConfig choice = at_step(config.select, step, steps);
 
-        const Batch batch = learner.roll_out(step);                     // 1 task, 2 rollout: o_i
-        const StepCredit credit = learner.give_credit(batch);           // 3 credit: R_i, c_it
-        const Consulted said = learner.consult(batch);                  //   logp_old, logp_ref, V
-        const Rollouts r = numbers_of(batch, credit, said);             //
-        const Advantages A = advantages(r, config.algo, learner.ema);   // 4 advantage: A_it
-        const Selection kept = select(r, A, config.algo, choice, step); // 5 select: who trains
-        const Updated update = learner.update(batch, r, kept, step);    // 6 update: the weights
+        const Batch batch = learner.roll_out(step);                   // 1 task, 2 rollout: o_i
+        const auto chosen = learner.choose(batch, choice, step);      // (5, before judges)
+        const StepCredit credit = learner.give_credit(batch, chosen); // 3 credit: R_i, c_it
+        const Consulted said = learner.consult(batch);                //   logp_old, logp_ref, V
+        const Rollouts r = numbers_of(batch, credit, said);           //
+        const Advantages A = advantages(r, config.algo, learner.ema); // 4 advantage: A_it
+        const Selection kept = select(r, A, config.algo, choice, step, chosen); // 5 select
+        const Updated update = learner.update(batch, r, kept, step); // 6 update: the weights
 
         learner.ema = A.ema;
         learner.place(batch, update, now() - start);

@@ -322,6 +322,7 @@ Asked CreditSources::ask(const Judged& batch) {
     }
     completions.logp.assign(batch.logp.begin(), batch.logp.end());
     completions.useful.assign(batch.useful.begin(), batch.useful.end());
+    completions.asked.assign(batch.asked.begin(), batch.asked.end());
     completions.steps = [&](int i) {
         return steps_of(*this, batch.problem[batch.group[i]], batch.completion[i]);
     };
@@ -362,8 +363,8 @@ Asked CreditSources::ask(const Judged& batch) {
     std::vector<std::vector<Judgement>> judged(config.size());
     for (size_t k = 0; k < config.size(); ++k) {
         if (!critics[k]) continue;
-        asked.judges.push_back(
-            judge_batch(*critics[k], config[k].name, answers, *inputs.tokenizer, task));
+        asked.judges.push_back(judge_batch(*critics[k], config[k].name, answers, *inputs.tokenizer,
+                                           task, batch.asked));
         judged[k] = asked.judges.back().said;
     }
     asked.channels = ask_sources(config, scorers, judged, completions);

@@ -21,6 +21,7 @@ struct Judged {
     std::span<const double> logp;    // of all completion tokens, of the policy at `temperature`
     double temperature = 1;
     std::span<const uint8_t> finished{}; // (rows) 0: at the length limit
+    std::span<const uint8_t> asked{};    // (rows) 0: judges that write pass it over; empty: none
 };
 
 // What the sources said of it.

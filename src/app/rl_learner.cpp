@@ -88,6 +88,14 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
     check_lengths(task, Split::train, INT64_MAX, inputs.options, RowNeed::prompt);
     check_lengths(task, Split::eval, held_out, inputs.options, RowNeed::prompt);
     check_credit(config.algo, sources.config);
+    CHECK(
+        !config.select.before_judging || std::any_of(sources.config.begin(), sources.config.end(),
+                                                     [](const SourceConfig& source) {
+                                                         return source.row().writes &&
+                                                                source.counts();
+                                                     }),
+        "select.before_judging has no effect without a judge that writes: a capo or trm source in "
+        "the list credit");
     CHECK(policy->config.head == Head::lm, "%s is a reward model; rl needs a language model",
           policy_directory(config, run).c_str());
     CHECK(config.sample.temperature > 0,
@@ -120,6 +128,10 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
         CHECK(sources.writes() || config.dist.placement == "share",
               "dist.placement=%s needs a model that judges (a capo or trm source in credit)",
               config.dist.placement.c_str());
+        CHECK(!config.select.before_judging,
+              "select.before_judging: where work is drawn, judges are asked of a prompt's answers "
+              "while others generate, before any are chosen; use dist.placement=share with "
+              "dist.tickets=false");
         roles = std::make_unique<LearnerRoles>(config, *compute.ranks, sources.texts(),
                                                sources.expected_texts());
     }
@@ -312,15 +324,21 @@ void Learner::add_round(Batch& batch, int64_t step) {
 
 // ---- station 3: credit --------------------------------------------------------------------------
 
-StepCredit Learner::give_credit(const Batch& batch) {
+std::vector<uint8_t> Learner::choose(const Batch& batch, const SelectConfig& select,
+                                     int64_t step) const {
+    if (!select.before_judging) return {};
+    return chosen_by_rule(batch.drawn, batch.checker, config.algo, select, step);
+}
+
+StepCredit Learner::give_credit(const Batch& batch, std::span<const uint8_t> chosen) {
     enter_phase("credit");
     const double start = now();
     const Rollouts& drawn = batch.drawn;
     const std::vector<TrainSequence> sequences = all_tokens(drawn, batch.texts);
     StepCredit credit;
-    Asked asked =
-        sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences, batch.checker,
-                     batch.useful, drawn.logp_old, config.sample.temperature, drawn.finished});
+    Asked asked = sources.ask({batch.problem, drawn.group, batch.texts.completion, sequences,
+                               batch.checker, batch.useful, drawn.logp_old,
+                               config.sample.temperature, drawn.finished, chosen});
     credit.channels = std::move(asked.channels), credit.judges = std::move(asked.judges);
     credit.credit =
         earned(sources.config, credit.channels, {drawn.offset, drawn.group}, config.algo);

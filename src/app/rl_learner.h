@@ -95,7 +95,9 @@ struct Learner {
     double pass_before = 0;    // pass@1 before the first step
 
     Batch roll_out(int64_t step);
-    StepCredit give_credit(const Batch& batch);
+    // select.before_judging: (I) 1, it is judged and trains. Empty: all are judged, station 5 chooses.
+    std::vector<uint8_t> choose(const Batch& batch, const SelectConfig& select, int64_t step) const;
+    StepCredit give_credit(const Batch& batch, std::span<const uint8_t> chosen = {});
     Consulted consult(const Batch& batch);
     Updated update(const Batch& batch, const Rollouts& rollouts, const Selection& kept,
                    int64_t step);

@@ -115,11 +115,15 @@ void put_judges(Json& line, const StepCredit& credit) {
         auto of = [&](const char* what) {
             return "judge_" + std::string(what) + "_" + judge.source;
         };
-        int64_t clean = 0;
-        for (const Judgement& said : judge.said)
+        int64_t clean = 0, asked = 0;
+        for (const Judgement& said : judge.said) {
+            asked += said.asked;
             clean +=
                 said.valid && std::ranges::all_of(said.wrong, [](double x) { return x <= 0.5; });
-        put("judge_clean_share", (double)clean, (double)judge.said.size());
+        }
+        put("judge_clean_share", (double)clean, (double)asked);
+        if (asked < (int64_t)judge.said.size())
+            put("judge_asked_share", (double)asked, (double)judge.said.size());
         put(of("cache_hit_share"), (double)counts.work.cache_hits, (double)counts.work.answers);
         put(of("invalid_share"), (double)counts.invalid_critiques, (double)counts.critiques);
         put(of("unread_share"), (double)(counts.rows_without_vote + counts.unparsable),
@@ -185,7 +189,7 @@ void store_rollouts(const Run& run, const StepResults& s, const RlConfig& config
         for (const Channel& channel : s.credit.channels) // as the sources gave them
             row["scores"][channel.name] = score_json(channel, {r.offset, r.group}, i);
         for (const JudgedBatch& judge : s.credit.judges)
-            row["judges"][judge.source] = judge.words[i];
+            if (judge.said[i].asked) row["judges"][judge.source] = judge.words[i];
         out.write(dump_row(row) + "\n");
     }
     out.commit();

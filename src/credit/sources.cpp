@@ -48,11 +48,10 @@ static std::vector<Channel> ask_steps(const SourceConfig& source, const Completi
     return {channel};
 }
 
-// What the judge said, or the exact program in its place.
-static std::vector<Judgement> judgements(const SourceConfig& source, const Completions& batch,
-                                         const std::function<std::vector<StepSpan>(int i)>& steps,
-                                         const Said& said) {
-    if (!said.judged.empty()) return said.judged;
+using StepsOf = std::function<std::vector<StepSpan>(int i)>;
+
+static std::vector<Judgement> exact_judgements(const SourceConfig& source, const Completions& batch,
+                                               const StepsOf& steps) {
     std::vector<Judgement> judged;
     for (const std::vector<StepSpan>& of_text : judge_steps(batch, steps, source.judge)) {
         judged.emplace_back();
@@ -61,6 +60,15 @@ static std::vector<Judgement> judgements(const SourceConfig& source, const Compl
             judged.back().wrong.push_back(!step.right);
         }
     }
+    return judged;
+}
+
+// What the judge said, or the exact program in its place.
+static std::vector<Judgement> judgements(const SourceConfig& source, const Completions& batch,
+                                         const StepsOf& steps, const Said& said) {
+    std::vector<Judgement> judged =
+        said.judged.empty() ? exact_judgements(source, batch, steps) : said.judged;
+    for (size_t i = 0; i < batch.asked.size(); ++i) judged[i].asked = batch.asked[i] != 0;
     return judged;
 }
 
@@ -76,7 +84,7 @@ static std::vector<Channel> ask_capo(const SourceConfig& source, const Completio
             for (; t < (size_t)judged.end[s]; ++t) x[t] = judged.wrong[s];
         penalty.values.insert(penalty.values.end(), x.begin(), x.end());
         // Without a vote no step is wrong: the rule alone pays, unless told otherwise.
-        penalty.valid.push_back(judged.valid || source.without_vote == "outcome");
+        penalty.valid.push_back(judged.asked && (judged.valid || source.without_vote == "outcome"));
     }
     return {penalty, checked("rule", batch)};
 }
@@ -90,7 +98,7 @@ static std::vector<Channel> ask_trm(const SourceConfig& source, const Completion
             channel.segments.end.push_back(judged.end[s]);
         }
         channel.segments.first.push_back((int64_t)channel.values.size());
-        channel.valid.push_back(judged.valid);
+        channel.valid.push_back(judged.asked && judged.valid);
     }
     return {channel};
 }

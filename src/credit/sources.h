@@ -34,6 +34,7 @@ struct Judgement {
     std::vector<int> end;      // (S) token behind each segment's last, increasing
     std::vector<double> wrong; // (S)
     bool valid = true;         // false: its words cannot be read
+    bool asked = true;         // false: the completion was passed over
 };
 
 // What a source was told of a batch: by a scorer or by a judge, or nothing.
@@ -46,6 +47,7 @@ struct Said {
 struct Completions {
     std::vector<ScoredText> texts; // (I) prompt and completion
     std::vector<double> checked;   // (I) by the task's rule: 1 right, 0 wrong
+    std::vector<uint8_t> asked{};  // (I) 0: judges that write pass it over; empty: none
     // They cover the completion without gaps.
     std::function<std::vector<StepSpan>(int i)> steps;
     // trm: the same without the end of the sequence, which is no sentence.

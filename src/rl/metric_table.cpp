@@ -56,6 +56,7 @@ static const MetricMeaning table[] = {
     {"rl", "judge_clean_share", "share",
      "completions in which the (last) model that judges found no wrong step; above the exact "
      "checker: it overlooks errors"},
+    {"rl", "judge_asked_share", "share", "select.before_judging: completions that were judged"},
     {"rl", "judge_cache_hit_share_*", "share", "completions whose judgement was known already"},
     {"rl", "judge_invalid_share_*", "share", "critiques that cannot be read"},
     {"rl", "judge_unread_share_*", "share", "completions on which nothing could be read"},

@@ -33,6 +33,9 @@ void SelectConfig::visit(Fields& v) {
     v.field("drop_zero", drop_zero, "completions with A = 0 on all tokens do not train");
     v.field("drop_truncated", drop_truncated,
             "completions that reached the length limit do not train (DAPO's overlong filtering)");
+    v.field("before_judging", before_judging,
+            "the completions are chosen by what the task's rule says, and models that judge (capo, "
+            "trm) are asked of those alone");
     v.field("progress", progress, 0, 1, "p: share of the run that is done");
     v.field("seed", seed, 0, 9e15, "of mode random");
 }
@@ -77,6 +80,9 @@ void check_select(const SelectConfig& select) {
               name_of(select.mode));
         check_range(select.keep_samples, "keep_samples", 0);
     }
+    CHECK(!select.before_judging || select.mode != SelectMode::all,
+          "select.before_judging has no effect with select.mode = all, which keeps everything; set "
+          "select.mode and select.keep_samples");
     if (select.mode == SelectMode::intra_then_cross) {
         CHECK(!select.keep_samples_intra.empty(),
               "select.mode = intra_then_cross needs select.keep_samples_intra = [start, end]");
@@ -250,8 +256,31 @@ static bool all_zero(std::span<const double> x) {
     return std::all_of(x.begin(), x.end(), [](double v) { return v == 0; });
 }
 
+static std::vector<uint8_t> mask_of(const std::vector<int>& chosen, int completions) {
+    std::vector<uint8_t> mask(completions);
+    for (int i : chosen) mask[i] = 1;
+    return mask;
+}
+
+std::vector<uint8_t> chosen_by_rule(const Rollouts& drawn, std::span<const double> rule,
+                                    const AlgoConfig& algo, const SelectConfig& select,
+                                    int64_t step) {
+    CHECK(algo.advantage.estimator == Estimator::outcome ||
+              algo.advantage.estimator == Estimator::group_tokens,
+          "select.before_judging chooses by advantages of rewards; it needs "
+          "algo.advantage.estimator = outcome or group_tokens, found %s",
+          name_of(algo.advantage.estimator));
+    Rollouts r = drawn;
+    r.reward.assign(rule.begin(), rule.end());
+    AlgoConfig outcome = algo;
+    outcome.kl = Kl::none;
+    outcome.advantage.combine = Combine::normalise_of_sum;
+    const Advantages A = advantages(r, outcome);
+    return mask_of(select_completions(r, A, outcome, select, step), r.completions());
+}
+
 Selection select(const Rollouts& r, const Advantages& A, const AlgoConfig& algo,
-                 const SelectConfig& select, int64_t step) {
+                 const SelectConfig& select, int64_t step, std::span<const uint8_t> chosen) {
     CHECK(select.mode != SelectMode::pods || algo.advantage.estimator == Estimator::outcome,
           "select.mode = pods normalises rewards per prompt; it needs algo.advantage.estimator = "
           "outcome, found %s",
@@ -260,8 +289,9 @@ Selection select(const Rollouts& r, const Advantages& A, const AlgoConfig& algo,
           "select.drop_truncated = true needs to know which completions reached the length limit; "
           "the rows do not say (\"finish\")");
     Selection kept;
-    kept.completion.assign(r.completions(), 0);
-    for (int i : select_completions(r, A, algo, select, step)) kept.completion[i] = 1;
+    kept.completion.assign(chosen.begin(), chosen.end());
+    if (chosen.empty())
+        kept.completion = mask_of(select_completions(r, A, algo, select, step), r.completions());
     kept.A = select.mode == SelectMode::pods ? advantages_of_kept(r, algo, kept.completion, A) : A;
     for (int i = 0; i < r.completions(); ++i)
         if (select.drop_zero && all_zero(tokens_of(kept.A.token, r, i))) kept.completion[i] = 0;

@@ -14,6 +14,10 @@
 // drop_zero then takes out completions with A = 0 on all tokens, drop_truncated those that reached
 // the length limit (DAPO's overlong filtering), after tokens were ranked.
 //
+// before_judging: models that judge cost more than answers. The completions are chosen before station 3, by
+// the advantages that the task's rule alone would give; judges that write are asked of the kept ones, and
+// credit and advantages are of these. A prompt whose answers the rule cannot tell apart is kept by index.
+//
 // Tokens of the kept completions: the n = max(1, ceil(K M)) largest keys of the M in the pool (the
 // batch or each completion), key = |A_it| H_it or H_it; a key of 0 is never kept; K = 1 keeps
 // everything.
@@ -40,7 +44,7 @@ struct SelectConfig {
     TokenScope scope = TokenScope::batch;
     Denominator denominator = Denominator::of_aggregation;
     Schedule schedule = Schedule::linear;
-    bool drop_zero = false, drop_truncated = false;
+    bool drop_zero = false, drop_truncated = false, before_judging = false;
     double progress = 0;
     int64_t seed = 0;
     void visit(Fields& v);
@@ -50,8 +54,15 @@ struct SelectConfig {
 SelectConfig at_step(SelectConfig select, int64_t step, int64_t steps);
 
 // step: of the run, for mode random.
+// chosen (I): the completions, where they were chosen before; empty: by A.
 Selection select(const Rollouts& rollouts, const Advantages& A, const AlgoConfig& algo,
-                 const SelectConfig& select, int64_t step = 0);
+                 const SelectConfig& select, int64_t step = 0,
+                 std::span<const uint8_t> chosen = {});
+
+// (I) 1: kept, by the mode and the advantages of what the task's rule says (I).
+std::vector<uint8_t> chosen_by_rule(const Rollouts& drawn, std::span<const double> rule,
+                                    const AlgoConfig& algo, const SelectConfig& select,
+                                    int64_t step);
 
 const char* name_of(SelectMode mode);
 

@@ -108,6 +108,17 @@ TEST_F(CreditCommand, AJudgeThatCannotBeReadIsSaidSoAndTheRulePays) {
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_TRUE(contains(read_file(scratch("judged") + "/explain.html"), "capo: wrong steps []"));
 
+    outcome =
+        rl("early", {"algo.preset=capo", "sample.n=4", "select.mode=random",
+                     "select.keep_samples=[2, 2]", "select.before_judging=true",
+                     "credit=[{\"source\": \"capo\", \"model\": \"" + scratch("judge") +
+                         "\", \"max_new_tokens\": 5, \"critiques\": 2, \"truncated\": \"judge\", "
+                         "\"template\": \"configs/critic_arithmetic.jinja\"}]"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    for (const Json& row : rollouts("early"))
+        EXPECT_EQ(row.contains("judges"), row["kept"] == true) << "nobody is asked of the rest";
+    EXPECT_EQ(rows_of(scratch("early") + "/metrics.jsonl").back()["judge_asked_share"], 0.5);
+
     outcome = run("skipped", ", \"unparsable\": \"skip\"");
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     for (const Json& row : rollouts("skipped")) EXPECT_TRUE(row["scores"]["capo"].is_null());
@@ -117,6 +128,54 @@ TEST_F(CreditCommand, AJudgeThatCannotBeReadIsSaidSoAndTheRulePays) {
     expect_refusal(rl("g", {"algo.preset=capo", "credit=[{\"source\": \"capo\", \"model\": \"" +
                                                     scratch("start") + "\"}]"}),
                    {"no token for \"Y\"", "template"});
+}
+
+// Order B: three of four completions are judged, they alone train, and the stored scores say so.
+TEST_F(CreditCommand, ChosenBeforeTheyAreJudgedTheRestIsNeitherJudgedNorTrained) {
+    const std::string credit = R"(credit=[{"source": "capo", "model": "oracle", "recall": 0.5}])";
+    const std::vector<std::string> algo = {"algo.preset=capo", "algo.kl=none", "algo.kl_coef=0",
+                                           credit};
+    std::vector<std::string> words = algo;
+    words.insert(words.end(), {"sample.n=4", "train.prompts_per_step=6", "select.mode=intra",
+                               "select.keep_samples=[3, 3]", "select.before_judging=true"});
+    Outcome outcome = rl("early", words);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::vector<Json> rows = rollouts("early");
+    int kept = 0;
+    for (const Json& row : rows) {
+        EXPECT_EQ(row["scores"]["capo"].is_null(), row["kept"] == false);
+        kept += row["kept"] == true;
+        for (const Json& a : row["advantage"]) EXPECT_TRUE(row["kept"] == true || a == 0);
+    }
+    EXPECT_EQ(kept, 18);
+    EXPECT_EQ(rows.size(), 24u);
+
+    std::vector<std::string> again = {"loss",
+                                      "rollouts=" + scratch("early") + "/rollouts/000001.jsonl",
+                                      "out=" + scratch("again.jsonl")};
+    again.insert(again.end(), algo.begin(), algo.end());
+    outcome = rlhf(again);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const std::vector<Json> anew = rows_of(scratch("again.jsonl"));
+    double size = 0;
+    for (size_t i = 0; i < rows.size(); ++i)
+        for (size_t t = 0; t < rows[i]["advantage"].size(); ++t) {
+            const double a = rows[i]["advantage"][t].get<double>();
+            EXPECT_NEAR(a, anew[i]["advantage"][t].get<double>(), 1e-12);
+            size += std::abs(a);
+        }
+    EXPECT_GT(size, 0);
+    again.insert(again.end(),
+                 {"select.mode=intra", "select.keep_samples=[3, 3]", "select.before_judging=true"});
+    expect_refusal(rlhf(again), {"select.before_judging", "stored"});
+
+    words.back() = "select.before_judging=false";
+    ASSERT_EQ(rl("late", words).status, 0);
+    for (const Json& row : rollouts("late")) EXPECT_FALSE(row["scores"]["capo"].is_null());
+    expect_refusal(rl("x", {"select.before_judging=true"}), {"select.before_judging", "all"});
+    expect_refusal(
+        rl("y", {"select.mode=intra", "select.keep_samples=[3, 3]", "select.before_judging=true"}),
+        {"select.before_judging", "capo"});
 }
 
 TEST_F(CreditCommand, MisfitsAreRefused) {

@@ -278,6 +278,23 @@ TEST_F(CapoLoss, AdvantagesOverAllTokensOfThePrompt) {
         EXPECT_NEAR(got, want, .006);
 }
 
+// What the paper's formula gives: one right of eight (the wrong ones 40 % bad), all right (2 % bad), all wrong
+// (30 % bad).
+TEST_F(CapoLoss, RareOutcomesAndRareFaultsAreLarge) {
+    group(0, {{1, 0}, {0, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}});
+    group(1, {{1, 0}, {1, 1}, {1, 0}, {1, 0}, {1, 0}});
+    group(2, {{0, 3}, {0, 3}});
+    const auto A = advantages(R"([{"source": "capo"}])", preset);
+    for (auto [got, want] : {std::pair{A[0][0], 2.29},
+                             {A[1][0], .11},
+                             {A[1][9], -.98},
+                             {A[8][0], .14},
+                             {A[9][9], -7.},
+                             {A[13][0], .65},
+                             {A[13][9], -1.53}})
+        EXPECT_NEAR(got, want, .006);
+}
+
 TEST_F(CapoLoss, EqualOutcomesStillTeachByTheirSteps) {
     for (int prompt = 0; prompt < 2; ++prompt)
         group(prompt, {{1 - prompt, 0}, {1 - prompt, 1}, {1 - prompt, 0}, {1 - prompt, 0}});

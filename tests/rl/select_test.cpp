@@ -202,6 +202,23 @@ TEST(Select, IntraAndCross) {
         << "at least 2 of a group";
 }
 
+// Of one prompt's rewards the rule's two sides stay, whatever the judges' credit would have said.
+TEST(Select, ChosenByTheRuleBeforeAnythingElseIsKnown) {
+    Rollouts r = rollouts_of({{9, 9, 9, 9}, {0, 9, 0, 9}}, 4);
+    const std::vector<double> rule = {0, 0, 0, 1, 1, 1, 0, 1};
+    AlgoConfig algo = preset_algorithm("capo");
+    SelectConfig config;
+    config.mode = SelectMode::intra, config.keep_samples = {2, 2}, config.before_judging = true;
+    const std::vector<uint8_t> chosen = chosen_by_rule(r, rule, algo, config, 1);
+    for (int g = 0; g < 2; ++g) {
+        double right = 0, count = 0;
+        for (int i = 4 * g; i < 4 * g + 4; ++i) count += chosen[i], right += chosen[i] * rule[i];
+        EXPECT_EQ(count, 2);
+        EXPECT_EQ(right, 1);
+    }
+    EXPECT_EQ(select(r, advantages(r, algo), algo, config, 1, chosen).completion, chosen);
+}
+
 TEST(Select, PodsNormalisesTheKept) {
     Rollouts r = rollouts_of({{0, 1, 2, 10}, {1, 1, 1, 1}}, 3);
     Selection plan = selected(r, "grpo", mode(SelectMode::pods, 2));

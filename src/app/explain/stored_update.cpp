@@ -11,6 +11,10 @@
 void resolve_update(UpdateConfig& config, const Args& args) {
     resolve_algorithm(config.algo, args);
     check_select(config.select);
+    CHECK(
+        !config.select.before_judging,
+        "select.before_judging is of rl; stored rows say what it kept, and have null scores of the "
+        "rest: leave it out, with select.mode");
     CHECK(!config.rollouts.empty(),
           "rollouts=FILE is missing; a run writes such files under RUN/rollouts");
 }

@@ -8,7 +8,8 @@
 struct JudgedBatch {
     std::string source;          // its name in the list credit
     std::vector<Judgement> said; // (I)
-    std::vector<Json> words;     // (I) what rlhf judge writes of each: critiques, votes, ..
+    // (I) what rlhf judge writes of each: critiques, votes, ..; null where it was passed over
+    std::vector<Json> words;
     JudgeCounts counts;
 };
 
@@ -26,11 +27,13 @@ struct LoopQuestions {
     std::vector<size_t> asked; // answers that have one
     std::vector<JudgeQuestion> questions;
 };
+// wanted (I): 0, it is passed over; empty: none is.
 LoopQuestions loop_questions(const ModelJudge& judge, const std::vector<LoopAnswer>& completions,
-                             const Tokenizer& policy, const Task& task);
+                             const Tokenizer& policy, const Task& task,
+                             std::span<const uint8_t> wanted = {});
 
 // policy: the tokenizer of the completions. task: it cuts and checks answers where it can check
 // steps.
 JudgedBatch judge_batch(ModelJudge& judge, const std::string& source,
                         const std::vector<LoopAnswer>& answers, const Tokenizer& policy,
-                        const Task& task);
+                        const Task& task, std::span<const uint8_t> wanted = {});
