@@ -64,6 +64,8 @@ TEST_F(DrmRuns, CreditByThreeDimensionsIsStoredAndMadeAnew) {
         }
     }
     EXPECT_GT(malformed, 0) << "a model of two steps writes nothing well-formed always";
+    outcome = rlhf({"explain", at("drm")}); // what is malformed has no parts
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
     // the stored scores give the run's advantages
     outcome = rlhf({"loss", "rollouts=" + at("drm") + "/rollouts/000001.jsonl",
                     "out=" + at("loss.jsonl"), "algo.preset=grpo", "algo.kl=k3",
@@ -177,6 +179,8 @@ TEST_F(TrmRuns, BothStagesAndThePolicy) {
         EXPECT_TRUE(lines(config).back().contains("task_right_coverage"));
         EXPECT_TRUE(lines(config).back().contains("eval_task_coverage"));
         EXPECT_EQ(lines(config)[0]["doctor"].size(), 0u);
+        outcome = rlhf({"explain", at(config)}); // a segment's score stands on its tokens
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
     }
     expect_refusal(rl("configs/trm_stage2.json", "judge", "x", {"task.stale_library.role=answer"}),
                    {"trm_labels", "verdicts"});

@@ -14,6 +14,21 @@ struct Layer {
     std::vector<double> value;
 };
 
+// A stored score on the completion's tokens: a number on all, a segment's on its own; 0 where the source failed.
+std::vector<double> on_tokens(const Json& scores, const std::string& name, size_t length,
+                              const std::string& where) {
+    const Json& score = scores[name];
+    if (score.is_number() || score.is_null())
+        return std::vector<double>(length, score.is_null() ? 0 : score.get<double>());
+    if (!score.is_object()) return json_numbers(scores, name.c_str(), where);
+    const std::vector<double> end = json_numbers(score, "end", where),
+                              value = json_numbers(score, "value", where);
+    std::vector<double> x(length);
+    for (size_t s = 0, t = 0; s < std::min(end.size(), value.size()); ++s)
+        for (; t < length && (double)t < end[s]; ++t) x[t] = value[s];
+    return x;
+}
+
 // What each credit source said, on its own scale.
 std::vector<Layer> scores_of(const StoredUpdate& update) {
     const Rollouts& r = update.stored.batch;
@@ -29,11 +44,7 @@ std::vector<Layer> scores_of(const StoredUpdate& update) {
             const std::string& where = update.stored.where[i];
             CHECK(of_row.contains(name), "%s: \"scores\" lacks \"%s\"", where.c_str(),
                   name.c_str());
-            if (of_row[name].is_number()) {
-                layer.value.insert(layer.value.end(), r.length(i), of_row[name].get<double>());
-                continue;
-            }
-            std::vector<double> given = json_numbers(of_row, name.c_str(), where);
+            const std::vector<double> given = on_tokens(of_row, name, (size_t)r.length(i), where);
             CHECK((int64_t)given.size() == r.length(i),
                   "%s: \"scores\" of %s has %zu entries, but the completion has %lld tokens",
                   where.c_str(), name.c_str(), given.size(), (long long)r.length(i));
