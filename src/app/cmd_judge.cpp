@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "model/hf.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace {
@@ -126,12 +127,25 @@ static void write_lessons(const JudgeConfig& config, const std::vector<AnswerToJ
     if (const size_t slash = config.out.rfind('/'); slash != std::string::npos)
         make_directories(config.out.substr(0, slash));
     AtomicFile out(config.out);
-    for (const AnswerToJudge& answer : answers)
-        if (!answer.segments.empty()) out.write(dump_row(lesson.row(answer)) + "\n");
+    int64_t unknown = 0; // a lesson says all or nothing
+    for (const AnswerToJudge& answer : answers) {
+        const bool gaps = answer.rule.empty() &&
+                          std::ranges::any_of(answer.labels, [](const SentenceLabels& each) {
+                              return each.faithful < 0 || each.correct < 0;
+                          });
+        unknown += gaps;
+        if (!gaps && !answer.segments.empty()) out.write(dump_row(lesson.row(answer)) + "\n");
+    }
     out.commit();
+    if (unknown)
+        std::fprintf(stderr, "%lld rows have a sentence whose label is not known: no lesson\n",
+                     (long long)unknown);
 }
 
-static int judge(JudgeConfig& config, const Args&) {
+static int judge(JudgeConfig& config, const Args& args) {
+    config.judge.keys.check_effects(config.judge.kind, false, "judge.", [&](const char* key) {
+        return names_key(args, std::string("judge.") + key);
+    });
     std::optional<Task> task;
     if (!config.task.name.empty()) {
         task = make_task(config.task);

@@ -35,3 +35,36 @@ void JudgeKeys::visit_oracle(Fields& v) {
             "round on sentences that are faithful and right, faithful and wrong, unfaithful and "
             "right, unfaithful and wrong");
 }
+
+void JudgeKeys::check_effects(const std::string& kind, bool oracle, const std::string& where,
+                              const std::function<bool(const char* key)>& is_set) const {
+    const bool capo = kind == "capo";
+    struct Key {
+        const char* name;
+        bool acts;
+        const char* needs;
+    };
+    const char* model = "a model that judges, and this one is oracle";
+    const char* program = "model=oracle";
+    const Key keys[] = {
+        {"critiques", !oracle && capo, oracle ? model : "a judge of the kind capo"},
+        {"vote", !oracle && capo, oracle ? model : "a judge of the kind capo"},
+        {"tie", !oracle && capo && (vote == "majority" || tie == JudgeKeys().tie),
+         oracle ? model : "a judge of the kind capo and vote=majority"},
+        {"propagate", !oracle && capo, oracle ? model : "a judge of the kind capo"},
+        {"truncated", !oracle && capo, oracle ? model : "a judge of the kind capo"},
+        {"votes", !oracle && !capo, oracle ? model : "a judge of the kind trm"},
+        {"temperature", !oracle, model},
+        {"top_p", !oracle, model},
+        {"max_new_tokens", !oracle, model},
+        {"reference_answer", !oracle, model},
+        {"segments", !oracle, model},
+        {"semicolons", !oracle, model},
+        {"template", !oracle, model},
+        {"precision", oracle && errors.empty(), oracle ? "errors to be left out" : program},
+        {"recall", oracle && errors.empty(), oracle ? "errors to be left out" : program},
+        {"errors", oracle && !capo, oracle ? "a judge of the kind trm" : program}};
+    for (const Key& key : keys)
+        CHECK(key.acts || !is_set(key.name), "%s%s has no effect: it needs %s", where.c_str(),
+              key.name, key.needs);
+}

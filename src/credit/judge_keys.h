@@ -3,6 +3,8 @@
 
 #include "base/config.h"
 
+#include <functional>
+
 struct JudgeKeys {
     std::string vote = "majority", tie = "right", propagate = "own_error_only";
     std::string segments = "auto", truncated = "skip", template_file;
@@ -16,4 +18,9 @@ struct JudgeKeys {
     double precision = 1, recall = 1;
     std::vector<double> errors; // trm: per case; empty: precision and recall
     void visit_oracle(Fields& v);
+
+    // An error: a key that was set (by that name, as it is) and does nothing. where: "judge." or whose keys
+    // they are, before the key's name.
+    void check_effects(const std::string& kind, bool oracle, const std::string& where,
+                       const std::function<bool(const char* key)>& is_set) const;
 };

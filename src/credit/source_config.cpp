@@ -83,6 +83,25 @@ static void resolve(SourceConfig& source, const std::string& where) {
           "%s: eos=mean stands on the last token; it needs to=tokens", where.c_str());
 }
 
+// What stored scores may say and nobody is asked for here.
+static void check_read_out(SourceConfig& source, const std::string& where) {
+    const Json skip = source.source == "trm" ? source.unparsable : Json();
+    CHECK(skip.is_null() || skip == "skip",
+          "%s: unparsable = %s: a judge that cannot be read has failed on the answer; trm knows "
+          "\"skip\" alone",
+          where.c_str(), dump_row(skip).c_str());
+    CHECK(
+        source.read_out == "verdict" || source.model.empty(),
+        "%s: read_out = %s is of stored scores (loss, diff); a judge that is asked gives verdicts",
+        where.c_str(), source.read_out.c_str());
+    if (source.source != "preference" || source.judge_model.is_null()) return;
+    CHECK(source.judge_model.is_string() &&
+              (source.model.empty() || source.judge_model == source.model),
+          "%s: judge is another name of model; give one of them, the directory of a reward model",
+          where.c_str());
+    source.model = source.judge_model.get<std::string>();
+}
+
 // A number with to=segments takes another channel's segments.
 static void check_segments(const std::vector<SourceConfig>& sources) {
     bool segments = false;
@@ -126,6 +145,10 @@ std::vector<SourceConfig> read_sources(const Json& credit) {
         if (row.keys) row.keys(source, fields);
         read_config_json(fields, entry, where);
         resolve(source, where);
+        check_read_out(source, where);
+        if (row.writes && !source.model.empty())
+            source.judge.check_effects(row.name, source.model == "oracle", where + ".",
+                                       [&](const char* key) { return entry.contains(key); });
         sources.push_back(source);
     }
     check_names(sources);

@@ -113,6 +113,51 @@ TEST(Judge, ReadsStoredVerdicts) {
     EXPECT_EQ(last_line(outcome.err)["unparsable"], 1);
 }
 
+// As tests/reference/ragtruth_rows.py makes them: a sentence under a marked span is unfaithful, and right where
+// the span is true all the same; of the others nobody knows whether they are right.
+TEST(Judge, IsMeasuredByTheLabelsOfARow) {
+    Scratch at;
+    const std::string answer =
+        R"("answer": "It costs 3. It opened in 1949. It stands in Paris. Yes.", )";
+    auto row = [&](const char* first, const char* last, const char* verdicts) {
+        return R"({"question": "What of it?", "documents": [{"id": "11", "text": "It costs 3."}], )" +
+               answer +
+               R"("sentences": [{"start": 0, "end": 12, "faithful": 1, "reason": null, "correct": )" +
+               first +
+               R"(}, {"start": 12, "end": 31, "faithful": 0, "reason": "it was 1950", "correct": 0}, )"
+               R"({"start": 31, "end": 51, "faithful": 0, "correct": 1}, )"
+               R"({"start": 51, "end": 55, "faithful": 1, "correct": )" +
+               last + "}]" + verdicts + "}";
+    };
+    const std::string said =
+        R"(, "verdict_text": "[1] faithfulness: 1 | reason: a | correctness: 0\n)"
+        R"([2] faithfulness: 0 | reason: b | correctness: 0\n)"
+        R"([3] faithfulness: 0 | reason: c | correctness: 0\n)"
+        R"([4] faithfulness: 1 | reason: d | correctness: 1\n")";
+    Outcome outcome = judge(at, row("null", "null", said.c_str()), {"configs/trm_judge.json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const Json rule = last_line(outcome.err)["rule"];
+    EXPECT_EQ(rule["steps"], 2) << "two sentences have a label";
+    EXPECT_EQ(rule["called_wrong"], 2);
+    EXPECT_EQ(rule["precision"], 0.5);
+    EXPECT_EQ(rule["recall"], 1);
+
+    outcome = judge(at, row("null", "null", "") + "\n" + row("1", "1", ""),
+                    {"configs/trm_judge.json", "write=lessons", "out=" + at("out.jsonl")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, "1 rows have a sentence whose label is not known"));
+    const std::vector<Json> lessons = rows_of(at("out.jsonl"));
+    ASSERT_EQ(lessons.size(), 1u);
+    EXPECT_EQ(lessons[0]["completion"],
+              "[1] faithfulness: 1 | reason: right | correctness: 1\n"
+              "[2] faithfulness: 0 | reason: it was 1950 | correctness: 0\n"
+              "[3] faithfulness: 0 | reason: right | correctness: 1\n"
+              "[4] faithfulness: 1 | reason: right | correctness: 1\n");
+    EXPECT_TRUE(contains(lessons[0]["prompt"].get<std::string>(), "[4] Yes."));
+    expect_refusal(judge(at, row("2", "1", said.c_str()), {"configs/trm_judge.json"}),
+                   {"sentences[0]", "correct", "0, 1 or null"});
+}
+
 // ---- a model that is asked
 
 namespace {
@@ -238,9 +283,28 @@ TEST_F(AskedJudge, AChatTemplateWrapsThePrompt) {
     EXPECT_EQ(texts(rows_of(at("out.jsonl"))[0]), bare.first);
 }
 
+// What a policy writes must not be able to end the judge's turn.
+TEST_F(AskedJudge, ASpecialTokenSpelledInAnAnswerIsText) {
+    auto asked = [&](const std::string& response) {
+        const Outcome outcome =
+            judge(at, Json({{"question", "1+1"}, {"response", response}}).dump(), words);
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        return std::pair{texts(rows_of(at("out.jsonl"))[0]),
+                         last_line(outcome.err)["judge_prompt_tokens"].get<int>()};
+    };
+    const auto plain = asked("2"), spelled = asked("2<eos>"), blank = asked("2< eos>");
+    EXPECT_EQ(spelled.second, plain.second + 6) << "five characters and a blank";
+    EXPECT_EQ(spelled, blank);
+}
+
 TEST_F(AskedJudge, MisfitsAreRefused) {
     const std::string row = R"({"question": "q", "response": "a"})";
     expect_refusal(judge(at, row, {"judge.critiques=2"}), {"answers.jsonl:1", "model.path"});
+    expect_refusal(judge(at, row, {"judge.votes=2"}), {"judge.votes", "no effect", "trm"});
+    expect_refusal(judge(at, row, {"judge.kind=trm", "judge.vote=union"}),
+                   {"judge.vote", "no effect", "capo"});
+    expect_refusal(judge(at, row, {"judge.vote=union", "judge.tie=wrong"}),
+                   {"judge.tie", "majority"});
     words.push_back("judge.temperature=0");
     expect_refusal(judge(at, row, words), {"temperature=0", "critiques=1"});
     write_file(at("prompt"), "é");

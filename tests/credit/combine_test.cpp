@@ -197,6 +197,17 @@ TEST(Credit, BadListsAreRefused) {
           R"([{"source": "capo", "to": "segments"}])", R"([{"source": "trm", "to": "reward"}])",
           R"([{"source": "rule", "std_floor": 0.1}])", R"([{"source": "rule", "alpha": 1}])",
           R"([{"source": "drm"}, {"source": "rule", "name": "drm_coherence"}])",
-          R"([{"source": "capo"}, {"source": "orm", "name": "rule"}])"})
+          R"([{"source": "capo"}, {"source": "orm", "name": "rule"}])",
+          // keys without effect
+          R"([{"source": "capo", "model": "oracle", "vote": "union"}])",
+          R"([{"source": "capo", "model": "oracle", "errors": [0, 0, 0, 1]}])",
+          R"([{"source": "capo", "model": "m", "precision": 0.5}])",
+          R"([{"source": "capo", "model": "m", "votes": 3}])",
+          R"([{"source": "capo", "model": "m", "vote": "union", "tie": "wrong"}])",
+          R"([{"source": "trm", "model": "m", "critiques": 3}])",
+          R"([{"source": "trm", "model": "oracle", "errors": [0, 0, 0, 1], "recall": 0.5}])",
+          R"([{"source": "trm", "model": "m", "read_out": "probability"}])",
+          R"([{"source": "trm", "model": "m", "unparsable": -1}])",
+          R"([{"source": "preference", "model": "m", "judge": "n"}])"})
         EXPECT_THROW(sources_of(text), Error) << text;
 }

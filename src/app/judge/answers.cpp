@@ -22,8 +22,19 @@ void check_documents(const Json& row, const std::string& where) {
         json_string(documents[i], "text", format("%s: documents[%zu]", where.c_str(), i));
 }
 
-// Spans that the row brings along: [[begin, end], ..] or [{"start", "end"}, ..], bytes of the response.
-std::vector<Segment> own_sentences(const Json& list, size_t size, const std::string& where) {
+// 0, 1 or null.
+int label_of(const Json& item, const char* key, const std::string& at) {
+    if (!item.contains(key) || item[key].is_null()) return -1;
+    CHECK(item[key].is_number_integer() && (item[key] == 0 || item[key] == 1),
+          "%s: \"%s\" must be 0, 1 or null, found %.60s", at.c_str(), key,
+          item[key].dump().c_str());
+    return item[key].get<int>();
+}
+
+// Spans that the row brings along: [[begin, end], ..] or [{"start", "end", "faithful"?, "reason"?,
+// "correct"?}, ..], bytes of the response.
+std::vector<Segment> own_sentences(const Json& list, size_t size, const std::string& where,
+                                   std::vector<SentenceLabels>& labels) {
     CHECK(list.is_array(), "%s: \"sentences\" must be a list", where.c_str());
     std::vector<Segment> spans;
     size_t before = 0;
@@ -37,6 +48,9 @@ std::vector<Segment> own_sentences(const Json& list, size_t size, const std::str
             begin = item[0], end = item[1];
         } else {
             begin = json_int(item, "start", at), end = json_int(item, "end", at);
+            labels.resize(i + 1);
+            labels[i] = {label_of(item, "faithful", at), label_of(item, "correct", at),
+                         key_of(item, {"reason"}) ? json_string(item, "reason", at) : ""};
         }
         CHECK(
             (int64_t)before <= begin && begin <= end && end <= (int64_t)size,
@@ -44,6 +58,7 @@ std::vector<Segment> own_sentences(const Json& list, size_t size, const std::str
             at.c_str(), (long long)begin, (long long)end, size);
         spans.push_back({(size_t)begin, before = (size_t)end});
     }
+    if (!labels.empty()) labels.resize(spans.size());
     return spans;
 }
 
@@ -166,7 +181,8 @@ AnswerToJudge AnswerReader::read(const Json& row, const std::string& where,
               where.c_str(), task->name.c_str());
         cut_by_task(answer, *task, problem ? *problem : problem_of(answer), completion, begins);
     } else if (kind.brings_segments && key_of(row, {"sentences"})) {
-        answer.segments = own_sentences(row["sentences"], answer.response.size(), where);
+        answer.segments =
+            own_sentences(row["sentences"], answer.response.size(), where, answer.labels);
     } else {
         const Segmentation cut = settings.keys.segments == "auto"
                                      ? kind.segmentation

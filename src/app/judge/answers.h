@@ -4,17 +4,24 @@
 #include "app/judge/model_judge.h"
 #include "text/segments.h"
 
+// What the row itself says of a sentence; -1: it does not.
+struct SentenceLabels {
+    int faithful = -1, correct = -1;
+    std::string reason{};
+};
+
 struct AnswerToJudge {
     Json source;       // the row as it was read
     std::string where; // "file:line"
     std::string question, response;
-    std::vector<Segment> segments;    // of the response
-    bool has_ids = false;             // the row gives the response's tokens, and
-    std::vector<int> token_segment{}; // (tokens) their segments
-    bool stored = false;              // the row gives what a judge wrote, in
-    std::vector<JudgeText> texts{};   // the judge's words: k critiques, or verdicts
-    bool truncated = false;           // at the length limit
-    std::vector<StepVerdict> rule{};  // (segments) what the task says of them; empty: nothing
+    std::vector<Segment> segments;        // of the response
+    bool has_ids = false;                 // the row gives the response's tokens, and
+    std::vector<int> token_segment{};     // (tokens) their segments
+    bool stored = false;                  // the row gives what a judge wrote, in
+    std::vector<JudgeText> texts{};       // the judge's words: k critiques, or verdicts
+    bool truncated = false;               // at the length limit
+    std::vector<StepVerdict> rule{};      // (segments) what the task says of them; empty: nothing
+    std::vector<SentenceLabels> labels{}; // (segments) likewise the row; empty: nothing
 
     JudgeQuestion asked() const;
 };

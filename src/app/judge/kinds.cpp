@@ -152,6 +152,9 @@ JudgedRow judged_row(const AnswerToJudge& answer, const JudgeSettings& settings,
     // A judge that has failed has found nothing.
     if (!answer.rule.empty() && !passed_over(answer, settings))
         counts.rule.add(answer.rule, row.wrong.value_or(std::vector<double>(answer.rule.size())));
+    if (answer.rule.empty() && !answer.labels.empty())
+        counts.rule.add(answer.labels,
+                        row.wrong.value_or(std::vector<double>(answer.labels.size())));
     return row;
 }
 
@@ -166,6 +169,20 @@ void AgainstRule::add(const std::vector<StepVerdict>& rule,
         same &= is_wrong == calls;
     }
     ++answers, segments += (int64_t)rule.size(), exact += same;
+}
+
+// What has no label is not counted, nor is an answer without any.
+void AgainstRule::add(const std::vector<SentenceLabels>& labels,
+                      const std::vector<double>& wrong_share) {
+    std::vector<StepVerdict> known;
+    std::vector<double> of_known;
+    for (size_t s = 0; s < labels.size(); ++s) {
+        if (labels[s].correct < 0) continue;
+        StepVerdict verdict;
+        verdict.right = labels[s].correct == 1;
+        known.push_back(verdict), of_known.push_back(wrong_share[s]);
+    }
+    if (!known.empty()) add(known, of_known);
 }
 
 Json AgainstRule::json() const {

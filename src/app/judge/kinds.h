@@ -7,12 +7,13 @@
 
 #include <map>
 
-// Segments that a judge calls wrong against what the task's rule says of them.
+// Segments that a judge calls wrong against what the task's rule says of them, or the row's labels.
 struct AgainstRule {
     int64_t answers = 0, segments = 0, wrong = 0, called = 0, found = 0; // found: called and wrong
     int64_t exact = 0;                                                   // answers judged rightly
     // called: wrong above 1/2.
     void add(const std::vector<StepVerdict>& rule, const std::vector<double>& wrong_share);
+    void add(const std::vector<SentenceLabels>& labels, const std::vector<double>& wrong_share);
     Json json() const; // with precision, recall and f1; null where there is nothing to divide by
 };
 

@@ -5,11 +5,11 @@
 
 struct JudgeLesson {
     JudgePrompt prompt;
-    // Over what a prompt shows, and steps: a list of {"text", "right", "reason", "should"}, with
-    // wrong, the numbers of the wrong ones.
+    // Over what a prompt shows, and steps: a list of {"text", "right", "faithful", "reason", "should"},
+    // with wrong, the numbers of the wrong ones.
     JinjaTemplate form;
     explicit JudgeLesson(const JudgeSettings& settings);
-    // {"prompt", "completion"}. The task must have checked the answer's steps.
+    // {"prompt", "completion"}. The task must have checked the answer's steps, or the row must have labels.
     Json row(const AnswerToJudge& answer) const;
 };
 

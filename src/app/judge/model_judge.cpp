@@ -50,9 +50,40 @@ ModelJudge::ModelJudge(const std::string& path, const JudgeSettings& settings_,
           directory.c_str(), dropped.c_str(), prompt.form.where.c_str());
 }
 
+// The text with a blank in every spelling of a special token: what an answer holds is read, and ends no turn.
+static std::string without_specials(const Tokenizer& tokenizer, std::string text) {
+    for (size_t done = 0;;) {
+        std::vector<size_t> begins;
+        const std::vector<int32_t> ids = tokenizer.encode(text, false, &begins);
+        size_t at = std::string::npos;
+        for (size_t i = 0; i < ids.size() && at == std::string::npos; ++i)
+            if (begins[i] >= done && tokenizer.decode({ids[i]}, true).empty() &&
+                !tokenizer.decode({ids[i]}, false).empty())
+                at = begins[i];
+        if (at == std::string::npos || at >= text.size()) return text;
+        text.insert(at + 1, " ");
+        done = at + 1;
+    }
+}
+
+static Json without_specials(const Tokenizer& tokenizer, Json value) {
+    if (value.is_string()) return without_specials(tokenizer, value.get<std::string>());
+    if (value.is_structured())
+        for (Json& item : value) item = without_specials(tokenizer, std::move(item));
+    return value;
+}
+
+static JudgeQuestion without_specials(const Tokenizer& tokenizer, JudgeQuestion ask) {
+    ask.question = without_specials(tokenizer, ask.question);
+    ask.reference = without_specials(tokenizer, ask.reference);
+    ask.documents = without_specials(tokenizer, ask.documents);
+    for (std::string& segment : ask.segments) segment = without_specials(tokenizer, segment);
+    return ask;
+}
+
 std::vector<int32_t> ModelJudge::prompt_ids(const JudgeQuestion& question,
                                             std::string& why_not) const {
-    const std::string text = prompt.text(question);
+    const std::string text = prompt.text(without_specials(*inputs.tokenizer, question));
     if (!dropped_character(*inputs.tokenizer, text).empty()) why_not = judge_no_token;
     const Row row =
         parse_row({{"prompt", text}}, "the judge's prompt", inputs.options, RowNeed::prompt);
