@@ -9,6 +9,7 @@ struct AttentionShape {
     RaggedView ragged;
     int H, K, width; // width: of a head
     float scale;
+    const int* order = nullptr; // of the tiles of own rows, by attention_order_kernel
     __device__ __forceinline__ int64_t row_width() const { return (int64_t)(H + 2 * K) * width; }
 };
 
@@ -37,7 +38,7 @@ template <Kernel kernel, int D, bool hopper> struct Plan {
     static constexpr bool late = hopper && (kernel != Kernel::dq || D > 64);
     static constexpr int buffers = late ? 3 : 2;
     // Whether the next tile's copies start after a tile's first products, not before.
-    static constexpr bool copies_after = hopper && (kernel != Kernel::dkv || D <= 64);
+    static constexpr bool copies_after = hopper && (forward || (kernel == Kernel::dq) == (D > 64));
     static constexpr int own = tile_size<D, own_rows<hopper>>, tile = tile_size<D, passing>;
     static constexpr int stats = kernel == Kernel::dkv ? buffers * passing : 0;
     static constexpr size_t shared_bytes =
@@ -60,7 +61,7 @@ template <bool hopper> struct TileBlock {
     __device__ __forceinline__ TileBlock(const AttentionShape& shape_, int tile_number)
         : shape(&shape_), lane(threadIdx.x % 32), warp_row(threadIdx.x / 32 * 16),
           team_row(warp_row / team_rows<hopper> * team_rows<hopper>) {
-        const Tile tile = tile_at(shape_.ragged, own_rows<hopper>, tile_number);
+        const Tile tile = tile_at(shape_.ragged, own_rows<hopper>, shape_.order[tile_number]);
         s = sequence_at(shape_.ragged, tile.s);
         number = tile.s;
         first = tile.first;
@@ -121,7 +122,7 @@ template <bool hopper> struct TileBlock {
     }
 };
 
-// Block: y of a tile of queries of one head.   grid: (tiles, H), the last tile first: it sees the most keys
+// Block: y of a tile of queries of one head.   grid: (H, tiles)
 template <int D, bool hopper>
 __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::forward, D, hopper>::blocks)
     attention_forward_tiles_kernel(bf16* __restrict__ y_, float* __restrict__ lse,
@@ -131,10 +132,10 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::forward, D
     using P = Plan<Kernel::forward, D, hopper>;
     constexpr int passing = P::passing, own = P::own, tile = P::tile;
     bf16 *queries = memory, *keys = queries + own, *values = keys + P::buffers * tile;
-    const TileBlock<hopper> block(shape, (int)(gridDim.x - 1 - blockIdx.x));
+    const TileBlock<hopper> block(shape, (int)blockIdx.y);
     if (block.empty()) return;
     const Sequence& s = block.s;
-    const int h = blockIdx.y;
+    const int h = blockIdx.x;
     const KeyRows seen_keys = block.keys_of(qkv, h);
 
     AsyncCopies copies;
@@ -185,7 +186,7 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::forward, D
 }
 
 // Block: dq of a tile of queries of one head, over the keys they see, and the stats of its rows.
-// grid: (tiles, H)
+// grid: (H, tiles)
 template <int D, bool hopper>
 __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dq, D, hopper>::blocks)
     attention_dq_tiles_kernel(bf16* __restrict__ dqkv, bool add, RowStats* __restrict__ stats,
@@ -198,10 +199,10 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dq, D, hop
     constexpr int passing = P::passing, own = P::own, tile = P::tile;
     bf16 *queries = memory, *dy = queries + own, *keys = dy + own,
          *values = keys + P::buffers * tile;
-    const TileBlock<hopper> block(shape, (int)(gridDim.x - 1 - blockIdx.x));
+    const TileBlock<hopper> block(shape, (int)blockIdx.y);
     if (block.empty()) return;
     const Sequence& s = block.s;
-    const int h = blockIdx.y;
+    const int h = blockIdx.x;
     const KeyRows seen_keys = block.keys_of(qkv, h);
 
     AsyncCopies copies;
@@ -300,7 +301,7 @@ template <int rows> struct QueryTiles {
 };
 
 // Block: dk and dv of a tile of keys of one key/value head, over the queries that see them. Scores are kept
-// transposed, keys by queries: then both sums take them from registers as they are.   grid: (tiles, K)
+// transposed, keys by queries: then both sums take them from registers as they are.   grid: (K, tiles)
 template <int D, bool hopper>
 __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, hopper>::blocks)
     attention_dkv_tiles_kernel(bf16* __restrict__ dqkv, bool add, const bf16* __restrict__ dy_,
@@ -313,10 +314,10 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
     bf16 *keys = memory, *values = keys + own, *queries = values + own,
          *dy = queries + P::buffers * tile;
     RowStats* stats = reinterpret_cast<RowStats*>(dy + P::buffers * tile); // (buffers, passing)
-    const TileBlock<hopper> block(shape, (int)blockIdx.x);
+    const TileBlock<hopper> block(shape, (int)blockIdx.y);
     if (block.empty()) return;
     const Sequence& s = block.s;
-    const int head = blockIdx.y, W = shape.width;
+    const int head = blockIdx.x, W = shape.width;
 
     AsyncCopies copies;
     block.template copy_own<D>(copies, keys, qkv + (shape.H + head) * W, shape.row_width());
@@ -408,25 +409,73 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
     }
 }
 
+// Numbers of tiles of own rows, those first that most tiles pass by: then the blocks that start last end soon,
+// and no multiprocessor works on alone. Among equals the order is any. Block 0: of queries; block 1: of keys.
+constexpr int order_threads = 1024;
+template <int rows>
+__global__ void __launch_bounds__(order_threads)
+    attention_order_kernel(int* __restrict__ order, RaggedView ragged, int tiles) {
+    __shared__ int place[2][order_threads]; // of the next tile of a slot
+    const bool of_keys = blockIdx.x == 1;
+    auto slot_of = [&](int number) {
+        const Tile tile = tile_at(ragged, rows, number);
+        const Sequence s = sequence_at(ragged, tile.s);
+        int seen = 0;
+        if (tile.first < s.rows) {
+            seen = of_keys ? s.rows - (s.shared + tile.first < s.prefix ? 0 : tile.first)
+                           : s.limit(s.shared + min(tile.first + rows, s.rows) - 1);
+            for (int other = tile.s + 1; of_keys && ragged.parent && other < ragged.sequences;
+                 ++other)
+                if (ragged.parent[other] == tile.s) seen += sequence_at(ragged, other).rows;
+        }
+        return order_threads - 1 - min((seen + 63) / 64, order_threads - 1);
+    };
+    const int thread = threadIdx.x;
+    place[0][thread] = 0;
+    __syncthreads();
+    for (int number = thread; number < tiles; number += order_threads)
+        atomicAdd(&place[0][slot_of(number)], 1);
+    __syncthreads();
+    int from = 0; // then place[from]: up to and with each slot
+    for (int step = 1; step < order_threads; step *= 2, from = 1 - from) {
+        place[1 - from][thread] =
+            place[from][thread] + (thread >= step ? place[from][thread - step] : 0);
+        __syncthreads();
+    }
+    place[1 - from][thread] = thread ? place[from][thread - 1] : 0;
+    __syncthreads();
+    for (int number = thread; number < tiles; number += order_threads)
+        order[of_keys * tiles + atomicAdd(&place[1 - from][slot_of(number)], 1)] = number;
+}
+
 template <int D, bool hopper>
 static void forward_tiles(const char* op, bf16* y, float* lse, const bf16* qkv, int64_t N,
-                          const AttentionShape& shape) {
+                          AttentionShape shape) {
     const unsigned count = tile_count(N, own_rows<hopper>, shape.ragged.sequences);
-    launch(op, attention_forward_tiles_kernel<D, hopper>, dim3(count, (unsigned)shape.H),
+    int* order = static_cast<int*>(scratch(count * sizeof(int)));
+    launch(op, attention_order_kernel<own_rows<hopper>>, 1, order_threads, 0, order, shape.ragged,
+           (int)count);
+    shape.order = order;
+    launch(op, attention_forward_tiles_kernel<D, hopper>, dim3((unsigned)shape.H, count),
            block_threads<hopper>, Plan<Kernel::forward, D, hopper>::shared_bytes, y, lse, qkv,
            shape);
 }
 
 template <int D, bool hopper>
 static void backward_tiles(const char* op, bf16* dqkv, bool add, const bf16* dy, const bf16* y,
-                           const float* lse, const bf16* qkv, int64_t N,
-                           const AttentionShape& shape) {
+                           const float* lse, const bf16* qkv, int64_t N, AttentionShape shape) {
     const unsigned count = tile_count(N, own_rows<hopper>, shape.ragged.sequences);
-    auto* stats = static_cast<RowStats*>(scratch(N * shape.H * sizeof(RowStats)));
-    launch(op, attention_dq_tiles_kernel<D, hopper>, dim3(count, (unsigned)shape.H),
+    auto* stats =
+        static_cast<RowStats*>(scratch(N * shape.H * sizeof(RowStats) + 2 * count * sizeof(int)));
+    int* order = reinterpret_cast<int*>(stats + N * shape.H);
+    launch(op, attention_order_kernel<own_rows<hopper>>, 2, order_threads, 0, order, shape.ragged,
+           (int)count);
+    shape.order = order;
+    launch(op, attention_dq_tiles_kernel<D, hopper>, dim3((unsigned)shape.H, count),
            block_threads<hopper>, Plan<Kernel::dq, D, hopper>::shared_bytes, dqkv, add, stats, dy,
            y, lse, qkv, shape);
-    launch(op, attention_dkv_tiles_kernel<D, hopper>, dim3(count, (unsigned)shape.K),
+    shape.order = order + count;
+    launch(op, attention_dkv_tiles_kernel<D, hopper>, dim3((unsigned)shape.K, count),
            block_threads<hopper>, Plan<Kernel::dkv, D, hopper>::shared_bytes, dqkv, add, dy, stats,
            qkv, shape);
 }

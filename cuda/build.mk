@@ -31,6 +31,8 @@ $(DEVICE)/%.o: %.cu | nvcc-version
 	@mkdir -p $(@D) $(@:.o=.kept)
 	$(NVCC) $(NVCC_FLAGS) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) --keep --keep-dir $(@:.o=.kept) -c $< -o $@ > $(@:.o=.log) 2>&1 || \
 		{ grep -v "^ptxas info\|bytes stack frame" $(@:.o=.log); rm -f $@; exit 1; }
+	@! nm $@ | grep -qw "U exit" || { echo "$<: host code calls a __device__ function, for which nvcc writes exit(1)" >&2; \
+		rm -f $@; exit 1; }
 	@cat $(@:.o=.kept)/*.compute_80.ptx $(@:.o=.kept)/*.compute_90a.ptx > $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
 $(DEVICE)/%.o: FLAGS += -O1 -Itests -isystem $(CUDA_HOME)/include
 $(DEVICE)/%.o: %.cpp

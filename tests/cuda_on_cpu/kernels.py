@@ -114,6 +114,8 @@ def check(device):
         if row is None:
             bad.append(f"{file} {name}: not in the table")
             continue
+        if 49152 - k["static"] < int(row["dynamic"]) <= 36864:
+            bad.append(f"{file} {name}: {k['static']} + {row['dynamic']} bytes of shared memory, which launch_configured does not ask for")
         for column in ("regs80", "regs90", "regs100", "static"):
             if k[column] > int(row[column]) and version() == table_version:
                 bad.append(f"{file} {name}: {column} has grown from {row[column]} to {k[column]}")
