@@ -15,10 +15,15 @@ int HostBatch::add(const int32_t* first, int count, int prefix_length, int paren
 // A chunk of logits takes up to 512 MiB. The sum over chunks into the LM head's gradient reads and
 // writes all of it once per chunk: with a vocabulary of 152,000 and 220 rows a chunk that would be
 // a quarter of a training step on a GPU (rlhf bench train bench.card=H100). And logits that are one
-// chunk are computed once for logp and backward (heads.cpp).
+// chunk are computed once for logp and backward (heads.cpp). On a GPU a chunk takes up to 1.25 GiB, and
+// all have about as many rows, a multiple of the products' tiles.
 static int chunk_rows(int64_t N, const Model& model) {
-    const int64_t elements = (512 << 20) / (int64_t)dtype_bytes(model.compute.dtype);
-    return (int)std::min<int64_t>(N, std::max<int64_t>(64, elements / model.config.V));
+    const int64_t bytes = model.compute.gpu ? (int64_t)1280 << 20 : 512 << 20;
+    const int64_t width = model.config.V * (int64_t)dtype_bytes(model.compute.dtype);
+    const int64_t most = std::max<int64_t>(64, bytes / width);
+    if (N <= most || !model.compute.gpu) return (int)std::min(N, most);
+    const int64_t chunks = (N + most - 1) / most, tile = 256;
+    return (int)std::min(N, ((N + chunks - 1) / chunks + tile - 1) / tile * tile);
 }
 
 LayerActs LayerActs::rows(const ModelConfig& m, int first, int count) const {
