@@ -3,13 +3,15 @@
 
 #include "tiles.cuh"
 
+#include <algorithm>
+
 namespace gpu {
 
 struct AttentionShape {
     RaggedView ragged;
     int H, K, width; // width: of a head
     float scale;
-    const int* order = nullptr; // of the tiles of own rows, by attention_order_kernel
+    const int* order = nullptr; // of the blocks' work, by attention_order_kernel
     __device__ __forceinline__ int64_t row_width() const { return (int64_t)(H + 2 * K) * width; }
 };
 
@@ -61,7 +63,7 @@ template <bool hopper> struct TileBlock {
     __device__ __forceinline__ TileBlock(const AttentionShape& shape_, int tile_number)
         : shape(&shape_), lane(threadIdx.x % 32), warp_row(threadIdx.x / 32 * 16),
           team_row(warp_row / team_rows<hopper> * team_rows<hopper>) {
-        const Tile tile = tile_at(shape_.ragged, own_rows<hopper>, shape_.order[tile_number]);
+        const Tile tile = tile_at(shape_.ragged, own_rows<hopper>, tile_number);
         s = sequence_at(shape_.ragged, tile.s);
         number = tile.s;
         first = tile.first;
@@ -132,7 +134,7 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::forward, D
     using P = Plan<Kernel::forward, D, hopper>;
     constexpr int passing = P::passing, own = P::own, tile = P::tile;
     bf16 *queries = memory, *keys = queries + own, *values = keys + P::buffers * tile;
-    const TileBlock<hopper> block(shape, (int)blockIdx.y);
+    const TileBlock<hopper> block(shape, shape.order[blockIdx.y]);
     if (block.empty()) return;
     const Sequence& s = block.s;
     const int h = blockIdx.x;
@@ -199,7 +201,7 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dq, D, hop
     constexpr int passing = P::passing, own = P::own, tile = P::tile;
     bf16 *queries = memory, *dy = queries + own, *keys = dy + own,
          *values = keys + P::buffers * tile;
-    const TileBlock<hopper> block(shape, (int)blockIdx.y);
+    const TileBlock<hopper> block(shape, shape.order[blockIdx.y]);
     if (block.empty()) return;
     const Sequence& s = block.s;
     const int h = blockIdx.x;
@@ -273,24 +275,44 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dq, D, hop
     }
 }
 
+// The keys of a prompt that answers share are seen by all of them: such a tile is work for several blocks, each
+// with some query heads of the group. The last of them adds up the sums of all, in their order.
+struct KeyParts {
+    int parts;    // blocks per such a tile and key/value head; 1: none is shared out
+    float* sums;  // (tiles, K, parts, 2 D of own rows), in a thread's order
+    int* tickets; // (tiles, K)
+};
+// What a block of dk and dv has to do, as attention_order_kernel writes it: a tile, and all query heads (part -1)
+// or a part of them; nothing: -1.
+struct KeyWork {
+    int tile, part;
+    __device__ __forceinline__ KeyWork(int entry, int parts)
+        : tile(entry / (parts + 1)), part(entry % (parts + 1) - 1) {}
+    static __device__ __forceinline__ int entry(int tile, int part, int parts) {
+        return tile * (parts + 1) + part + 1;
+    }
+};
+
 // The tiles of queries that see a tile of keys: of the keys' own sequence, then of those whose parent it is;
-// for every query head of the group.
+// for the query heads first_g .. end_g-1 of the group.
 template <int rows> struct QueryTiles {
     const AttentionShape* shape;
     int own, first_query; // of the own sequence: the first tile that sees a key
-    int s, g, first;      // where it stands
+    int first_g, end_g;
+    int s, g, first; // where it stands
     Sequence sequence;
 
-    __device__ __forceinline__ QueryTiles(const AttentionShape& shape_, int own_, int first_query_)
-        : shape(&shape_), own(own_), first_query(first_query_), s(own_), g(0), first(first_query_),
-          sequence(sequence_at(shape_.ragged, own_)) {}
+    __device__ __forceinline__ QueryTiles(const AttentionShape& shape_, int own_, int first_query_,
+                                          int first_g_, int end_g_)
+        : shape(&shape_), own(own_), first_query(first_query_), first_g(first_g_), end_g(end_g_),
+          s(own_), g(first_g_), first(first_query_), sequence(sequence_at(shape_.ragged, own_)) {}
     __device__ __forceinline__ bool done() const { return s >= shape->ragged.sequences; }
     __device__ __forceinline__ void next() {
         first += rows;
         if (first < sequence.rows) return;
         first = s == own ? first_query : 0;
-        if (++g < shape->H / shape->K) return;
-        g = 0, first = 0;
+        if (++g < end_g) return;
+        g = first_g, first = 0;
         if (!shape->ragged.parent) s = shape->ragged.sequences - 1;
         do {
             ++s;
@@ -301,12 +323,12 @@ template <int rows> struct QueryTiles {
 };
 
 // Block: dk and dv of a tile of keys of one key/value head, over the queries that see them. Scores are kept
-// transposed, keys by queries: then both sums take them from registers as they are.   grid: (K, tiles)
+// transposed, keys by queries: then both sums take them from registers as they are.   grid: (K, tiles * parts)
 template <int D, bool hopper>
 __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, hopper>::blocks)
     attention_dkv_tiles_kernel(bf16* __restrict__ dqkv, bool add, const bf16* __restrict__ dy_,
                                const RowStats* __restrict__ stats_, const bf16* __restrict__ qkv,
-                               AttentionShape shape) {
+                               AttentionShape shape, KeyParts shared) {
     if constexpr (hopper && !wgmma::present) return;
     DYN_SHARED(bf16, memory);
     using P = Plan<Kernel::dkv, D, hopper>;
@@ -314,17 +336,19 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
     bf16 *keys = memory, *values = keys + own, *queries = values + own,
          *dy = queries + P::buffers * tile;
     RowStats* stats = reinterpret_cast<RowStats*>(dy + P::buffers * tile); // (buffers, passing)
-    const TileBlock<hopper> block(shape, (int)blockIdx.y);
+    if (shape.order[blockIdx.y] < 0) return;
+    const KeyWork todo(shape.order[blockIdx.y], shared.parts);
+    const TileBlock<hopper> block(shape, todo.tile);
     if (block.empty()) return;
     const Sequence& s = block.s;
-    const int head = blockIdx.x, W = shape.width;
+    const int head = blockIdx.x, W = shape.width, group = shape.H / shape.K;
 
     AsyncCopies copies;
     block.template copy_own<D>(copies, keys, qkv + (shape.H + head) * W, shape.row_width());
     block.template copy_own<D>(copies, values, qkv + (shape.H + shape.K + head) * W,
                                shape.row_width());
     auto copy = [&](const QueryTiles<passing>& at, int into) {
-        const int h = head * (shape.H / shape.K) + at.g;
+        const int h = head * group + at.g;
         auto row_head = [&](int r) {
             return ((int64_t)at.sequence.begin + at.first + r) * shape.H + h;
         };
@@ -343,7 +367,10 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
         copies.commit();
     };
     const int first_query = s.shared + block.first < s.prefix ? 0 : block.first / passing * passing;
-    const QueryTiles<passing> first(shape, block.number, first_query);
+    const bool whole = todo.part < 0;
+    const QueryTiles<passing> first(shape, block.number, first_query,
+                                    whole ? 0 : group * todo.part / shared.parts,
+                                    whole ? group : group * (todo.part + 1) / shared.parts);
     copy(first, 0);
 
     const float scale_log2 = shape.scale * log2_e;
@@ -398,6 +425,29 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
     buffered<P::buffers, P::copies_after>(copies, products, first, copy, work);
     last.of_last_tile();
 
+    if (!whole) {
+        constexpr int threads = block_threads<hopper>;
+        const int place = todo.tile * shape.K + head;
+        float4* sums = reinterpret_cast<float4*>(shared.sums) +
+                       (int64_t)place * shared.parts * (D / 4) * threads + threadIdx.x;
+        auto at = [&](int part, int i) { return sums + (part * (D / 4) + i) * threads; };
+        UNROLL for (int j = 0; j < D / 8; ++j) {
+            *at(todo.part, j) = make_float4(dk[j][0], dk[j][1], dk[j][2], dk[j][3]);
+            *at(todo.part, D / 8 + j) = make_float4(dv[j][0], dv[j][1], dv[j][2], dv[j][3]);
+        }
+        if (!is_last_block(shared.tickets + place, shared.parts)) return;
+        UNROLL for (int j = 0; j < D / 8; ++j) {
+            auto sum_of = [&](float(&sum)[4], int i) {
+                UNROLL for (int k = 0; k < 4; ++k) sum[k] = 0;
+                for (int part = 0; part < shared.parts; ++part) {
+                    const float4 x = __ldcg(at(part, i));
+                    sum[0] += x.x, sum[1] += x.y, sum[2] += x.z, sum[3] += x.w;
+                }
+            };
+            sum_of(dk[j], j);
+            sum_of(dv[j], D / 8 + j);
+        }
+    }
     UNROLL for (int r = 0; r < 2; ++r) {
         if (block.row(r) >= s.rows) continue;
         bf16* to = dqkv + (s.begin + block.row(r)) * shape.row_width() + (shape.H + head) * W;
@@ -409,32 +459,43 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
     }
 }
 
-// Numbers of tiles of own rows, those first that most tiles pass by: then the blocks that start last end soon,
-// and no multiprocessor works on alone. Among equals the order is any. Block 0: of queries; block 1: of keys.
+// The blocks' work, what takes long first: then the blocks that start last end soon, and no multiprocessor works on
+// alone. Among equals the order is any. Block 0: tiles of queries; block 1: KeyWork, behind them.
 constexpr int order_threads = 1024;
 template <int rows>
 __global__ void __launch_bounds__(order_threads)
-    attention_order_kernel(int* __restrict__ order, RaggedView ragged, int tiles) {
-    __shared__ int place[2][order_threads]; // of the next tile of a slot
+    attention_order_kernel(int* __restrict__ order, RaggedView ragged, int tiles, int parts,
+                           int shared_tiles) {
+    __shared__ int place[2][order_threads]; // of the next entry of a slot
     const bool of_keys = blockIdx.x == 1;
-    auto slot_of = [&](int number) {
+    const int count = of_keys ? tiles * parts : tiles;
+    struct Work {
+        int seen, entry; // rows that pass by
+    };
+    auto work_of = [&](int n) -> Work {
+        const int number = of_keys ? n / parts : n, part = of_keys ? n % parts : 0;
         const Tile tile = tile_at(ragged, rows, number);
         const Sequence s = sequence_at(ragged, tile.s);
-        int seen = 0;
-        if (tile.first < s.rows) {
-            seen = of_keys ? s.rows - (s.shared + tile.first < s.prefix ? 0 : tile.first)
-                           : s.limit(s.shared + min(tile.first + rows, s.rows) - 1);
-            for (int other = tile.s + 1; of_keys && ragged.parent && other < ragged.sequences;
-                 ++other)
-                if (ragged.parent[other] == tile.s) seen += sequence_at(ragged, other).rows;
-        }
-        return order_threads - 1 - min((seen + 63) / 64, order_threads - 1);
+        const int none = of_keys ? -1 : number;
+        if (tile.first >= s.rows) return {0, none};
+        if (!of_keys) return {s.limit(s.shared + min(tile.first + rows, s.rows) - 1), number};
+        const int seen = s.rows - (s.shared + tile.first < s.prefix ? 0 : tile.first);
+        int of_answers = 0;
+        for (int other = tile.s + 1; ragged.parent && other < ragged.sequences; ++other)
+            if (ragged.parent[other] == tile.s) of_answers += sequence_at(ragged, other).rows;
+        if (of_answers && parts > 1 && number < shared_tiles)
+            return {(seen + of_answers) / parts + 1, KeyWork::entry(number, part, parts)};
+        if (part) return {0, none};
+        return {seen + of_answers, KeyWork::entry(number, -1, parts)};
+    };
+    auto slot_of = [](const Work& work) {
+        return order_threads - 1 - min((work.seen + 63) / 64, order_threads - 1);
     };
     const int thread = threadIdx.x;
     place[0][thread] = 0;
     __syncthreads();
-    for (int number = thread; number < tiles; number += order_threads)
-        atomicAdd(&place[0][slot_of(number)], 1);
+    for (int n = thread; n < count; n += order_threads)
+        atomicAdd(&place[0][slot_of(work_of(n))], 1);
     __syncthreads();
     int from = 0; // then place[from]: up to and with each slot
     for (int step = 1; step < order_threads; step *= 2, from = 1 - from) {
@@ -444,8 +505,10 @@ __global__ void __launch_bounds__(order_threads)
     }
     place[1 - from][thread] = thread ? place[from][thread - 1] : 0;
     __syncthreads();
-    for (int number = thread; number < tiles; number += order_threads)
-        order[of_keys * tiles + atomicAdd(&place[1 - from][slot_of(number)], 1)] = number;
+    for (int n = thread; n < count; n += order_threads) {
+        const Work work = work_of(n);
+        order[of_keys * tiles + atomicAdd(&place[1 - from][slot_of(work)], 1)] = work.entry;
+    }
 }
 
 template <int D, bool hopper>
@@ -454,7 +517,7 @@ static void forward_tiles(const char* op, bf16* y, float* lse, const bf16* qkv, 
     const unsigned count = tile_count(N, own_rows<hopper>, shape.ragged.sequences);
     int* order = static_cast<int*>(scratch(count * sizeof(int)));
     launch(op, attention_order_kernel<own_rows<hopper>>, 1, order_threads, 0, order, shape.ragged,
-           (int)count);
+           (int)count, 1, 0);
     shape.order = order;
     launch(op, attention_forward_tiles_kernel<D, hopper>, dim3((unsigned)shape.H, count),
            block_threads<hopper>, Plan<Kernel::forward, D, hopper>::shared_bytes, y, lse, qkv,
@@ -464,20 +527,31 @@ static void forward_tiles(const char* op, bf16* y, float* lse, const bf16* qkv, 
 template <int D, bool hopper>
 static void backward_tiles(const char* op, bf16* dqkv, bool add, const bf16* dy, const bf16* y,
                            const float* lse, const bf16* qkv, int64_t N, AttentionShape shape) {
-    const unsigned count = tile_count(N, own_rows<hopper>, shape.ragged.sequences);
-    auto* stats =
-        static_cast<RowStats*>(scratch(N * shape.H * sizeof(RowStats) + 2 * count * sizeof(int)));
-    int* order = reinterpret_cast<int*>(stats + N * shape.H);
+    const int count = (int)tile_count(N, own_rows<hopper>, shape.ragged.sequences);
+    const int parts = shape.ragged.parent ? std::min(shape.H / shape.K, 4) : 1;
+    const size_t tile_sums = (size_t)shape.K * parts * own_rows<hopper> * 2 * D * sizeof(float);
+    constexpr size_t most_sums = 256 << 20; // bytes; of tiles beyond, one block does all heads
+    const int shared_tiles = parts > 1
+                                 ? (int)std::min<size_t>({(size_t)count, most_sums / tile_sums,
+                                                          (size_t)(most_tickets / shape.K)})
+                                 : 0;
+    const size_t sums_bytes = shared_tiles * tile_sums;
+    const size_t stats_bytes = N * shape.H * sizeof(RowStats);
+    char* memory = static_cast<char*>(
+        scratch(sums_bytes + stats_bytes + (size_t)count * (1 + parts) * sizeof(int)));
+    const KeyParts shared = {parts, reinterpret_cast<float*>(memory), context().tickets};
+    auto* stats = reinterpret_cast<RowStats*>(memory + sums_bytes);
+    int* order = reinterpret_cast<int*>(memory + sums_bytes + stats_bytes);
     launch(op, attention_order_kernel<own_rows<hopper>>, 2, order_threads, 0, order, shape.ragged,
-           (int)count);
+           count, parts, shared_tiles);
     shape.order = order;
-    launch(op, attention_dq_tiles_kernel<D, hopper>, dim3((unsigned)shape.H, count),
+    launch(op, attention_dq_tiles_kernel<D, hopper>, dim3((unsigned)shape.H, (unsigned)count),
            block_threads<hopper>, Plan<Kernel::dq, D, hopper>::shared_bytes, dqkv, add, stats, dy,
            y, lse, qkv, shape);
     shape.order = order + count;
-    launch(op, attention_dkv_tiles_kernel<D, hopper>, dim3((unsigned)shape.K, count),
-           block_threads<hopper>, Plan<Kernel::dkv, D, hopper>::shared_bytes, dqkv, add, dy, stats,
-           qkv, shape);
+    launch(op, attention_dkv_tiles_kernel<D, hopper>,
+           dim3((unsigned)shape.K, (unsigned)(count * parts)), block_threads<hopper>,
+           Plan<Kernel::dkv, D, hopper>::shared_bytes, dqkv, add, dy, stats, qkv, shape, shared);
 }
 
 } // namespace gpu
