@@ -134,8 +134,9 @@ template <int D> struct RowsInRegisters {
     }
 };
 
-// Pages of which a warp's 16 keys and values are on their way.
-template <int D> constexpr int pages_ahead = D <= 64 ? 4 : 3;
+// Pages of which a warp's 16 keys and values are on their way: with narrow heads four
+// blocks fit on a multiprocessor.
+constexpr int pages_ahead = 3;
 
 // Block: the query heads of one key/value head (16 at most at once) of one
 // sequence, over split_pages pages. A warp takes 16 keys of every page, which it
@@ -148,7 +149,7 @@ __global__ void __launch_bounds__(tile_threads)
     decode_tiles_kernel(bf16* y, Parts parts, const bf16* qkv, const bf16* keys, const bf16* values,
                         CacheView cache, int H, int K, int width, float scale) {
     DYN_SHARED(bf16, memory);
-    constexpr int ahead = pages_ahead<D>, tile = tile_size<D, 16>;
+    constexpr int ahead = pages_ahead, tile = tile_size<D, 16>;
     __shared__ float warp_m[4][16], warp_l[4][16];
 
     let_next_launch_begin();
@@ -379,8 +380,7 @@ static void decode_attention(Tensor y_, Tensor lse, Tensor qkv_, const KvCache& 
             if constexpr (std::is_same_v<T, bf16>) {
                 const unsigned groups = K * (unsigned)ceil_div(H / K, 16);
                 const Parts parts = plan_parts(B, B * H, B * groups, (int)max_pages, D);
-                constexpr size_t shared =
-                    4 * pages_ahead<width> * 2 * tile_size<width, 16> * sizeof(bf16);
+                constexpr size_t shared = 4 * pages_ahead * 2 * tile_size<width, 16> * sizeof(bf16);
                 launch_overlapped(op, decode_tiles_kernel<width>,
                                   dim3((unsigned)B, groups, (unsigned)parts.splits), tile_threads,
                                   shared, y, parts, qkv, keys, values, view, H, K, D, (float)scale);

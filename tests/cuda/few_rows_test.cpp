@@ -37,12 +37,12 @@ struct Product {
 };
 
 // Rows in one group of 8 and in two, full and not, and in up to four groups of 32; channels in whole steps of
-// a block and not; as many rows of the weight as one block takes, fewer and more, up to what blocks of other
-// sizes take (a card has 132 multiprocessors) and what cublasLt does.
+// a block and not; as many rows of the weight as one block takes, fewer and more; blocks of each size, where
+// there are 4 multiprocessors and where there are 132, and what cublasLt does.
 const std::array<int, 3> shapes[] = {
     {1, 16, 8},      {3, 48, 40},    {8, 24, 896},   {16, 40, 136},  {9, 16, 2104}, {12, 32, 72},
-    {17, 16, 8},     {32, 24, 600},  {33, 48, 40},   {64, 88, 1048}, {65, 40, 136}, {128, 72, 296},
-    {70, 1064, 136}, {20, 2400, 40}, {40, 5400, 16}, {18, 16, 2104}};
+    {17, 16, 8},     {32, 24, 600},  {33, 48, 40},   {64, 88, 1000}, {65, 40, 136}, {128, 72, 296},
+    {70, 1064, 136}, {20, 2400, 40}, {40, 5400, 16}, {18, 16, 2104}, {20, 120, 40}};
 
 TEST(GpuFewRows, NormLinear) {
     for (auto [N, O, C] : shapes) {
@@ -89,8 +89,9 @@ TEST(GpuFewRows, LinearResidual) {
 TEST(GpuFewRows, NormQkv) {
     for (auto [N, H, K, D, C] :
          {std::array{1, 1, 1, 16, 40}, std::array{5, 4, 2, 32, 64}, std::array{11, 3, 1, 48, 136},
-          std::array{16, 2, 1, 16, 32}, std::array{30, 3, 1, 48, 136}, std::array{70, 2, 1, 64, 72},
-          std::array{20, 66, 1, 32, 24}, std::array{18, 1, 1, 16, 2104}})
+          std::array{16, 2, 1, 16, 32}, std::array{30, 2, 1, 16, 136}, std::array{70, 2, 1, 16, 72},
+          std::array{20, 2, 1, 32, 40}, std::array{40, 2, 1, 32, 24}, std::array{20, 66, 1, 32, 24},
+          std::array{40, 66, 1, 32, 24}, std::array{18, 1, 1, 16, 2104}})
         for (bool with_bias : {false, true}) {
             const int width = (H + 2 * K) * D, pages = 3;
             const Product p(N, width, C);
