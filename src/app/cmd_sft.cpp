@@ -272,7 +272,8 @@ static int sft(SftConfig& config, const Args&) {
         loop.evaluate = [&, turns, losses = loop.evaluate](bool before) {
             TrainLoop::Held held = losses(before);
             if (before) return held;
-            const Json said = wise_progress(*model, inputs, config.task, turns);
+            const Json said =
+                wise_progress(*model, inputs, config.task, turns, config.wise_training.copy);
             held.members.update(said);
             held.words += format(", task success %s", said["eval_success"].dump().c_str());
             return held;

@@ -11,6 +11,7 @@ void WiseEvalSettings::visit(Fields& v) {
     v.field("released", released,
             "averages as the authors' code takes them (classes + 1, turns without a keyphrase left "
             "out, BLEU smoothed)");
+    v.field("copy", copy, "heads: the model was trained with wise.copy=true");
     v.field("oracle", oracle,
             "sub-tasks (id, ke, ap, qs, ps) whose gold fields the model is given; what success "
             "they add shows which stage breaks the chain");
@@ -61,13 +62,19 @@ static Json prediction_row(const WiseExample& example, const WizardTurn& turn,
 
 // The turns of the examples as the model says them.
 static std::vector<WizardTurn> say(Model& model, const Inputs& inputs, const std::string& form,
-                                   const std::vector<WiseExample>& examples, const Wizard& wizard) {
-    if (form != "heads") return wizard.write(examples);
+                                   const std::vector<WiseExample>& examples, const Wizard& wizard,
+                                   bool copy) {
+    if (form != "heads") {
+        CHECK(!copy,
+              "wise.copy=true is of task.form=heads; a model that writes turns as text copies "
+              "by its attention");
+        return wizard.write(examples);
+    }
     CHECK(!wizard.documents, "wise.candidates=search is of task.form=generate; heads read the "
                              "candidates of the file");
     const WiseEncoder encoder(inputs, wizard.settings);
     const std::vector<WiseFields> fields =
-        wise_read(model, encoder, examples, wizard.gold, wizard.sample);
+        wise_read(model, encoder, examples, wizard.gold, wizard.sample, copy);
     std::vector<WizardTurn> turns;
     for (size_t i = 0; i < examples.size(); ++i) {
         turns.push_back({"", {}, examples[i].turn, examples[i].texts});
@@ -101,7 +108,8 @@ Json eval_wise(Model& model, const Inputs& inputs, TaskConfig task,
     sample.n = 1;
     const Wizard wizard{
         model, inputs, sample, settings.turn, oracle_stages(settings.oracle), documents.get()};
-    const std::vector<WizardTurn> written = say(model, inputs, task.form, examples, wizard);
+    const std::vector<WizardTurn> written =
+        say(model, inputs, task.form, examples, wizard, settings.copy);
 
     std::unique_ptr<AtomicFile> file;
     if (!out.empty()) file = std::make_unique<AtomicFile>(out);
@@ -120,7 +128,8 @@ Json eval_wise(Model& model, const Inputs& inputs, TaskConfig task,
     return result;
 }
 
-Json wise_progress(Model& model, const Inputs& inputs, const TaskConfig& task, int turns) {
+Json wise_progress(Model& model, const Inputs& inputs, const TaskConfig& task, int turns,
+                   bool copy) {
     const std::vector<WiseExample> examples = held_out_examples(task, turns);
     WiseSettings settings = task.wise;
     settings.candidates = "file";
@@ -128,7 +137,7 @@ Json wise_progress(Model& model, const Inputs& inputs, const TaskConfig& task, i
     sample.temperature = 0;
     const Wizard wizard{model, inputs, sample, settings};
     std::vector<WisePrediction> predictions;
-    const std::vector<WizardTurn> written = say(model, inputs, task.form, examples, wizard);
+    const std::vector<WizardTurn> written = say(model, inputs, task.form, examples, wizard, copy);
     for (size_t i = 0; i < examples.size(); ++i)
         predictions.push_back({wise_gold(examples[i].turn), written[i].said.fields});
     const Json metrics = wise_metrics(predictions, false);

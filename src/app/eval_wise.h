@@ -7,7 +7,7 @@
 
 struct WiseEvalSettings { // wise.*
     WiseSettings turn;
-    bool released = false;
+    bool released = false, copy = false;
     std::vector<std::string> oracle;
     void visit(Fields& v);
 };
@@ -16,7 +16,8 @@ struct WiseEvalSettings { // wise.*
 Json eval_predictions(const std::string& path, const WiseEvalSettings& settings);
 
 // The metrics of so many held-out turns, written greedily, as members of a line of metrics.jsonl.
-Json wise_progress(Model& model, const Inputs& inputs, const TaskConfig& task, int turns);
+Json wise_progress(Model& model, const Inputs& inputs, const TaskConfig& task, int turns,
+                   bool copy);
 
 // Asks the model for the held-out turns (`problems` of them, 0: all, 400 of the endless mini_wise), and writes
 // the predictions to `out` ("": nowhere).

@@ -23,7 +23,11 @@ void WiseTrainSettings::visit(Fields& v) {
             "heads: so many first steps train the heads alone");
     v.field("eval_turns", eval_turns, 0, 1e9,
             "held-out turns that the model says at each evaluation (eval_success, ..); 0: none");
-    v.field("copy", copy, "heads: the authors' copy term; not there yet, as attention copies");
+    v.field("copy", copy,
+            "heads: the authors' copy term in the response's probability; eval then needs it, too");
+    v.choice("nothing_selected", nothing_selected, {"masked", "learnt"},
+             "heads: a turn without keyphrases, selected queries or passages: masked leaves it out "
+             "of that loss, as the authors do; learnt says that all are wrong");
     v.choice("denominator", denominator, {"mask_plus_one", "mean"},
              "heads: of KE, QS and PS; mask_plus_one is the authors'");
 }
@@ -81,17 +85,16 @@ Json members(const WiseLosses& losses, const std::string& prefix) {
 
 void prepare_wise(TrainLoop& loop, const WiseTraining& training) {
     const WiseTrainSettings& settings = training.settings;
-    CHECK(!settings.copy,
-          "wise.copy=true: the copy term is not there yet; the trunk's attention copies");
     CHECK(!loop.trainer.model.compute.ranks,
           "train.objective=wise trains on one process; leave mpirun out");
     CHECK(settings.freeze_trunk_steps == 0 || loop.optim.adamw.weight_decay == 0,
           "wise.freeze_trunk_steps=%lld with optim.weight_decay=%g: the decay would change what is "
           "frozen; set optim.weight_decay=0",
           (long long)settings.freeze_trunk_steps, loop.optim.adamw.weight_decay);
-    auto data = std::make_shared<WiseData>(WiseData{{training.inputs, training.task.wise},
-                                                    wise_examples(training.task),
-                                                    loop.trainer.model.config.max_positions});
+    auto data = std::make_shared<WiseData>(
+        WiseData{{training.inputs, training.task.wise, settings.nothing_selected == "learnt"},
+                 wise_examples(training.task),
+                 loop.trainer.model.config.max_positions});
     CHECK(data->turns.count(Split::train) > 0, "nothing to train on: set task.conversations");
     std::vector<WisePacked> held_out;
     const int64_t most = training.eval_rows ? training.eval_rows : 256;
@@ -106,6 +109,7 @@ void prepare_wise(TrainLoop& loop, const WiseTraining& training) {
     WiseObjective objective;
     objective.weight = settings.weights;
     objective.plus_one = settings.denominator == "mask_plus_one";
+    objective.copy = settings.copy;
     loop.gradients = [=, &trainer = loop.trainer, n = (int64_t)training.rows_per_step,
                       frozen = settings.freeze_trunk_steps](int64_t step, Json& line) {
         std::vector<WisePacked> batch;

@@ -11,6 +11,7 @@ struct WiseTrainSettings { // wise.*: of training
     int64_t freeze_trunk_steps = 0;
     int eval_turns = 0;
     bool copy = false;
+    std::string nothing_selected = "masked";
     std::string denominator = "mask_plus_one";
     void visit(Fields& v);
 };

@@ -1,9 +1,12 @@
 #include "app/wise_heads.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
-WiseEncoder::WiseEncoder(const Inputs& inputs_, const WiseSettings& settings_)
-    : inputs(inputs_), settings(settings_) {
+WiseEncoder::WiseEncoder(const Inputs& inputs_, const WiseSettings& settings_,
+                         bool nothing_is_learnt_)
+    : inputs(inputs_), settings(settings_), nothing_is_learnt(nothing_is_learnt_) {
     CHECK(inputs.tokenizer, "%s has no tokenizer.json; turns are text",
           inputs.options.chat_directory.c_str());
     auto id = [&](const char* token) {
@@ -61,18 +64,20 @@ WisePacked WiseEncoder::pack(const WiseExample& example, bool response) const {
             candidate(example.texts->at(one.text), settings.passage_tokens, p_cls));
         packed.passage_gold.push_back(one.selected);
     }
-    auto some = [](const std::vector<uint8_t>& gold) {
-        return std::find(gold.begin(), gold.end(), 1) != gold.end();
+    auto known = [&](const std::vector<uint8_t>& gold) {
+        return nothing_is_learnt ? !gold.empty()
+                                 : std::find(gold.begin(), gold.end(), 1) != gold.end();
     };
     packed.has_intent = example.labelled(WiseStage::id) && example.turn.intent >= 0;
     packed.intent = std::max(0, example.turn.intent), packed.action = spoken.action;
     packed.has_action = example.labelled(WiseStage::ap);
-    packed.has_keyphrases = example.labelled(WiseStage::ke) && !spoken.keyphrases.empty();
-    packed.has_queries = example.labelled(WiseStage::qs) && some(packed.query_gold);
-    packed.has_passages = example.labelled(WiseStage::ps) && some(packed.passage_gold);
+    packed.has_keyphrases =
+        example.labelled(WiseStage::ke) && (nothing_is_learnt || !spoken.keyphrases.empty());
+    packed.has_queries = example.labelled(WiseStage::qs) && known(packed.query_gold);
+    packed.has_passages = example.labelled(WiseStage::ps) && known(packed.passage_gold);
     if (response && example.labelled(WiseStage::rg)) {
         packed.has_response = true;
-        packed.response = evidence(example, wise_gold(example.turn));
+        packed.response = evidence(example, wise_gold(example.turn), packed.evidence);
         packed.response_first = (int)packed.response.size();
         for (int32_t id : encode(spoken.response, (size_t)settings.response_tokens))
             packed.response.push_back(id);
@@ -81,12 +86,14 @@ WisePacked WiseEncoder::pack(const WiseExample& example, bool response) const {
     return packed;
 }
 
-std::vector<int32_t> WiseEncoder::evidence(const WiseExample& example,
-                                           const WiseFields& fields) const {
+std::vector<int32_t> WiseEncoder::evidence(const WiseExample& example, const WiseFields& fields,
+                                           std::vector<WisePacked::Memory>& memories) const {
     std::vector<int32_t> ids;
     auto add = [&](const std::string& text, int limit, int32_t cls) {
+        const int first = (int)ids.size();
         ids.push_back(cls);
         for (int32_t id : encode(text, (size_t)limit)) ids.push_back(id);
+        memories.push_back({first, (int)ids.size() - first});
     };
     for (const std::string& query : fields.queries) add(query, settings.query_tokens, q_cls);
     for (const std::string& id : fields.passages)
@@ -118,6 +125,14 @@ static int best(const std::vector<double>& z) {
     return (int)(std::max_element(z.begin(), z.end()) - z.begin());
 }
 
+// sigmoid(z) of each chosen candidate.
+static std::vector<double> scores_of(const std::vector<double>& z) {
+    std::vector<double> scores;
+    for (double one : z)
+        if (one > 0) scores.push_back(1 / (1 + std::exp(-one)));
+    return scores;
+}
+
 static std::vector<std::string> chosen(const std::vector<WiseCandidate>& candidates,
                                        const std::vector<double>& z) {
     std::vector<std::string> result;
@@ -126,9 +141,31 @@ static std::vector<std::string> chosen(const std::vector<WiseCandidate>& candida
     return result;
 }
 
+// The responses behind context and evidence, as generate writes them, but with the copy term; greedy.
+static std::vector<std::vector<int32_t>> copy_out(Model& model, std::vector<WisePacked> turns,
+                                                  int max_new_tokens, int32_t eos) {
+    Pass pass(model, forward_tokens, forward_tokens, false);
+    std::vector<std::vector<int32_t>> said(turns.size());
+    std::vector<size_t> going(turns.size());
+    std::iota(going.begin(), going.end(), 0);
+    for (int t = 0; t < max_new_tokens && !going.empty(); ++t) {
+        std::vector<WisePacked> now;
+        for (size_t i : going) now.push_back(turns[i]);
+        const std::vector<int32_t> next = next_with_copy(pass, std::move(now), forward_tokens);
+        std::vector<size_t> still;
+        for (size_t k = 0; k < going.size(); ++k) {
+            said[going[k]].push_back(next[k]);
+            turns[going[k]].response.push_back(next[k]);
+            if (next[k] != eos) still.push_back(going[k]);
+        }
+        going = std::move(still);
+    }
+    return said;
+}
+
 std::vector<WiseFields> wise_read(Model& model, const WiseEncoder& encoder,
                                   const std::vector<WiseExample>& examples, const WiseStages& gold,
-                                  const SampleConfig& sample_config) {
+                                  const SampleConfig& sample_config, bool copy) {
     std::vector<WisePacked> turns;
     for (const WiseExample& example : examples) turns.push_back(encoder.pack(example, false));
     Pass pass(model, forward_tokens, forward_tokens, false);
@@ -136,7 +173,6 @@ std::vector<WiseFields> wise_read(Model& model, const WiseEncoder& encoder,
     evaluate_wise(pass, turns, forward_tokens, {}, &readings);
 
     std::vector<WiseFields> said;
-    std::vector<std::vector<int32_t>> prompts;
     SampleConfig sample = sample_config;
     sample.max_new_tokens = std::min(sample.max_new_tokens, encoder.settings.response_tokens + 1);
     for (size_t i = 0; i < examples.size(); ++i) {
@@ -152,17 +188,36 @@ std::vector<WiseFields> wise_read(Model& model, const WiseEncoder& encoder,
         if (gold[(int)WiseStage::id]) fields.intent = right.intent;
         if (gold[(int)WiseStage::ke]) fields.keyphrases = right.keyphrases;
         if (gold[(int)WiseStage::ap]) fields.action = right.action;
-        if (gold[(int)WiseStage::qs]) fields.queries = right.queries;
-        if (gold[(int)WiseStage::ps]) fields.passages = right.passages;
-        prompts.push_back(turns[i].context);
-        sample.prefixes.push_back((int)turns[i].context.size());
-        for (int32_t id : encoder.evidence(examples[i], fields)) prompts.back().push_back(id);
+        std::vector<double> weights = scores_of(z.queries), more = scores_of(z.passages);
+        if (gold[(int)WiseStage::qs])
+            fields.queries = right.queries, weights.assign(right.queries.size(), 1);
+        if (gold[(int)WiseStage::ps])
+            fields.passages = right.passages, more.assign(right.passages.size(), 1);
+        weights.insert(weights.end(), more.begin(), more.end());
+        std::vector<WisePacked::Memory>& evidence = turns[i].evidence;
+        turns[i].response = encoder.evidence(examples[i], fields, evidence);
+        for (size_t m = 0; m < evidence.size(); ++m) evidence[m].weight = weights[m];
         said.push_back(std::move(fields));
     }
-    for (const Completion& completion : generate(model, prompts, sample)) {
-        std::string text = encoder.inputs.text(completion.ids);
-        text.erase(0, text.find_first_not_of(' '));
-        said[completion.prompt].response = text;
+    auto answer = [&](size_t i, const std::vector<int32_t>& ids) {
+        said[i].response = encoder.inputs.text(ids);
+        said[i].response.erase(0, said[i].response.find_first_not_of(' '));
+    };
+    if (copy) {
+        CHECK(sample.temperature == 0,
+              "wise.copy=true answers with the likeliest tokens; set sample.temperature=0");
+        const auto responses =
+            copy_out(model, turns, sample.max_new_tokens, encoder.inputs.options.eos);
+        for (size_t i = 0; i < responses.size(); ++i) answer(i, responses[i]);
+        return said;
     }
+    std::vector<std::vector<int32_t>> prompts;
+    for (const WisePacked& turn : turns) {
+        prompts.push_back(turn.context);
+        prompts.back().insert(prompts.back().end(), turn.response.begin(), turn.response.end());
+        sample.prefixes.push_back((int)turn.context.size());
+    }
+    for (const Completion& completion : generate(model, prompts, sample))
+        answer(completion.prompt, completion.ids);
     return said;
 }

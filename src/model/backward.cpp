@@ -9,7 +9,7 @@
 // What has one term is written, not added to: gradients in flight, and in a step's first micro-batch
 // (`first`) those of the layers' weights, by the first block.
 
-#include "model/pass.h"
+#include "model/backward.h"
 
 #include <algorithm>
 
@@ -69,7 +69,8 @@ static void before_attention_backward(Pass& pass, int l, const LayerParams& g, b
     ops.rmsnorm_backward(dx, {g.norm1, add}, acts.s1, dy, acts.x, p.norm1);
 }
 
-static void layer_backward(Pass& pass, int l, const LayerParams& g, bool add) {
+static void layer_backward(Pass& pass, int l, const LayerParams& g, bool add,
+                           const std::function<void(int layer, Tensor dqkv)>& on_dqkv) {
     const ModelConfig& m = pass.model.config;
     const LayerActs& acts = pass.layer[l];
     const int block = (int)pass.dy.shape[0];
@@ -80,13 +81,17 @@ static void layer_backward(Pass& pass, int l, const LayerParams& g, bool add) {
     // att = attention(qkv)
     pass.model.ops->attention_backward(written(pass.dqkv), pass.datt, acts.att, acts.lse, acts.qkv,
                                        pass.ragged, m.H, m.K, attention_scale(m));
+    if (on_dqkv) on_dqkv(l, pass.dqkv);
 
     for (int first = 0; first < pass.N; first += block)
         before_attention_backward(pass, l, g, add || first > 0, first,
                                   std::min(block, pass.N - first));
 }
 
-void backward(Pass& pass, const Params& grads, bool first) {
+void backward(Pass& pass, const Params& grads, bool first) { backward(pass, grads, first, {}); }
+
+void backward(Pass& pass, const Params& grads, bool first,
+              const std::function<void(int layer, Tensor dqkv)>& on_dqkv) {
     const Model& model = pass.model;
     const Ops& ops = *model.ops;
     const ModelConfig& m = model.config;
@@ -97,7 +102,7 @@ void backward(Pass& pass, const Params& grads, bool first) {
             norm1_forward(model, l, acts);
             layer_forward(model, l, acts, pass.branch, [&] { attend_in_batch(pass, acts); });
         }
-        layer_backward(pass, l, grads.layer[l], !first);
+        layer_backward(pass, l, grads.layer[l], !first, on_dqkv);
     }
 
     // x = embedding[ids]

@@ -75,6 +75,27 @@ int first_topic(MiniWisePart part) {
 
 bool is_pretraining(MiniWisePart part) { return part > MiniWisePart::testunseen; }
 
+// Pair i of matching m of n things, each of which has another partner in every matching: the circle method for
+// tournaments.
+std::pair<int, int> matched(int n, int m, int i) {
+    if (i == 0) return {n - 1, m};
+    return {(m + i) % (n - 1), (m + n - 1 - i) % (n - 1)};
+}
+
+// Four conversations have two towns and two topics in all combinations. Of two that are each other's other
+// place (c, c ^ 1) half are in one town, and two topics may share a word: only who compares every word of
+// a topic finds the right place.
+std::pair<int, int> town_and_topic(int64_t c, const std::vector<int>& allowed) {
+    const int64_t four = c / 4;
+    const int n = (int)allowed.size(), town_pair = (int)(four % (towns / 2));
+    const int round = (int)(four / (towns / 2) % (n / 2));
+    const auto [x, y] = matched(n, town_pair % (n - 1), (round * 7 + town_pair) % (n / 2));
+    const int topic = (int)(c & 1), four_half = (int)(c >> 1 & 1);
+    const bool one_town = (town_pair + round) % 2 == 0;
+    const int town = one_town ? four_half : topic ^ four_half;
+    return {2 * town_pair + town, allowed[topic ? y : x]};
+}
+
 Place make_place(const MiniWiseConfig& config, MiniWisePart part, int64_t c) {
     Rng rng((uint64_t)config.seed, (uint64_t)part << 48 | 1ULL << 47 | (uint64_t)c);
     std::vector<int> allowed;
@@ -82,9 +103,7 @@ Place make_place(const MiniWiseConfig& config, MiniWisePart part, int64_t c) {
         if ((is_pretraining(part) && config.pretrain_topics == "all") ||
             unseen(topic) == (part == MiniWisePart::testunseen))
             allowed.push_back(topic);
-    const int town = (int)(c % towns);
-    const int64_t turn = c / towns + first_topic(part);
-    const int topic = allowed[(turn * 7 + town * 3) % (int64_t)allowed.size()];
+    const auto [town, topic] = town_and_topic(c + 100 * first_topic(part), allowed);
     Place place;
     place.name = place_name(town, topic);
     // The two places of a conversation share no value: a response tells whose passage it comes from.

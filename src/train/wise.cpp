@@ -1,11 +1,15 @@
 #include "train/wise.h"
 
 #include "base/clock.h"
+#include "model/backward.h"
 #include "model/heads.h"
 #include "ops/values.h"
+#include "train/wise_copy.h"
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <set>
 
 int WisePacked::tokens() const {
     size_t count = context.size() + response.size();
@@ -56,10 +60,11 @@ Shares shares_of(const std::vector<WisePacked>& turns, const WiseObjective& obje
 // Some turns as one batch, and the rows that are read of each.
 struct Packed {
     struct Turn {
-        int context = 0;                 // row of its first token
-        std::vector<int32_t> cls, a_cls; // of the candidates, queries first
-        int first_row = 0;               // in `rows`: its first listed row
-        int first_token = 0, tokens = 0; // in `listed`: of the response
+        int context = 0;                  // row of its first token
+        std::vector<int32_t> cls, a_cls;  // of the candidates, queries first
+        int first_row = 0;                // in `rows`: its first listed row
+        int first_token = 0, tokens = 0;  // in `listed`: of the response
+        std::vector<CopyMemory> memories; // what the response can copy from
     };
     HostBatch batch;
     std::vector<Turn> turn;
@@ -99,6 +104,11 @@ Packed pack(std::span<const WisePacked> turns) {
                 packed.listed.target.push_back(turn.response[t]);
             }
             own.tokens = size - turn.response_first;
+            own.memories.push_back({own.context, turn.context});
+            for (const WisePacked::Memory& one : turn.evidence) {
+                const auto from = turn.response.begin() + one.first;
+                own.memories.push_back({begin + one.first, {from, from + one.count}, one.weight});
+            }
         }
         packed.turn.push_back(std::move(own));
     }
@@ -220,6 +230,32 @@ void check_model(const Model& model) {
           model.source.c_str(), model.config.row_heads, WiseHeads::count);
 }
 
+LastAttention last_attention(const Pass& pass) {
+    const ModelConfig& m = pass.model.config;
+    return {m.H, m.K, m.D, attention_scale(m),
+            download_values(*pass.model.ops, pass.layer.back().qkv.rows(0, pass.N))};
+}
+
+// L_RG with the copy term: its sum over the listed tokens, and the gradients by their logp (in its place) and by
+// the last layer's queries and keys (dqkv, as qkv; null: neither).
+double copy_losses(const Packed& packed, const LastAttention& last, double weight,
+                   std::vector<double>& logp, std::vector<double>* dqkv) {
+    double sum = 0;
+    for (const Packed::Turn& turn : packed.turn)
+        for (int i = turn.first_token; i < turn.first_token + turn.tokens; ++i) {
+            const int row = packed.listed.rows[i];
+            const int32_t y = packed.listed.target[i];
+            const Copied c = copied(turn.memories, last.attend(row, turn.memories), y);
+            const MixedLoss mixed = mixed_loss(logp[i], c.share);
+            sum += mixed.loss;
+            if (!dqkv) continue;
+            logp[i] = weight * mixed.dlogp;
+            const CopyMemory& from = turn.memories[c.from];
+            last.backward(row, from, copied_backward(from, y, weight * mixed.dc), *dqkv);
+        }
+    return sum;
+}
+
 // Forward and, with a trainer, backward over one micro-batch; dW collects the heads' gradient.
 WiseLosses micro_batch(Pass& pass, std::span<const WisePacked> turns, const Shares& share,
                        const WiseObjective& objective, Trainer* trainer,
@@ -237,11 +273,20 @@ WiseLosses micro_batch(Pass& pass, std::span<const WisePacked> turns, const Shar
         heads.turn(turns[i], packed.turn[i], share, objective.weight, losses,
                    readings ? readings + i : nullptr);
     const bool whole = trainer && !objective.heads_only;
-    std::vector<double> logp;
+    std::vector<double> logp, dlogp, dqkv; // dqkv: of the copy term, by the last layer's qkv
     Logits logits;
     if (!packed.listed.rows.empty() && (!trainer || whole)) {
         logits = token_logprob(pass, packed.listed, logp, nullptr);
-        for (double one : logp) losses.rg -= share.rg * one;
+        const double weight = share.rg * objective.weight.rg;
+        if (objective.copy) {
+            const LastAttention last = last_attention(pass);
+            dlogp = logp, dqkv.assign(last.qkv.size(), 0);
+            losses.rg +=
+                share.rg * copy_losses(packed, last, weight, dlogp, whole ? &dqkv : nullptr);
+        } else {
+            dlogp.assign(logp.size(), -weight);
+            for (double one : logp) losses.rg -= share.rg * one;
+        }
     }
     if (stats) {
         stats->tokens += packed.batch.tokens(), stats->computed += packed.batch.tokens();
@@ -250,12 +295,19 @@ WiseLosses micro_batch(Pass& pass, std::span<const WisePacked> turns, const Shar
     }
     if (!whole) return losses;
     begin_backward(pass);
-    if (!logp.empty()) {
-        const std::vector<double> dlogp(logp.size(), -share.rg * objective.weight.rg);
-        token_logprob_backward(pass, logits, dlogp, nullptr, trainer->grads);
-    }
+    if (!logp.empty()) token_logprob_backward(pass, logits, dlogp, nullptr, trainer->grads);
     row_hidden_backward(pass, packed.rows, dh, trainer->grads);
-    add_backward(*trainer);
+    if (dqkv.empty()) {
+        add_backward(*trainer);
+        return losses;
+    }
+    const bool first = std::exchange(trainer->none_yet, false);
+    backward(pass, trainer->grads, first, [&, L = pass.model.config.L](int layer, Tensor own) {
+        if (layer < L - 1) return;
+        std::vector<double> sum = download_values(*pass.model.ops, own.rows(0, pass.N));
+        for (size_t i = 0; i < sum.size(); ++i) sum[i] += dqkv[i];
+        upload_values(*pass.model.ops, own.rows(0, pass.N), sum);
+    });
     return losses;
 }
 
@@ -310,4 +362,42 @@ WiseLosses evaluate_wise(Pass& pass, const std::vector<WisePacked>& turns,
                                 readings ? readings->data() + first : nullptr));
     });
     return losses;
+}
+
+std::vector<int32_t> next_with_copy(Pass& pass, std::vector<WisePacked> turns,
+                                    int tokens_per_micro_batch) {
+    const Ops& ops = *pass.model.ops;
+    const int C = pass.model.config.C, V = pass.model.config.V;
+    const std::vector<double> W = download_values(ops, pass.model.params.lm_head.w);
+    for (WisePacked& turn :
+         turns) { // one token, of no matter which kind, is to be told behind the last
+        turn.queries.clear(), turn.passages.clear();
+        turn.response_first = (int)turn.response.size();
+        turn.response.push_back(0);
+        turn.has_response = true;
+    }
+    std::vector<int32_t> next;
+    for_each_cut(turns, tokens_per_micro_batch, [&](size_t first, size_t last_turn) {
+        const Packed packed = pack({turns.data() + first, last_turn - first});
+        forward(pass, packed.batch);
+        const LastAttention last = last_attention(pass);
+        std::vector<double> h, P(V);
+        row_hidden(pass, packed.listed.rows, h);
+        for (size_t i = 0; i < packed.turn.size(); ++i) {
+            const double* x = &h[i * C];
+            for (int v = 0; v < V; ++v) P[v] = std::inner_product(x, x + C, &W[(size_t)v * C], 0.0);
+            const double top = *std::max_element(P.begin(), P.end());
+            double sum = 0;
+            for (double& one : P) one = std::exp(one - top), sum += one;
+            for (double& one : P) one /= 2 * sum; // half of S; the other half is the copy's
+            const std::vector<CopyMemory>& memories = packed.turn[i].memories;
+            const MemoryAttention a = last.attend(packed.listed.rows[i], memories);
+            std::set<int32_t> copyable;
+            for (const CopyMemory& memory : memories)
+                copyable.insert(memory.tokens.begin(), memory.tokens.end());
+            for (int32_t y : copyable) P[y] += 0.5 * copied(memories, a, y).share;
+            next.push_back((int32_t)(std::max_element(P.begin(), P.end()) - P.begin()));
+        }
+    });
+    return next;
 }

@@ -14,7 +14,7 @@
 //     AP  softmax(W_ap max_k h_k[A-CLS])                  coordinate by coordinate, over the candidates (over
 //                                                         the context's own where there is none)
 //     QS  sigmoid(w_q h_k[CLS])    PS  sigmoid(w_p h_k[CLS])
-//     RG  the response's tokens behind the action, by the LM head
+//     RG  the response's tokens behind the action, by the LM head; with copy mixed with train/wise_copy.h
 //
 //     L = sum of the six, each times its weight
 //     L_ID, L_AP  mean over turns of the cross-entropy        L_RG  mean over tokens of -log p
@@ -44,6 +44,11 @@ struct WisePacked {
     std::vector<std::vector<int32_t>> queries, passages; // each ends in its CLS and A-CLS
     std::vector<int32_t> response;
     int response_first = 0; // the first token of it that is learnt; at least 1
+    struct Memory {
+        int first = 0, count = 0; // tokens of the response
+        double weight = 1;        // s_m of train/wise_copy.h
+    };
+    std::vector<Memory> evidence; // what can be copied, beside the context
     // What is right, and whether it is known (the loss's mask).
     int intent = 0, action = 0;
     std::vector<uint8_t> keyphrase; // (context)
@@ -60,6 +65,7 @@ struct WiseObjective {
     WiseWeights weight;
     bool plus_one = true;
     bool heads_only = false; // only the heads' gradient; the trunk and RG wait
+    bool copy = false;
 };
 struct WiseLosses { // of a step, not yet weighted
     double id = 0, ke = 0, ap = 0, qs = 0, ps = 0, rg = 0;
@@ -80,4 +86,8 @@ StepStats accumulate_wise(Trainer& trainer, const std::vector<WisePacked>& turns
 WiseLosses evaluate_wise(Pass& pass, const std::vector<WisePacked>& turns,
                          int tokens_per_micro_batch, const WiseObjective& objective,
                          std::vector<WiseReading>* readings);
+// The likeliest next token of each turn's response, the copy term included; heads and candidates have no part
+// in it.
+std::vector<int32_t> next_with_copy(Pass& pass, std::vector<WisePacked> turns,
+                                    int tokens_per_micro_batch);
 double weighted_sum(const WiseLosses& losses, const WiseWeights& weight);

@@ -134,8 +134,6 @@ TEST(WiseCommands, MisfitsAreRefused) {
             small));
     };
     expect_refusal(sft({"task.form=heads"}), {"train.objective=wise"});
-    expect_refusal(sft({"task.form=heads", "train.objective=wise", "wise.copy=true"}),
-                   {"wise.copy"});
     expect_refusal(sft({"task.form=heads", "train.objective=wise", "wise.freeze_trunk_steps=1",
                         "optim.weight_decay=0.1"}),
                    {"weight_decay"});

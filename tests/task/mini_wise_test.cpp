@@ -103,6 +103,45 @@ TEST(MiniWise, ValuesAreNewInEveryConversationAndStandInPassagesAlone) {
     EXPECT_NE(first.passages[0].text, again.passages[0].text);
 }
 
+// Half of the other places are in the same town, each with another topic; no place is visited twice within as
+// many conversations as there are places, in all parts together.
+TEST(MiniWise, PlacesAreDifferentAndNeighboursAreHardToTellApart) {
+    MiniWiseConfig config;
+    config.seed = 3;
+    auto name = [&](MiniWisePart part, int64_t c) {
+        return mini_wise(config, part, c).documents[0].title;
+    };
+    for (MiniWisePart part : {MiniWisePart::train, MiniWisePart::testunseen}) {
+        const int places = part == MiniWisePart::train ? 4000 : 2000;
+        std::set<std::string> names;
+        int same_town = 0, same_topic = 0, same_word = 0;
+        for (int64_t c = 0; c < places; ++c) {
+            const std::string own = name(part, c), other = name(part, c ^ 1);
+            names.insert(own);
+            const size_t town = own.find(' '), other_town = other.find(' ');
+            same_town += own.substr(0, town) == other.substr(0, other_town);
+            same_topic += own.substr(town) == other.substr(other_town);
+            same_word += own.substr(own.rfind(' ')) == other.substr(other.rfind(' '));
+        }
+        EXPECT_EQ(names.size(), (size_t)places);
+        EXPECT_EQ(same_topic, 0);
+        EXPECT_NEAR(same_town, places / 2.0, places / 50.0);
+        EXPECT_GT(same_word, places / 20);
+    }
+    std::set<std::string> names;
+    const struct {
+        MiniWisePart part;
+        int64_t count;
+    } parts[] = {{MiniWisePart::train, 1600},   {MiniWisePart::valid, 200},
+                 {MiniWisePart::testseen, 400}, {MiniWisePart::qa, 400},
+                 {MiniWisePart::chat, 400},     {MiniWisePart::triples, 400},
+                 {MiniWisePart::reading, 400}};
+    for (const auto& one : parts)
+        for (int64_t c = 0; c < one.count; ++c)
+            EXPECT_TRUE(names.insert(name(one.part, c)).second)
+                << mini_wise_parts[(int)one.part] << " " << c;
+}
+
 TEST(MiniWise, AConversationDependsOnSeedPartAndNumberAlone) {
     MiniWiseConfig config, other;
     other.seed = 1;

@@ -123,6 +123,51 @@ TEST(WiseHeads, GradientOfAllSixLosses) {
 }
 
 // W4
+// Responses of tokens that stand in context and evidence.
+static std::vector<WisePacked> turns_to_copy() {
+    std::vector<WisePacked> turns = some_turns();
+    for (WisePacked& turn : turns) {
+        turn.response = {turn.context[4], turn.context[5], 7, turn.context[3]};
+        turn.response_first = 3;
+        turn.response.insert(turn.response.end(), {turn.context[5], 7, 9, turn.response[1]});
+        turn.evidence = {{0, 2, 0.8}, {1, 2, 1}};
+    }
+    return turns;
+}
+
+TEST(WiseHeads, GradientWithTheCopyTerm) {
+    WiseObjective objective;
+    objective.copy = true;
+    check_gradient(objective, turns_to_copy());
+    objective.weight = {0, 0, 0, 0, 0, 1};
+    check_gradient(objective, turns_to_copy());
+}
+
+// The loss with the copy term is that of the likeliest token where that token is right.
+TEST(WiseHeads, DecodingWithTheCopyTermIsTheLossesOwn) {
+    auto model = model_with_heads();
+    Pass pass(*model, 4096, 64, false);
+    WiseObjective objective;
+    objective.copy = true;
+    objective.weight = {0, 0, 0, 0, 0, 1};
+    auto loss_of = [&](const WisePacked& turn) {
+        return evaluate_wise(pass, {turn}, 4096, objective, nullptr).rg;
+    };
+    for (WisePacked turn : turns_to_copy()) {
+        turn.response.resize(4), turn.response_first = 4;
+        const int32_t next = next_with_copy(pass, {turn}, 4096).at(0);
+        turn.response.push_back(next);
+        const double least = loss_of(turn);
+        for (int32_t other = 0; other < 37; ++other) {
+            turn.response.back() = other;
+            if (other == next)
+                EXPECT_EQ(loss_of(turn), least);
+            else
+                EXPECT_GT(loss_of(turn), least) << other;
+        }
+    }
+}
+
 TEST(WiseHeads, MasksAndDenominatorsOfTheVector) {
     const std::vector<std::vector<double>> z = {{1.2, -.4, .3}, {.5, .5, -1}};
     const std::vector<std::vector<uint8_t>> y = {{1, 0, 0}, {1, 0, 0}};
