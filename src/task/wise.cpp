@@ -96,8 +96,8 @@ static WiseUtterance parse_utterance(const Json& object, const WisePassages& pas
                                      const std::string& where) {
     CHECK(object.is_object(), "%s must be an object, found %s", where.c_str(), object.type_name());
     WiseUtterance utterance;
-    utterance.msg_id = required(object, "msg_id", where);
-    utterance.turn_id = required(object, "turn_id", where);
+    utterance.msg_id = json_int(object, "msg_id", where);
+    utterance.turn_id = json_int(object, "turn_id", where);
     utterance.response = json_string(object, "response", where);
     const std::string role = json_string(object, "role", where);
     CHECK(role == "user" || role == "system", "%s: \"role\" is \"%s\"; it must be user or system",
@@ -113,6 +113,11 @@ static WiseUtterance parse_utterance(const Json& object, const WisePassages& pas
     utterance.selected_queries = strings(object, "selected_query", where);
     utterance.passage_candidates = strings(object, "passage_candidate", where);
     utterance.selected_passages = strings(object, "selected_passage", where);
+    for (auto [key, list] : {std::pair{"query_candidate", &utterance.query_candidates},
+                             std::pair{"selected_query", &utterance.selected_queries}})
+        for (const std::string& query : *list)
+            CHECK(!query.empty(), "%s: \"%s\" holds an empty query; leave it out", where.c_str(),
+                  key);
     if (object.contains("contains")) utterance.contains = strings(object, "contains", where);
     for (auto [key, list] : {std::pair{"passage_candidate", &utterance.passage_candidates},
                              std::pair{"selected_passage", &utterance.selected_passages}})
@@ -127,7 +132,7 @@ WiseConversation parse_wise(const Json& row, const WisePassages& passages,
                             const std::string& where) {
     WiseConversation conversation;
     conversation.where = where;
-    conversation.id = required(row, "conversation_id", where);
+    conversation.id = json_int(row, "conversation_id", where);
     conversation.background = json_string_or(row, "intent", "", where);
     if (row.contains("stages")) {
         conversation.labelled.fill(false);

@@ -66,6 +66,10 @@ TEST(Wise, FaultsAreNamedWithLineAndField) {
     expect("\"role\": \"user\"", "\"role\": \"bot\"", {"conversations[0]", "role", "bot"});
     expect("\"msg_id\": 2, ", "", {"conversations[1]", "msg_id"});
     expect("\"conversation_id\": 4, ", "", {"conversation_id"});
+    expect("\"conversation_id\": 4", "\"conversation_id\": \"four\"", {"conversation_id", "four"});
+    expect("\"turn_id\": 1, \"role\": \"user\"", "\"turn_id\": 1.5, \"role\": \"user\"",
+           {"conversations[0]", "turn_id"});
+    expect("\"b\", ", "\"\", ", {"conversations[1]", "query_candidate", "empty"});
     expect("{\"msg_id\": 1, \"turn_id\": 1, \"role\": \"user\", \"intent\": [\"Reveal\"], "
            "\"response\": \"museum hours\"},",
            "", {"user"});
