@@ -5,7 +5,7 @@
 // A conversation is about one place ("Lodora city museum"). The user wants to know some of its properties
 // ("price", "hours", ..). Their values are drawn anew for every conversation and stand in its own documents
 // alone, so that only reading the right passage can give the answer. The candidates of a turn are hard:
-// the same place with another property, and the same property of another place, often in the same town.
+// the same place with another property, and the same property of another place.
 //
 //     the user                            the wizard
 //     names the place alone               asks which property         Clarify-Choice

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <utility>
 
 int WisePacked::tokens() const {
     size_t count = context.size() + response.size();
