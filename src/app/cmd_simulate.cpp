@@ -24,7 +24,7 @@ std::string table_row(const char* name, const SchemeTotals& sum, int iterations)
 
 int simulate_cluster(SimulateConfig& config, const Args&) {
     if (config.emulate) {
-        emulate(config);
+        config.controllers ? measure_controllers(config) : emulate(config);
         return 0;
     }
     CHECK(launched_processes() <= 1,

@@ -386,11 +386,11 @@ LengthHistogram CreditSources::expected_texts() const {
 }
 
 void CreditSources::judge_ahead(const std::vector<LoopAnswer>& answers, GenerateStats& stats,
-                                LengthHistogram& lengths) {
+                                LengthHistogram& lengths, const std::function<void()>& drawn) {
     for (const auto& critic : critics)
         if (critic)
             critic->write_ahead(loop_questions(*critic, answers, *inputs.tokenizer, task).questions,
-                                stats, lengths);
+                                stats, lengths, drawn);
 }
 
 void CreditSources::share_ahead() {

@@ -44,7 +44,7 @@ struct CreditSources {
     // By this rank alone, of one problem's answers, what ask() will be told; share_ahead() by all ranks,
     // before it.
     void judge_ahead(const std::vector<LoopAnswer>& answers, GenerateStats& stats,
-                     LengthHistogram& lengths);
+                     LengthHistogram& lengths, const std::function<void()>& drawn);
     void share_ahead();
     bool to_tokens() const; // whether a source goes to the tokens
     bool to_reward() const;

@@ -9,6 +9,7 @@
 #include "model/trainer_path.h"
 #include "rl/advantage.h"
 #include "rl/earned.h"
+#include "train/same_weights.h"
 #include "train/sft_loss.h"
 
 #include <algorithm>
@@ -71,6 +72,30 @@ static std::unique_ptr<Model> load_critic(const RlConfig& config, const std::str
     uint64_t seed = mix64((uint64_t)config.run.seed + 1);
     read_weights(*critic, directory, &seed);
     return critic;
+}
+
+static Json carried_row(const CarriedGroup& group) {
+    Json row = {{"problem", group.problem}, {"version", group.version}};
+    for (const Completion& each : group.completions)
+        row["completions"].push_back({{"sample", each.sample},
+                                      {"ids", each.ids},
+                                      {"logp", each.logp},
+                                      {"entropy", each.entropy},
+                                      {"finished", each.finished}});
+    return row;
+}
+
+static CarriedGroup read_carried(const Json& row, const std::string& where) {
+    CarriedGroup group{json_int(row, "problem", where), json_int(row, "version", where), {}};
+    for (const Json& each : row.at("completions")) {
+        Completion& completion = group.completions.emplace_back();
+        completion.sample = (int)json_int(each, "sample", where);
+        completion.ids = json_ids(each, "ids", where);
+        completion.logp = each.at("logp").get<std::vector<double>>();
+        completion.entropy = each.at("entropy").get<std::vector<double>>();
+        completion.finished = each.at("finished").get<bool>();
+    }
+    return group;
 }
 
 Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& compute_)
@@ -136,6 +161,12 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
                                                sources.expected_texts());
     }
 
+    for (const auto& judge : sources.critics)
+        if (judge) check_same_weights(*judge->model, "the model that judges", 0);
+    CHECK(config.dist.surplus == "drop" || exact,
+          "dist.surplus=keep needs the log-probabilities that answers were drawn with: on the CPU "
+          "with compute.gemm=f32");
+
     if (run.step == 0) return;
     const Json state = run.resumed_state();
     if (roles && state.contains("placement")) roles->chooser.restore(state["placement"]);
@@ -143,6 +174,9 @@ Learner::Learner(const RlConfig& config_, const Run& run, const ComputeConfig& c
     if (state.contains("next_replayed"))
         next_replayed = json_int(state, "next_replayed", run.checkpoint);
     ema = json_number(state, "ema", run.checkpoint);
+    if (state.contains("carried"))
+        for (const Json& row : state["carried"])
+            carried.push_back(read_carried(row, run.checkpoint));
     valid_share = json_number_or(state, "valid_share", 1, run.checkpoint);
     pass_before = json_number_or(state, "eval_before", 0, run.checkpoint);
     read_state(run, trainer, "trainer.safetensors");
@@ -156,6 +190,7 @@ void Learner::save(Run& run, int64_t step) {
                   {"ema", ema},
                   {"valid_share", valid_share}};
     if (next_replayed > 0) state["next_replayed"] = next_replayed;
+    for (const CarriedGroup& group : carried) state["carried"].push_back(carried_row(group));
     if (roles && roles->decides) state["placement"] = roles->chooser.state();
     const std::string& dtype = config.run.save_dtype;
     const Params weights = full_weights(trainer);
@@ -197,6 +232,7 @@ Batch Learner::roll_out(int64_t step) {
     if (config.train.one_update() && config.train.max_rounds == 1)
         recording = std::make_unique<Recording>(trainer.pass, config.train.tokens_per_micro_batch);
     Batch batch;
+    add_carried(batch, step);
     while (batch.rounds < config.train.max_rounds &&
            (int)batch.problem.size() < config.train.prompts_per_step)
         add_round(batch, step);
@@ -224,7 +260,7 @@ std::vector<Completion> Learner::draw(const std::vector<Problem>& problems,
         }
         if (!all && !has_signal(rewards)) return; // it will be dropped
         GenerateStats work;
-        sources.judge_ahead(asked, work, roles->own.judge_text);
+        sources.judge_ahead(asked, work, roles->own.judge_text, [&] { roles->progress(); });
         roles->judged(work);
     };
     std::vector<Completion> drawn =
@@ -244,6 +280,48 @@ void Learner::place(const Batch& batch, const Updated& update, double seconds) {
     roles->end((int)prompt_tokens, valid_share, valid_lately);
 }
 
+struct CheckedGroup { // a prompt's completions and what the task says of them
+    Problem problem;
+    std::vector<int32_t> prompt;
+    std::vector<Completion> completions;
+    std::vector<std::string> texts;
+    std::vector<Verdict> verdicts;
+    bool valid = false; // their rewards differ
+};
+
+CheckedGroup Learner::checked(const Problem& problem, std::vector<int32_t> prompt,
+                              std::vector<Completion>::iterator begin,
+                              std::vector<Completion>::iterator end) const {
+    CheckedGroup group{problem, std::move(prompt), {}, {}, {}};
+    std::vector<double> rewards;
+    for (auto completion = begin; completion != end; ++completion) {
+        group.texts.push_back(inputs.text(completion->ids));
+        group.verdicts.push_back(task.verify(problem, completion->ids, group.texts.back()));
+        rewards.push_back(group.verdicts.back().reward);
+        CHECK(std::isfinite(rewards.back()), "the reward of %s is not finite (%g)",
+              problem.where.c_str(), rewards.back());
+        group.completions.push_back(std::move(*completion));
+    }
+    group.valid = has_signal(rewards);
+    return group;
+}
+
+static void add_group(Batch& batch, CheckedGroup group) {
+    const int number = (int)batch.problem.size();
+    batch.problem.push_back(std::move(group.problem));
+    batch.texts.prompt.push_back(std::move(group.prompt));
+    for (size_t s = 0; s < group.completions.size(); ++s) {
+        Completion& completion = group.completions[s];
+        completion.prompt = number;
+        batch.sample.push_back(completion.sample);
+        add_completion(batch.drawn, batch.texts.completion, std::move(completion));
+        batch.checker.push_back(group.verdicts[s].reward);
+        batch.useful.push_back(group.verdicts[s].useful);
+        batch.text.push_back(std::move(group.texts[s]));
+        batch.reason.push_back(std::move(group.verdicts[s].reason));
+    }
+}
+
 // One quota for all ranks: each knows what all have drawn.
 int Learner::prompts_of_round(int missing) const {
     const double factor = config.dist.oversample;
@@ -260,6 +338,7 @@ void Learner::add_round(Batch& batch, int64_t step) {
     const int asked = last_round ? missing : prompts_of_round(missing);
     std::vector<Problem> problems;
     std::vector<std::vector<int32_t>> prompts;
+    const int64_t first_problem = next_problem;
     for (int p = 0; p < asked; ++p) {
         problems.push_back(task.problem(Split::train, next_problem++));
         prompts.push_back(problem_row(problems.back(), inputs.options, RowNeed::prompt).ids);
@@ -269,7 +348,7 @@ void Learner::add_round(Batch& batch, int64_t step) {
     sample.seed =
         (int64_t)(mix64((uint64_t)config.run.seed ^ mix64(sample.seed + batch.rounds)) >> 12);
     sample.entropy = needs_entropy(at_step(config.select, step, config.train.steps)) ||
-                     config.algo.entropy_coef != 0;
+                     config.algo.entropy_coef != 0 || config.dist.surplus == "keep";
     GenerateStats stats;
     std::vector<Completion> drawn = draw(problems, prompts, sample, step, last_round, stats);
     batch.sampling.prompt_tokens += stats.prompt_tokens;
@@ -280,46 +359,39 @@ void Learner::add_round(Batch& batch, int64_t step) {
     const double start = now();
     int valid = 0;
     for (int p = 0; p < asked; ++p) {
-        std::vector<std::string> texts;
-        std::vector<Verdict> verdicts;
-        std::vector<double> rewards;
-        for (int s = 0; s < G; ++s) {
-            const std::vector<int32_t>& ids = drawn[(size_t)p * G + s].ids;
-            texts.push_back(inputs.text(ids));
-            verdicts.push_back(task.verify(problems[p], ids, texts.back()));
-            rewards.push_back(verdicts.back().reward);
-            CHECK(std::isfinite(rewards.back()), "the reward of %s is not finite (%g)",
-                  problems[p].where.c_str(), rewards.back());
-        }
+        const auto first = drawn.begin() + (int64_t)p * G;
+        CheckedGroup group = checked(problems[p], std::move(prompts[p]), first, first + G);
         // In the last round everything is taken, so that a step never ends without rollouts. Who is
         // taken depends on the prompts' numbers, not on who was done first: no bias to short answers.
-        valid += has_signal(rewards);
-        if (!last_round && !has_signal(rewards)) {
+        valid += group.valid;
+        if (!last_round && !group.valid) {
             ++batch.dropped_groups;
-            continue;
-        }
-        if ((int)batch.problem.size() == config.train.prompts_per_step) {
+        } else if ((int)batch.problem.size() < config.train.prompts_per_step) {
+            add_group(batch, std::move(group));
+        } else {
             ++batch.surplus_groups;
-            continue;
-        }
-        const int group = (int)batch.problem.size();
-        batch.problem.push_back(problems[p]);
-        batch.texts.prompt.push_back(prompts[p]);
-        for (int s = 0; s < G; ++s) {
-            Completion completion = std::move(drawn[(size_t)p * G + s]);
-            completion.prompt = group;
-            batch.sample.push_back(completion.sample);
-            add_completion(batch.drawn, batch.texts.completion, std::move(completion));
-            batch.checker.push_back(rewards[s]);
-            batch.useful.push_back(verdicts[s].useful);
-            batch.text.push_back(texts[s]);
-            batch.reason.push_back(verdicts[s].reason);
+            if (config.dist.surplus == "keep")
+                carried.push_back({first_problem + p, step - 1, std::move(group.completions)});
         }
     }
     valid_lately = (double)valid / asked;
     valid_share += 0.1 * (valid_lately - valid_share);
     ++batch.rounds;
     batch.check_seconds += now() - start;
+}
+
+// What the step before had beyond its quota, in the order of the problems. What this one has no room for,
+// either, would be two versions old in the next.
+void Learner::add_carried(Batch& batch, int64_t step) {
+    for (CarriedGroup& old : std::exchange(carried, {})) {
+        if ((int)batch.problem.size() == config.train.prompts_per_step) return;
+        CHECK(old.version == step - 2, "step %lld carries a group of version %lld", (long long)step,
+              (long long)old.version);
+        const Problem problem = task.problem(Split::train, old.problem);
+        add_group(batch, checked(problem, problem_row(problem, inputs.options, RowNeed::prompt).ids,
+                                 old.completions.begin(), old.completions.end()));
+        ++batch.carried_groups;
+    }
 }
 
 // ---- station 3: credit --------------------------------------------------------------------------
@@ -424,6 +496,7 @@ Updated Learner::update(const Batch& batch, const Rollouts& r, const Selection& 
         update.critic = update_critic(*critic_trainer, r, batch.texts, kept, config.algo, settings);
     }
     if (config.replay.rows_per_step > 0) update.replay = replay(update.lr);
+    check_same_weights(*policy, "the policy", step);
     update.seconds = now() - start;
     timeline.note("train", start, now());
     return update;

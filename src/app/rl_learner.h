@@ -25,6 +25,13 @@ struct Batch {
     int rounds = 0;         // of dynamic sampling
     int dropped_groups = 0; // by it: prompts whose rewards were all equal
     int surplus_groups = 0; // by it: valid ones beyond the quota
+    int carried_groups = 0; // of the step before, valid then and beyond its quota
+};
+
+// A group that taught something and was not needed: of the version of the weights after so many steps.
+struct CarriedGroup {
+    int64_t problem = 0, version = 0;
+    std::vector<Completion> completions;
 };
 
 // Station 3: what each completion and each token earned.
@@ -87,12 +94,13 @@ struct Learner {
     Timeline timeline; // of this rank, since it was last written
 
     // What a checkpoint remembers beside weights and moments.
-    int64_t next_problem = 0;  // of the training split
-    int64_t next_replayed = 0; // likewise
-    double ema = 0;            // of the baseline "ema"
-    double valid_share = 1;    // of dynamic sampling's prompts, a moving average
-    double valid_lately = 1;   // of the last round
-    double pass_before = 0;    // pass@1 before the first step
+    int64_t next_problem = 0;          // of the training split
+    int64_t next_replayed = 0;         // likewise
+    double ema = 0;                    // of the baseline "ema"
+    std::vector<CarriedGroup> carried; // by the number of their problem; dist.surplus=keep
+    double valid_share = 1;            // of dynamic sampling's prompts, a moving average
+    double valid_lately = 1;           // of the last round
+    double pass_before = 0;            // pass@1 before the first step
 
     Batch roll_out(int64_t step);
     // select.before_judging: (I) 1, it is judged and trains. Empty: all are judged, station 5 chooses.
@@ -112,6 +120,10 @@ struct Learner {
 private:
     int prompts_of_round(int missing) const;
     void add_round(Batch& batch, int64_t step);
+    void add_carried(Batch& batch, int64_t step);
+    struct CheckedGroup checked(const Problem& problem, std::vector<int32_t> prompt,
+                                std::vector<Completion>::iterator begin,
+                                std::vector<Completion>::iterator end) const;
     // n completions of each prompt; where they are drawn, judged ahead. all: groups that teach nothing
     // are wanted, too.
     std::vector<Completion> draw(const std::vector<Problem>& problems,

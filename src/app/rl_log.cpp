@@ -144,8 +144,10 @@ Diagnosis diagnose(const StepResults& s, const RlConfig& config) {
     const Rollouts& r = s.numbers;
     const Weights weights = weigh(r, s.kept, config.algo, config.select.denominator);
     Diagnosis diagnosis;
+    // What was carried has the ratio of the weights that drew it.
+    const bool on_policy = config.train.one_update() && s.batch.carried_groups == 0;
     for (const Finding& finding : examine(r, s.kept, weights, config.algo, s.update.policy.parts,
-                                          s.update.policy.grads, config.train.one_update())) {
+                                          s.update.policy.grads, on_policy)) {
         if (finding.health == Health::broken)
             diagnosis.broken.push_back(std::string(finding.law) + ": " + finding.text);
         if (finding.health == Health::note) diagnosis.note = finding.text;
@@ -218,10 +220,11 @@ Json step_line(const StepResults& s) {
     line["optimiser_steps"] = update.steps;
     if (!s.numbers.entropy.empty()) line["entropy_nats_per_token"] = mean(s.numbers.entropy);
     put_kl(line, s.numbers);
-    if (s.batch.rounds > 1 || s.batch.dropped_groups) {
+    if (s.batch.rounds > 1 || s.batch.dropped_groups || s.batch.carried_groups) {
         line["sampling_rounds"] = s.batch.rounds;
         line["dropped_groups"] = s.batch.dropped_groups;
         line["surplus_groups"] = s.batch.surplus_groups;
+        line["carried_groups"] = s.batch.carried_groups;
     }
     put_credit(line, s.batch, s.credit);
     if (s.update.replay) line["replay_loss_nats_per_token"] = s.update.replay->loss;

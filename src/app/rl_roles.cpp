@@ -85,7 +85,12 @@ std::vector<Completion> LearnerRoles::draw(Model& policy,
                 message.put(each->finished), message.put(each->ids);
             whole(ticket_of[out.prompt], message.bytes);
         };
-        for (Completion& out : generate_some(policy, prompts, which, sample, step, stats, ended))
+        auto token = [&](const Completion&) {
+            roles.progress();
+            return true;
+        };
+        for (Completion& out :
+             generate_some(policy, prompts, which, sample, step, stats, ended, token))
             drawn.push_back(std::move(out));
     };
     if (judge)

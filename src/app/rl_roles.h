@@ -25,6 +25,7 @@ struct LearnerRoles {
                                  const SampleConfig& sample, uint32_t step, GenerateStats& stats,
                                  Timeline& timeline, const JudgeGroup& judge);
     void judged(const GenerateStats& work);
+    void progress() { roles.progress(); } // with each decode step of judges
     // The step is over, and `own` is filled: the layout of the next one.
     void end(int prompt_tokens, double valid_share, double valid_lately);
 

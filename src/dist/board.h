@@ -16,8 +16,8 @@ struct Board {
     Board(const Board&) = delete;
     ~Board(); // all ranks together
 
-    int64_t add(int64_t place, int64_t value); // returns what stood there
-    int64_t read(int64_t place) { return add(place, 0); }
+    int64_t add(int64_t place, int64_t value);            // returns what stood there
+    int64_t read(int64_t place) { return add(place, 0); } // 0 is added: what others see, too
     void write(int64_t place, int64_t value);
     // Puts `wanted` where `expected` stands; whether it stood there.
     bool exchange(int64_t place, int64_t expected, int64_t wanted);
@@ -26,7 +26,7 @@ struct Board {
     std::string bytes_of(int rank, size_t offset, size_t count);
     void progress();
     // Every rank adds one a hundred times: whether they arrive, within so many seconds.
-    bool works(int ranks, double seconds = 5);
+    bool works(int ranks, double seconds = 20);
 
     const int64_t numbers;
     const size_t shown;

@@ -27,20 +27,28 @@ struct EmulatedRank {
     double due = now();
     int first = 0; // group of the wave's first ticket
     int places[2] = {};
+    std::vector<int> drawn[2]{}; // groups that this rank has generated, judged
 
     void wait_for_ranks() {
         if (ranks.share_work()) ranks.gather(ranks, "");
     }
     void device(double seconds) {
         beat();
+        wave.progress();
         due += seconds;
-        if (const double left = due - now(); left > 0) ::usleep((useconds_t)(left * 1e6));
+        // Over a network the first rank's numbers are read only while it looks.
+        const double nap = ranks.rank == 0 ? 2 * look : HUGE_VAL;
+        for (double left = due - now(); left > 0; left = due - now()) {
+            ::usleep((useconds_t)(std::min(left, nap) * 1e6));
+            wave.progress();
+        }
     }
     // Until `enough`, on account of what others are at.
     void idle(const std::function<bool()>& enough) {
         double before = due;
         while (!enough()) {
             beat();
+            wave.progress();
             ::usleep((useconds_t)(look * 1e6));
             const double time = std::max(before, now());
             double& cause = wave.all_generated() ? result.spent.barrier
@@ -82,9 +90,10 @@ struct EmulatedRank {
             const int limit = places[judges];
             double stall = 0;
             if ((groups.empty() || groups.back().waiting == 0) && (int)active.size() < limit) {
-                const int drawn = judges ? wave.take().group : wave.draw();
-                if (drawn >= 0) {
-                    const int group = judges ? drawn : first + drawn;
+                const int ticket = judges ? wave.take().group : wave.draw();
+                if (ticket >= 0) {
+                    const int group = judges ? ticket : first + ticket;
+                    drawn[judges].push_back(group);
                     groups.push_back({group, texts, texts});
                     double tokens = work.prompt_tokens;
                     for (int s = 0; judges && s < work.answers; ++s)
@@ -203,6 +212,20 @@ struct EmulatedRank {
     }
 };
 
+// Each group is once in the lists of all ranks.
+void check_once(const Collectives& ranks, const std::vector<int>& mine, int groups,
+                const char* what) {
+    ByteWriter message;
+    message.put(mine);
+    std::vector<int> times((size_t)groups, 0), of_rank;
+    for (const std::string& bytes : ranks.gather(ranks, message.bytes)) {
+        ByteReader{bytes}.get(of_rank);
+        for (int group : of_rank) ++times.at((size_t)group);
+    }
+    for (int group = 0; group < groups; ++group)
+        CHECK(times[group] == 1, "group %d was %s %d times", group, what, times[group]);
+}
+
 } // namespace
 
 Emulator::Emulator(const Collectives& ranks_, int most_groups)
@@ -216,6 +239,8 @@ Iteration Emulator::play(const Costs& costs, const IterationWork& work, const Ro
     rank.play();
     Iteration sum = rank.result;
     if (!ranks.share_work()) return sum;
+    check_once(ranks, rank.drawn[0], sum.issued, "generated");
+    if (work.texts > 0) check_once(ranks, rank.drawn[1], sum.issued, "judged");
     ByteWriter message;
     message.put(rank.result);
     sum.spent = {}, sum.occupied = 0;

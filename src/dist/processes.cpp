@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <omp.h>
 #include <unistd.h>
 
@@ -75,6 +76,12 @@ void Ranks::wait() const {
     if (collectives.gather) collectives.gather(collectives, "");
 }
 
+void* own_memory(size_t bytes) {
+    static std::vector<std::unique_ptr<std::vector<uint64_t>>> all;
+    all.push_back(std::make_unique<std::vector<uint64_t>>(bytes / 8 + 1, 0));
+    return all.back()->data();
+}
+
 int report_failure(const char* message) {
     if (own.ranks == 1) {
         std::fprintf(stderr, "error: %s\n", message);
@@ -87,8 +94,8 @@ int report_failure(const char* message) {
     ::gethostname(host, sizeof host - 1);
     const std::string phase = current_phase.load();
     if (own.rank > 0 || phase != "start")
-        std::fprintf(stderr, "error: rank %d of %d on %s, at %s: %s\n", own.rank, own.ranks, host,
-                     phase.c_str(), message);
+        std::fprintf(stderr, "error: rank %d of %d on %s, at %s%s: %s\n", own.rank, own.ranks, host,
+                     phase.c_str(), of_ticket(last_ticket).c_str(), message);
     else
         std::fprintf(stderr, "error: %s\n", message);
     abort_processes(training_diverged ? 3 : phase == "start" && own.rank == 0 ? 1 : 77);

@@ -30,8 +30,12 @@ void broadcast_bytes(void* bytes, size_t count);
 // Collectives of the CPU's ranks: tensors on the host, sums in the order of the ranks. With one process
 // nothing is sent.
 Collectives host_collectives();
-// Memory that the ranks of this machine share, zero at first; of this many bytes each.
+// to: (ranks) bytes for each; returns what each has for this one. With one process its own.
+std::vector<std::string> exchange_bytes(const std::vector<std::string>& to);
+// Memory that the ranks of this machine share, zero at first; of this many bytes each. It stands to the
+// end.
 void* shared_memory(size_t bytes_per_rank);
+void* own_memory(size_t bytes); // likewise, of one process
 // Ends all processes, this one with the status; waits for nobody.
 [[noreturn]] void abort_processes(int status);
 

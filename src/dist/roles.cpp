@@ -26,6 +26,7 @@ struct PlayedRoles {
         enter_phase("wait");
         for (double before = now(); !enough();) {
             beat();
+            wave.progress();
             ::usleep((useconds_t)(look * 1e6));
             const double time = now();
             const bool ended = wave.all_generated();

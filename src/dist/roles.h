@@ -22,6 +22,7 @@ struct Roles {
     // Groups 0 .. groups-1; returns when all are generated and judged. This rank's seconds: generate and
     // judge, and the waits tail, queue and barrier.
     Spent play(const RoleLayout& layout, int groups, const RoleWork& work, Timeline& timeline);
+    void progress() { wave.progress(); } // by whoever generates or judges, with each decode step
 
 private:
     const Collectives& ranks;

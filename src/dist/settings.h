@@ -6,7 +6,7 @@
 struct DistSettings {
     int determinism = 1;
     double watchdog_seconds = 300, oversample = 1;
-    std::string placement = "share";
+    std::string placement = "share", surplus = "drop";
     int generate_ranks = 0;
     bool tickets = false;
     // Who does what is found out while it is done; else every rank knows beforehand.
@@ -24,8 +24,12 @@ struct DistSettings {
         v.field("oversample", oversample, 1, 10,
                 "dynamic sampling (train.max_rounds above 1): above 1, a round asks for so many "
                 "times the missing prompts over the share of prompts that taught something so far; "
-                "what is valid beyond the quota is dropped, the last prompts first. 1: as many as "
+                "what is valid beyond the quota is surplus, the last prompts first. 1: as many as "
                 "are missing");
+        v.choice(
+            "surplus", surplus, {"drop", "keep"},
+            "what becomes of it; drop: every step is on-policy; keep: it is the next step's, one "
+            "version old, with the log-probabilities it was drawn with");
         v.choice(
             "placement", placement, {"share", "split", "fluid", "auto"},
             "rl with a model that judges; share: all ranks generate, then all judge; split: "

@@ -24,15 +24,20 @@ Watchdog::~Watchdog() {
     own.process = 0; // nobody waits for it any more
 }
 
+std::string of_ticket(int ticket) {
+    return ticket > 0 ? ", last ticket " + std::to_string(ticket - 1) : "";
+}
+
 static void report(const Pulse& silent, int ranks, double seconds, int by) {
     char host[256] = "?";
     ::gethostname(host, sizeof host - 1);
-    std::fprintf(stderr,
-                 "error: rank %d of %d on %s (process %d) has not gone on for %.0f s, at %s; rank "
-                 "%d ends the run (dist.watchdog_seconds=%.6g). Start it again with "
-                 "run.resume=true; a longer silence than that is allowed by a larger value\n",
-                 silent.rank.load(), ranks, host, silent.process.load(), seconds, silent.phase, by,
-                 seconds);
+    std::fprintf(
+        stderr,
+        "error: rank %d of %d on %s (process %d) has not gone on for %.0f s, at %s%s; rank "
+        "%d ends the run (dist.watchdog_seconds=%.6g). Start it again with "
+        "run.resume=true; a longer silence than that is allowed by a larger value\n",
+        silent.rank.load(), ranks, host, silent.process.load(), seconds, silent.phase,
+        of_ticket(silent.ticket).c_str(), by, seconds);
     std::fflush(stderr);
 }
 
@@ -46,6 +51,7 @@ void Watchdog::watch() {
     for (double before = now(); !ends; before = now()) {
         const char* phase = current_phase.load();
         std::strncpy(own.phase, phase, sizeof own.phase - 1);
+        own.ticket = last_ticket.load();
         own.beats = heart_beats.load();
         ::usleep((useconds_t)(pause * 1e6));
         // This process itself was stopped or starved: what it has not seen says nothing of the others.

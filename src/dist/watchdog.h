@@ -9,15 +9,21 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <thread>
 
 // What the ranks of a machine know of one another; in memory that they share, zero at first.
+inline std::atomic<int> last_ticket{0}; // that this process drew, plus 1; 0: none
+
 struct Pulse {
     std::atomic<uint64_t> beats;
     std::atomic<int> rank, process; // process: its id; 0: not there yet
     std::atomic<int> told;          // somebody has told of a silence
+    std::atomic<int> ticket;        // as last_ticket
     char phase[32];
 };
+
+std::string of_ticket(int ticket); // ", last ticket 7"; empty: none
 
 struct Watchdog {
     // pulses: of the machine's ranks, own: this one's place. seconds: the longest silence.

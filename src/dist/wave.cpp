@@ -2,15 +2,17 @@
 
 #include "base/beat.h"
 #include "base/check.h"
+#include "dist/watchdog.h"
 
 #include <algorithm>
 #include <unistd.h>
 
 Wave::Wave(int rank_, int ranks, int most_groups, size_t bytes_per_group)
     : rank(rank_), most(most_groups), board(first_entry + (int64_t)most_groups * entry_numbers,
-                                            (size_t)most_groups * bytes_per_group) {
+                                            (size_t)most_groups * bytes_per_group),
+      tickets(board, next, machines) {
     CHECK(board.works(ranks), "tickets do not arrive: the ranks cannot add to a number of the "
-                              "first one's. Use dist.placement=share");
+                              "first one's. Use dist.placement=share with dist.tickets=false");
 }
 
 void Wave::begin(int count, const std::function<void()>& wait) {
@@ -18,18 +20,20 @@ void Wave::begin(int count, const std::function<void()>& wait) {
     groups = count, used = 0;
     wait(); // nobody reads any more what the last wave left
     if (rank == 0) {
-        for (int64_t place = 0; place < first_entry; ++place) board.write(place, 0);
+        for (int64_t place = next; place < first_entry; ++place) board.write(place, 0);
         for (int64_t slot = 0; slot < groups; ++slot) board.write(entry(slot) + 3, 0);
     }
+    tickets.begin(count);
     wait();
 }
 
 int Wave::draw() {
-    const int64_t ticket = board.add(next, 1);
-    return ticket < groups ? (int)ticket : -1;
+    const int ticket = tickets.draw();
+    last_ticket = ticket + 1;
+    return ticket;
 }
 
-int Wave::tickets_left() { return std::max(0, groups - (int)board.read(next)); }
+int Wave::tickets_left() { return tickets.left(); }
 
 void Wave::generated(int group, const std::string& message) {
     board.show(used, message);
@@ -53,6 +57,7 @@ Wave::Taken Wave::take() {
         const int64_t at = entry(slot);
         int64_t group = 0;
         while ((group = board.read(at + 3)) == 0) { // its writer is at it
+            board.progress();
             beat();
             ::usleep(100);
         }

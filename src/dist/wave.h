@@ -2,7 +2,7 @@
 // A wave of groups on several ranks: who generates draws tickets, who judges draws what has been
 // generated. Each ticket is drawn once, each group judged once, by whoever comes first.
 
-#include "dist/board.h"
+#include "dist/tickets.h"
 
 #include <functional>
 
@@ -26,14 +26,18 @@ struct Wave {
     bool all_generated();
     bool all_taken();
     bool all_judged();
+    // For the others' sake, now and then while this rank computes: over a network what it keeps is read
+    // only while it is in the library.
+    void progress() { board.progress(); }
 
     int groups = 0;
 
 private:
-    enum Place { next, whole, tail, head, done, first_entry };
+    enum Place { machines, next, whole, tail, head, done, first_entry };
     enum { entry_numbers = 4 }; // rank, offset, bytes, group + 1
     int64_t entry(int64_t slot) const { return first_entry + slot * entry_numbers; }
     const int rank, most;
     Board board;
+    Tickets tickets;
     size_t used = 0; // of the bytes that this rank shows
 };

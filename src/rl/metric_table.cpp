@@ -39,7 +39,9 @@ static const MetricMeaning table[] = {
     {"rl", "dropped_groups", "prompts",
      "dynamic sampling: thrown away, as all of their rewards were equal"},
     {"rl", "surplus_groups", "prompts",
-     "dynamic sampling: valid and beyond the quota, thrown away (dist.oversample)"},
+     "dynamic sampling: valid and beyond the quota (dist.oversample)"},
+    {"rl", "carried_groups", "prompts",
+     "dynamic sampling: drawn in the step before and beyond its quota (dist.surplus=keep)"},
     {"rl", "checker_mean", "",
      "what the task's rule says, whoever gives the reward: a reward that rises without it is "
      "gamed"},

@@ -49,6 +49,32 @@ TEST(EmulateSlow, TwoRanksTakeTheTimeThatIsSimulated) { expect_as_simulated(2); 
 TEST(EmulateSlow, OneRankToo) { expect_as_simulated(1); }
 TEST(EmulateSlow, EightRanksToo) { expect_as_simulated(8); }
 
+// Two levels: ranks that count as four machines, or as eight. The command itself checks that each ticket was
+// drawn, and each group judged, once.
+TEST(EmulateSlow, EachTicketIsDrawnOnceOnSeveralMachines) {
+    NEEDS_MPI();
+    for (const char* each : {"RLHF_RANKS_PER_MACHINE=2", "RLHF_RANKS_PER_MACHINE=1"}) {
+        Scratch at;
+        const Words words = small + Words{"out=" + at("rows"), "answers_per_device=16"};
+        const Outcome outcome = run_line(mpirun_line(8, words, each), at("mpirun."));
+        ASSERT_EQ(outcome.status, 0) << outcome.err;
+        EXPECT_EQ(rows_of(at("rows")).size(), 5u);
+    }
+}
+
+TEST(EmulateSlow, SamplesThroughOneRanksHandsCostMore) {
+    NEEDS_MPI();
+    Scratch at;
+    const Outcome outcome =
+        rlhf_on(4, at, {"simulate", "emulate=true", "controllers=true", "devices=4"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const size_t row = outcome.out.find("image of 5 MB");
+    ASSERT_NE(row, std::string::npos) << outcome.out;
+    double central = 0, stays = 0;
+    ASSERT_EQ(std::sscanf(outcome.out.c_str() + row, "image of 5 MB %lf %lf", &central, &stays), 2);
+    EXPECT_GT(central, 2 * stays);
+}
+
 // Short runs of four ranks, one for each layout that is the best somewhere; of three tries the best.
 TEST(EmulateSlow, TheChooserIsNearTheBestFixedLayoutFromTheFirstIterationOn) {
     NEEDS_MPI();

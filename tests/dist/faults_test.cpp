@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "dist/mpirun.h"
 
+#include <filesystem>
+
 namespace {
 
 struct FaultsSlow : testing::Test {
@@ -88,6 +90,7 @@ TEST_F(FaultsSlow, AStoppedRankIsNamedAndTheRunEndsWith75) {
     NEEDS_MPI();
     double seconds = 0;
     const Outcome outcome = signalled("stopped", SIGSTOP, &seconds);
+    std::printf("a stopped rank: status %d after %.1f s\n", outcome.status, seconds);
     EXPECT_EQ(outcome.status, 75) << outcome.err;
     EXPECT_LT(seconds, 20);
     EXPECT_TRUE(contains(outcome.err, "rank 1 of 2 on ")) << outcome.err;
@@ -99,6 +102,7 @@ TEST_F(FaultsSlow, AKilledRankEndsTheRunAndItGoesOnWithAnotherNumber) {
     NEEDS_MPI();
     double seconds = 0;
     const Outcome outcome = signalled("killed", SIGKILL, &seconds);
+    std::printf("a killed rank: status %d after %.1f s\n", outcome.status, seconds);
     EXPECT_EQ(outcome.status, 137) << outcome.err;
     EXPECT_LT(seconds, 20);
     const auto checkpoints = list_directory(at("killed/checkpoints"));
@@ -187,6 +191,41 @@ TEST_F(FaultsSlow, AFullDiskIsToldOfOnceAndEndsTheRunTheSecondTime) {
     EXPECT_EQ(list_directory(at("full/checkpoints")), Words{"000002"});
     const Outcome more = on(2, words("full", 8, larger));
     ASSERT_EQ(more.status, 0) << more.err;
+}
+
+// Hosts are network namespaces. In make faults alone, and by root: it makes interfaces.
+TEST_F(FaultsSlow, SeveralHostsAndOneThatIsCutOff) {
+    NEEDS_MPI();
+    if (!in_full()) GTEST_SKIP() << "several hosts are tried by make faults";
+    const std::string binary = in_quotes(std::filesystem::absolute(rlhf_binary()).string());
+    auto line = [&](const Words& words, const std::string& before) {
+        std::string text = before + " timeout -k 5 200 tests/dist/hosts.sh 3 2 " + binary;
+        for (const std::string& word : words) text += " " + in_quotes(word);
+        return text;
+    };
+    const Outcome whole = run_line(line(words("hosts", 6), ""), at("hosts."));
+    if (whole.status == 99) GTEST_SKIP() << whole.err;
+    ASSERT_EQ(whole.status, 0) << whole.err;
+    EXPECT_TRUE(weights("hosts", "000006") == undisturbed());
+    // The cable is pulled: mpirun's keepalive notices before anybody's patience ends.
+    const Words long_run = words("cut", 100000, {"dist.watchdog_seconds=60"});
+    const Outcome cut =
+        run_line(line(long_run, "CUT=12 CUT_TIME=" + in_quotes(at("cut.time"))), at("cut."));
+    const double seconds = (double)::time(nullptr) - std::atof(read_file(at("cut.time")).c_str());
+    std::printf("a host that is cut off: status %d after %.0f s\n", cut.status, seconds);
+    EXPECT_NE(cut.status, 0) << cut.err;
+    EXPECT_NE(cut.status, 124) << cut.err;
+    EXPECT_LT(seconds, 20 + 3);
+    const auto checkpoints = list_directory(at("cut/checkpoints"));
+    const int step = std::atoi(checkpoints.back().c_str());
+    ASSERT_GT(step, 0);
+    Json config = read_json(at("cut/config.json"));
+    config["train"]["steps"] = step + 2;
+    write_file(at("cut/config.json"), config.dump());
+    ASSERT_EQ(on(2, words("cut", step + 2)).status, 0);
+    ASSERT_EQ(rlhf(words("straight", step + 2)).status, 0);
+    const std::string name = format("%06d", step + 2);
+    EXPECT_TRUE(weights("cut", name.c_str()) == weights("straight", name.c_str()));
 }
 
 TEST_F(FaultsSlow, TheSupervisorStartsARunAgainUntilItIsDone) {

@@ -360,6 +360,97 @@ TEST(RanksSlow, ARunThatDiedEndsWithTheBitsOfItsNumberOfRanks) {
     }
 }
 
+// Each machine has its own tickets; nobody's text is another one for it.
+TEST(RanksSlow, TicketsOfSeveralMachines) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    ASSERT_EQ(rlhf(with_a_judge(at, {"run.dir=" + at("one"), "dist.determinism=2"})).status, 0);
+    for (const char* placement : {"share", "split", "fluid"}) {
+        const std::string run = at(placement);
+        const Outcome many =
+            run_line(mpirun_line(4,
+                                 with_a_judge(at, {"run.dir=" + run, "dist.determinism=2",
+                                                   "dist.tickets=true",
+                                                   std::string("dist.placement=") + placement}),
+                                 "RLHF_RANKS_PER_MACHINE=2"),
+                     at("mpirun."));
+        ASSERT_EQ(many.status, 0) << placement << many.err;
+        EXPECT_EQ(numbers_of(run), numbers_of(at("one"))) << placement;
+        EXPECT_TRUE(saved(run) == saved(at("one"))) << placement;
+    }
+}
+
+// What a step had beyond its quota is the next one's, in a run that goes on, too.
+TEST(RanksSlow, SurplusIsKeptForAStep) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    // A digit: a policy that knows nothing is right now and then.
+    std::string rows;
+    for (int i = 0; i < 200; ++i)
+        rows += format("{\"prompt\": \"+1%d\", \"answer\": \"%d\"}\n", i % 10, i % 10);
+    write_file(at("rows"), rows);
+    write_file(at("held_out"), "{\"prompt\": \"+21\", \"answer\": \"1\"}\n");
+    const int prompts = 3;
+    const Words words = tiny_rl(
+        at, {"algo.preset=dapo", "train.max_rounds=3", "dist.oversample=3", "dist.surplus=keep",
+             "task.name=jsonl", "task.data=" + at("rows"), "task.eval_data=" + at("held_out"),
+             "credit=[{\"source\":\"rule\"}]", "train.prompts_per_step=3", "sample.n=6",
+             "sample.max_new_tokens=2", "train.eval_problems=1", "train.steps=6",
+             "run.save_every=1", "run.resume=true", "dist.determinism=2"});
+    ASSERT_EQ(rlhf(words + Words{"run.dir=" + at("one")}).status, 0);
+    int carried = 0, surplus = 0;
+    const auto steps = rows_of(at("one/metrics.jsonl"));
+    for (size_t i = 0; i < steps.size(); ++i) {
+        const int now_carried = steps[i].value("carried_groups", 0);
+        EXPECT_EQ(now_carried, std::min(surplus, prompts)) << i;
+        surplus = steps[i].value("surplus_groups", 0);
+        EXPECT_EQ(steps[i]["doctor"].dump(), "[]") << i;
+        carried += now_carried;
+    }
+    EXPECT_GT(carried, 0);
+    const Words more = words + Words{"run.dir=" + at("many")};
+    EXPECT_EQ(run_line(mpirun_line(2, more, "RLHF_DIE_AT_SAVE=16"), at("killed.")).status, 137);
+    EXPECT_FALSE(list_directory(at("many/checkpoints")).empty());
+    ASSERT_EQ(rlhf_on(3, at, more).status, 0);
+    EXPECT_EQ(numbers_of(at("many")), numbers_of(at("one")));
+    EXPECT_TRUE(saved(at("many")) == saved(at("one")));
+    const Outcome dropped = rlhf(words + Words{"run.dir=" + at("drop"), "dist.surplus=drop"});
+    ASSERT_EQ(dropped.status, 0);
+    EXPECT_FALSE(saved(at("drop")) == saved(at("one")));
+}
+
+// Relative to each rank's own directory there are two judges that differ by one bit.
+TEST(RanksSlow, JudgesThatDifferAreAnError) {
+    NEEDS_MPI();
+    Scratch at;
+    start(at);
+    for (const char* rank : {"0", "1"}) {
+        make_directories(at(std::string("d") + rank));
+        std::system(("cp -r " + in_quotes(at("start/checkpoints/000004")) + " " +
+                     in_quotes(at(std::string("d") + rank + "/judge")))
+                        .c_str());
+    }
+    const std::string file = at("d1/judge/model.safetensors");
+    std::string bytes = read_file(file);
+    bytes[bytes.size() - 9] ^= 1;
+    write_file(file, bytes);
+    Words words = with_a_judge(at, {"run.dir=" + at("run")});
+    for (std::string& word : words) {
+        const std::string judge = "\"model\":\"" + at("start") + "\"";
+        if (const size_t place = word.find(judge); place != std::string::npos)
+            word.replace(place, judge.size(), "\"model\":\"judge\"");
+    }
+    const std::string enter = "here=$PWD; cd " + in_quotes(at("d")) +
+                              "$OMPI_COMM_WORLD_RANK; set -- \"$@\"; "
+                              "case $0 in /*) ;; *) exec \"$here/$0\" \"$@\" ;; esac";
+    const Outcome outcome = run_line(mpirun_line(2, words, "", 120, enter), at("mpirun."));
+    EXPECT_NE(outcome.status, 0);
+    EXPECT_TRUE(contains(outcome.err, "the weights of the model that judges are not the same"))
+        << outcome.err;
+}
+
 TEST(Ranks, APlacementWithoutAJudgeIsAnError) {
     NEEDS_MPI();
     Scratch at;

@@ -115,7 +115,7 @@ static JudgeText read_text(const Inputs& inputs, const Completion& written) {
 }
 
 void ModelJudge::write_ahead(const std::vector<JudgeQuestion>& questions, GenerateStats& stats,
-                             LengthHistogram& lengths) {
+                             LengthHistogram& lengths, const std::function<void()>& drawn) {
     const double start = now();
     SampleConfig sample = sample_of(settings);
     std::vector<std::vector<int32_t>> prompts;
@@ -131,7 +131,12 @@ void ModelJudge::write_ahead(const std::vector<JudgeQuestion>& questions, Genera
         all.push_back((int)prompts.size());
         prompts.push_back(std::move(ids));
     }
-    for (const Completion& written : generate_some(*model, prompts, all, sample, 0, stats)) {
+    auto token = [&](const Completion&) {
+        drawn();
+        return true;
+    };
+    for (const Completion& written :
+         generate_some(*model, prompts, all, sample, 0, stats, {}, token)) {
         Ahead& entry = ahead[key_of(prompts[written.prompt])];
         entry.texts[written.sample] = read_text(inputs, written);
         entry.new_tokens += (int64_t)written.ids.size();

@@ -44,9 +44,9 @@ struct ModelJudge {
 
     // Writes by this rank alone what write() will be asked for, while others do something else; what is
     // known is passed over. Then all ranks together: what any of them has written is everybody's, until
-    // the next write(), which takes it as its own work.
+    // the next write(), which takes it as its own work. drawn: called with each token.
     void write_ahead(const std::vector<JudgeQuestion>& questions, GenerateStats& stats,
-                     LengthHistogram& lengths);
+                     LengthHistogram& lengths, const std::function<void()>& drawn);
     void share_ahead();
 
     JudgeSettings settings;

@@ -57,8 +57,15 @@ void SimulateConfig::visit(Fields& v) {
     v.input("run", run, "run whose stored answers give the lengths of answers");
     v.field("emulate", emulate,
             "the ranks of this run (mpirun) are the devices, and wait as long as those would work");
+    v.field(
+        "controllers", controllers,
+        "with emulate: instead of playing, what samples cost that pass through one rank's hands or "
+        "stay where they were made, measured with real bytes");
     v.field("curves", curves, "five curves over devices, swaps, waves and drift: takes minutes");
     v.field("out", out, "file of one row per layout and iteration; empty: none");
+    v.input("validation", validation,
+            "rows that emulate=true has written (out): how far the simulator was off there is "
+            "printed beside every figure");
     v.field("html", html, "file for all of it as one page; empty: none");
 }
 

@@ -21,8 +21,8 @@ struct SimulateConfig {
     double valid_share = 0.75, valid_share_end = 0.38, oversample = 1.2;
     int dwell = 1;
     double gain = 0.03;
-    std::string run, out, html;
-    bool curves = false, emulate = false;
+    std::string run, out, html, validation;
+    bool curves = false, emulate = false, controllers = false;
     void visit(Fields& v);
 };
 

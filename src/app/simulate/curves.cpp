@@ -1,10 +1,12 @@
 #include "app/simulate/curves.h"
 
+#include "base/json.h"
 #include "dist/controllers.h"
 #include "report/page.h"
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace {
 
@@ -209,6 +211,25 @@ std::vector<SimulatedFigure> simulated_figures(const SimulateConfig& config,
     return all;
 }
 
+std::string validation_error(const std::string& rows) {
+    if (rows.empty())
+        return "Simulated, and not held against ranks that wait (validation=ROWS of emulate=true).";
+    double sum = 0, most = 0;
+    int count = 0;
+    std::set<int64_t> ranks;
+    for_each_row(rows, [&](const Json& row, const std::string& where) {
+        const double off = std::abs(
+            json_number(row, "seconds", where) / json_number(row, "simulated_seconds", where) - 1);
+        sum += off, most = std::max(most, off), ++count;
+        ranks.insert(json_int(row, "ranks", where));
+    });
+    std::string numbers;
+    for (int64_t n : ranks) numbers += (numbers.empty() ? "" : ", ") + std::to_string(n);
+    return format("Simulated. Validation error: %.1f %% on average, at most %.1f %%, of %d "
+                  "iterations that %s emulated ranks played.",
+                  100 * sum / count, 100 * most, count, numbers.c_str());
+}
+
 std::string figure_text(const SimulatedFigure& figure) {
     std::vector<size_t> width;
     for (const std::string& name : figure.names) width.push_back(name.size());
@@ -228,18 +249,17 @@ std::string figure_text(const SimulatedFigure& figure) {
 
 std::string simulated_page(const SimulateConfig& config, const std::string& run_text,
                            const std::vector<SimulatedFigure>& figures) {
+    const std::string error = validation_error(config.validation);
     std::string body =
         std::string(chart_patterns()) + "<h1>A cluster, simulated</h1>\n<p>" +
         format("%d devices, %d valid answers each in an iteration. ", config.devices,
                config.answers_per_device) +
         "No number on this page was measured on such a cluster: each one is computed "
-        "by the model of costs in <code>src/dist/placement.h</code>, which ranks that "
-        "wait in the place of 1 to 8 devices agree with to a tenth "
-        "(<code>rlhf simulate configs/cluster_8.json emulate=true</code>).</p>\n<pre>" +
-        escape(run_text) + "</pre>\n";
+        "by the model of costs in <code>src/dist/placement.h</code>.</p>\n<p>" +
+        escape(error) + "</p>\n<pre>" + escape(run_text) + "</pre>\n";
     for (const SimulatedFigure& figure : figures) {
         body += "<h2>" + escape(figure.title) + " (simulated)</h2>\n<p>" + escape(figure.text) +
-                "</p>\n";
+                "</p>\n<p>" + escape(error) + "</p>\n";
         if (figure.chart) body += line_chart(*figure.chart);
         body += "<table><tr>";
         for (const std::string& name : figure.names)

@@ -113,7 +113,7 @@ void emulate(const SimulateConfig& config) {
             best_fixed = real.seconds, best_name = scheme_names[(int)scheme];
         for (int k = 0; k < own.iterations; ++k) {
             Json row = iteration_row(scheme_names[(int)scheme], k, compared.real[k]);
-            row["simulated"] = false, row["emulated"] = true;
+            row["simulated"] = false, row["emulated"] = true, row["ranks"] = ranks.count();
             row["simulated_seconds"] = compared.simulated[k].played.seconds;
             rows += dump_row(row) + "\n";
         }

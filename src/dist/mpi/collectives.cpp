@@ -175,3 +175,38 @@ Collectives host_collectives() {
     ranks.sum_integers = sum_integers;
     return ranks;
 }
+
+std::vector<std::string> exchange_bytes(const std::vector<std::string>& to) {
+    const Collectives ranks = host_collectives();
+    const int N = ranks.ranks, own = ranks.rank;
+    std::vector<std::string> from((size_t)N);
+    from[own] = to[own];
+    if (N == 1) return from;
+    std::vector<int64_t> sent((size_t)N), come((size_t)N);
+    for (int r = 0; r < N; ++r) sent[r] = (int64_t)to[r].size();
+    MPI_Request sizes;
+    MPI_Ialltoall(sent.data(), 1, MPI_INT64_T, come.data(), 1, MPI_INT64_T, MPI_COMM_WORLD, &sizes);
+    wait_for(sizes);
+    std::vector<MPI_Request> requests;
+    auto pieces = [&](int64_t bytes, auto message) { // counts of a message are ints
+        for (int64_t at = 0; at < bytes; at += INT32_MAX)
+            message(at, (int)std::min<int64_t>(INT32_MAX, bytes - at));
+    };
+    for (int k = 1; k < N; ++k) {
+        const int r = (own + k) % N;
+        from[r].resize((size_t)come[r]);
+        pieces(come[r], [&](int64_t at, int n) {
+            MPI_Irecv(from[r].data() + at, n, MPI_BYTE, r, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back());
+        });
+    }
+    for (int k = 1; k < N; ++k) {
+        const int r = (own + k) % N;
+        pieces(sent[r], [&](int64_t at, int n) {
+            MPI_Isend(to[r].data() + at, n, MPI_BYTE, r, 0, MPI_COMM_WORLD,
+                      &requests.emplace_back());
+        });
+    }
+    wait_for(requests);
+    return from;
+}

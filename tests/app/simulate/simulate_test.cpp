@@ -1,6 +1,6 @@
 #include "command.h"
 
-#include "app/simulate/cluster.h"
+#include "app/simulate/curves.h"
 #include "base/file.h"
 #include "ops_testing.h"
 
@@ -119,6 +119,12 @@ TEST(SimulateSlow, FiveFiguresAsTextAndAsOnePage) {
         EXPECT_TRUE(contains(outcome.out, "simulated: " + std::string(title))) << title;
         EXPECT_TRUE(contains(page, std::string(title) + " (simulated)")) << title;
     }
+    EXPECT_TRUE(contains(page, "not held against ranks that wait"));
+    write_file(at("rows"), "{\"seconds\": 10.5, \"simulated_seconds\": 10, \"ranks\": 4}\n"
+                           "{\"seconds\": 10.1, \"simulated_seconds\": 10, \"ranks\": 8}\n");
+    const std::string said = validation_error(at("rows"));
+    EXPECT_TRUE(contains(said, "3.0 % on average, at most 5.0 %, of 2 iterations that 4, 8"))
+        << said;
     EXPECT_TRUE(contains(page, "</html>"));
     EXPECT_FALSE(contains(page, "nan"));
 }
