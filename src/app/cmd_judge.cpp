@@ -1,8 +1,9 @@
 // rlhf judge: what a judge says of answers: CAPO's wrong steps, TRM's sentences. A judge is a model
 // that is asked here, or what one wrote before (critiques, verdict_text), which is read and voted
-// on without a model. Where a task's rule knows the truth, the judge is measured against it.
+// on without a model. DRM's dimensions are numbers of networks. Where a task's rule knows the truth, the judge is measured against it.
 
 #include "app/commands.h"
+#include "app/judge/dimensions.h"
 #include "app/judge/kinds.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -36,7 +37,7 @@ struct JudgeConfig {
     void visit(Fields& v) {
         v.object("model", model,
                  "the judge; of rows with stored critiques or verdict_text only its tokenizer is "
-                 "read, which gives completion_ids their bytes");
+                 "read, which gives completion_ids their bytes; drm: the policy that wrote them");
         v.object("data", data, "answers");
         v.object("judge", judge, "who judges, and how");
         v.object("task", task,
@@ -142,16 +143,55 @@ static void write_lessons(const JudgeConfig& config, const std::vector<AnswerToJ
                      (long long)unknown);
 }
 
+// DRM's judges write numbers, of a task's answers as ids.
+static int judge_reasoning(const JudgeConfig& config, const std::optional<Task>& task) {
+    CHECK(
+        task && task->reasoned,
+        "judge.kind=drm needs task.name, a task that tells reasoning from answer, as chain_lookup");
+    CHECK(config.write == "verdicts", "write=lessons: rows for DRM's judges are made by rlhf rows");
+    CHECK(
+        !config.data.path.empty() && config.data.problems == 0,
+        "judge.kind=drm reads data.path, rows of the task's answers (rlhf eval out=F writes such)");
+    const ComputeConfig compute = apply_compute(config.compute);
+    auto load = [&](const std::string& path) -> std::unique_ptr<RewardModel> {
+        return path.empty() ? nullptr : load_reward_model(path, "", compute, forward_tokens);
+    };
+    const auto policy = load(config.model.path),
+               reranker = load(dimension_judge_directory(config.judge.relevance.judge)),
+               coherence = load(dimension_judge_directory(config.judge.coherence.judge));
+    CHECK(!policy || policy->head == ScoreHead::log_prob,
+          "model.path is the policy whose log-probabilities are confidence; %s has a reward head",
+          config.model.path.c_str());
+    std::vector<Json> rows;
+    std::vector<std::string> places;
+    for_each_row(config.data.path, [&](const Json& row, const std::string& where) {
+        rows.push_back(row), places.push_back(where);
+    });
+    DimensionCounts counts;
+    AtomicFile out(config.out);
+    for (const Json& row : judge_dimensions(rows, places, *task, policy.get(), reranker.get(),
+                                            coherence.get(), counts))
+        out.write(dump_row(row) + "\n");
+    out.commit();
+    std::fprintf(stderr, "%s\n", counts.json().dump().c_str());
+    return 0;
+}
+
 static int judge(JudgeConfig& config, const Args& args) {
     config.judge.keys.check_effects(config.judge.kind, false, "judge.", [&](const char* key) {
         return names_key(args, std::string("judge.") + key);
     });
+    const bool reasoning = config.judge.kind == "drm";
+    for (const char* key : {"relevance.judge", "coherence.judge"})
+        CHECK(reasoning || !names_key(args, std::string("judge.") + key),
+              "judge.%s has no effect: it needs a judge of the kind drm", key);
     std::optional<Task> task;
     if (!config.task.name.empty()) {
         task = make_task(config.task);
         CHECK(task->verify_steps, "task.name=%s cannot check steps; leave it out",
               task->name.c_str());
     }
+    if (reasoning) return judge_reasoning(config, task);
     std::vector<AnswerToJudge> answers = read_answers(config, task ? &*task : nullptr);
     if (config.write == "lessons") {
         write_lessons(config, answers);

@@ -1,5 +1,6 @@
 #include "app/credit_sources.h"
 
+#include "app/drm_judges.h"
 #include "credit/preference.h"
 #include "model/hf.h"
 #include "model/same_tokenizer.h"
@@ -33,11 +34,8 @@ static void check_source(const SourceConfig& source, const Task& task) {
     if (name == "drm") {
         CHECK(task.reasoned, "%s needs a task that tells reasoning from answer; %s does not",
               who.c_str(), task.name.c_str());
-        for (const auto& [judge, key] : {std::pair{&source.relevance.judge, "relevance"},
-                                         {&source.coherence.judge, "coherence"}})
-            CHECK(judge->is_null() || judge->is_string(),
-                  "%s: %s.judge must be a directory, or oracle, the task's exact program; found %s",
-                  who.c_str(), key, dump_row(*judge).c_str());
+        check_dimension_judge(source.relevance.judge, who + ": relevance.judge");
+        check_dimension_judge(source.coherence.judge, who + ": coherence.judge");
         return;
     }
     if (name == "fields") {
@@ -88,81 +86,20 @@ static std::shared_ptr<RewardModel> load_source(const SourceConfig& source, cons
 
 // ---- DRM ----------------------------------------------------------------------------------------
 
-// The judge of a dimension; null: the task's exact program.
-static std::string judge_directory(const Json& judge) {
-    return judge.is_null() || judge == "oracle" ? "" : model_directory(judge.get<std::string>());
-}
-
-// A reranker's logit: of "yes" against "no", behind the row.
-static std::vector<double> reranker_logits(RewardModel& judge, const JudgeRows& words,
-                                           const std::vector<std::vector<int32_t>>& rows) {
-    std::vector<TrainSequence> asked;
-    for (size_t r = 0; r < rows.size(); ++r)
-        for (int32_t answer : {words.yes, words.no}) {
-            TrainSequence& sequence = asked.emplace_back();
-            sequence.ids = rows[r];
-            sequence.ids.push_back(answer);
-            sequence.target = {(int32_t)rows[r].size()};
-            sequence.prompt = (int)r, sequence.shared = (int)rows[r].size() - 1;
-        }
-    const auto logp = token_scores(judge, asked);
-    std::vector<double> z;
-    for (size_t r = 0; r < rows.size(); ++r) z.push_back(logp[2 * r][0] - logp[2 * r + 1][0]);
-    return z;
-}
-
-// An outcome reward model's score of the row.
-static std::vector<double> row_scores(RewardModel& judge,
-                                      const std::vector<std::vector<int32_t>>& rows) {
-    std::vector<TrainSequence> asked;
-    for (const std::vector<int32_t>& row : rows) {
-        TrainSequence& sequence = asked.emplace_back();
-        sequence.ids = row;
-        sequence.target = {(int32_t)row.size() - 1};
-    }
-    std::vector<double> z;
-    for (const std::vector<double>& score : token_scores(judge, asked)) z.push_back(score[0]);
-    return z;
-}
-
 std::vector<std::optional<DrmParts>> CreditSources::reasoned(const SourceConfig& source,
                                                              const Judged& batch) const {
     CHECK(source.confidence.weight == 0 || batch.temperature == 1,
           "%s: confidence is of log-probabilities at temperature 1; sample.temperature = %g",
           source.where().c_str(), batch.temperature);
-    std::vector<std::optional<DrmParts>> parts;
-    std::vector<std::vector<int32_t>> relevance, coherence;
-    JudgeRows words;
-    for (size_t i = 0; i < batch.completion.size(); ++i) {
-        const Problem& problem = batch.problem[batch.group[i]];
-        const auto answer = task.reasoned(problem, batch.completion[i]);
-        parts.emplace_back();
-        if (!answer) continue;
-        parts.back() = DrmParts{answer->reasoning_end, answer->answer_begin, answer->question,
-                                answer->documents,     answer->answer,       answer->coherence};
-        words = answer->rows;
-        for (const auto& row : {words.question, words.documents, words.answer})
-            relevance.push_back(row);
-        coherence.push_back(words.coherence);
-    }
-    const std::string reranker = judge_directory(source.relevance.judge),
-                      reward_model = judge_directory(source.coherence.judge);
-    std::vector<double> logit, score;
-    if (!relevance.empty() && !reranker.empty() && source.relevance.weight != 0)
-        logit = reranker_logits(*judges.at(reranker), words, relevance);
-    if (!coherence.empty() && !reward_model.empty() && source.coherence.weight != 0)
-        score = row_scores(*judges.at(reward_model), coherence);
-    size_t k = 0;
-    for (auto& part : parts) {
-        if (!part) continue;
-        if (!logit.empty()) {
-            part->question = logit[3 * k], part->answer = logit[3 * k + 2];
-            if (!std::isnan(part->documents)) part->documents = logit[3 * k + 1];
-        }
-        if (!score.empty()) part->coherence = score[k];
-        ++k;
-    }
-    return parts;
+    auto judge_of = [&](const Json& judge, double weight) -> std::shared_ptr<RewardModel> {
+        const std::string directory = dimension_judge_directory(judge);
+        return directory.empty() || weight == 0 ? nullptr : judges.at(directory);
+    };
+    std::vector<const Problem*> problem;
+    for (int group : batch.group) problem.push_back(&batch.problem[group]);
+    return drm_parts(task, problem, batch.completion,
+                     judge_of(source.relevance.judge, source.relevance.weight).get(),
+                     judge_of(source.coherence.judge, source.coherence.weight).get());
 }
 
 // ---- the preference model -----------------------------------------------------------------------
@@ -194,9 +131,9 @@ std::shared_ptr<const Scorer> CreditSources::preference(const SourceConfig& sour
             row.resize((size_t)text.first);
             row.insert(row.end(), anchor.begin(), anchor.end());
         }
-        const std::vector<double> score = row_scores(*model, rows);
+        const std::vector<double> score = end_scores(*model, rows);
         const std::vector<double> other =
-            anchor.empty() ? std::vector<double>(rows.size(), level) : row_scores(*model, anchors);
+            anchor.empty() ? std::vector<double>(rows.size(), level) : end_scores(*model, anchors);
         TokenScores p;
         for (size_t i = 0; i < score.size(); ++i) p.push_back({beats_anchor(score[i], other[i])});
         return p;
@@ -231,7 +168,7 @@ CreditSources::CreditSources(const Json& credit, const Task& task_, const Inputs
             continue;
         }
         for (const Json* judge : {&source.relevance.judge, &source.coherence.judge})
-            if (const std::string path = judge_directory(*judge); !path.empty()) {
+            if (const std::string path = dimension_judge_directory(*judge); !path.empty()) {
                 check_same_tokenizer(policy, path);
                 if (!judges[path])
                     judges[path] = load_reward_model(path, "", compute, tokens_per_micro_batch);

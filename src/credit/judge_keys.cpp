@@ -38,13 +38,14 @@ void JudgeKeys::visit_oracle(Fields& v) {
 
 void JudgeKeys::check_effects(const std::string& kind, bool oracle, const std::string& where,
                               const std::function<bool(const char* key)>& is_set) const {
-    const bool capo = kind == "capo";
+    const bool capo = kind == "capo", trm = kind == "trm", writes = !oracle && (capo || trm);
     struct Key {
         const char* name;
         bool acts;
         const char* needs;
     };
-    const char* model = "a model that judges, and this one is oracle";
+    const char* model = oracle ? "a model that judges, and this one is oracle"
+                               : "a judge that writes, of the kind capo or trm";
     const char* program = "model=oracle";
     const Key keys[] = {
         {"critiques", !oracle && capo, oracle ? model : "a judge of the kind capo"},
@@ -53,14 +54,15 @@ void JudgeKeys::check_effects(const std::string& kind, bool oracle, const std::s
          oracle ? model : "a judge of the kind capo and vote=majority"},
         {"propagate", !oracle && capo, oracle ? model : "a judge of the kind capo"},
         {"truncated", !oracle && capo, oracle ? model : "a judge of the kind capo"},
-        {"votes", !oracle && !capo, oracle ? model : "a judge of the kind trm"},
-        {"temperature", !oracle, model},
-        {"top_p", !oracle, model},
-        {"max_new_tokens", !oracle, model},
-        {"reference_answer", !oracle, model},
-        {"segments", !oracle, model},
-        {"semicolons", !oracle, model},
-        {"template", !oracle, model},
+        {"votes", !oracle && trm, oracle ? model : "a judge of the kind trm"},
+        {"seed", oracle || writes, model},
+        {"temperature", writes, model},
+        {"top_p", writes, model},
+        {"max_new_tokens", writes, model},
+        {"reference_answer", writes, model},
+        {"segments", writes, model},
+        {"semicolons", writes, model},
+        {"template", writes, model},
         {"precision", oracle && errors.empty(), oracle ? "errors to be left out" : program},
         {"recall", oracle && errors.empty(), oracle ? "errors to be left out" : program},
         {"errors", oracle && !capo, oracle ? "a judge of the kind trm" : program}};

@@ -81,6 +81,70 @@ TEST_F(DrmRuns, CreditByThreeDimensionsIsStoredAndMadeAnew) {
                         anew[i]["advantage"][t].get<double>(), 1e-12);
 }
 
+TEST_F(DrmRuns, AnswersAreJudgedByDimension) {
+    start("configs/sft_chain_lookup.json", "flawed", {"train.steps=120", "train.rows_per_step=16"});
+    const Outcome wrote =
+        rlhf({"eval", "task.name=chain_lookup", "model.path=" + at("flawed"), "problems=12",
+              "sample.n=3", "sample.max_new_tokens=24", "out=" + at("answers.jsonl")});
+    ASSERT_EQ(wrote.status, 0) << wrote.err;
+    auto judge = [&](Words more) {
+        Words words = {"judge", "configs/drm_judge.json", "model.path=" + at("flawed"),
+                       "data.path=" + at("answers.jsonl"), "out=" + at("judged.jsonl")};
+        words.insert(words.end(), more.begin(), more.end());
+        return rlhf(words);
+    };
+    Outcome outcome = judge({});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    int reasoned = 0, malformed = 0;
+    for (const Json& row : rows_of(at("judged.jsonl"))) {
+        malformed += row["confidence"].is_null();
+        if (row["confidence"].is_null()) {
+            EXPECT_TRUE(row["relevance"].is_null() && row["coherence"].is_null());
+            continue;
+        }
+        ++reasoned;
+        EXPECT_NEAR(row["confidence"].get<double>(),
+                    row["confidence_reasoning"].get<double>() +
+                        row["confidence_answer"].get<double>(),
+                    1e-9);
+        // the policy's own log-probabilities, as eval stored them: the answer's are the last ones
+        double sum = 0, best = INFINITY;
+        for (size_t t = row["logp"].size(); t-- > 0;) {
+            sum += row["logp"][t].get<double>();
+            best = std::min(best, std::abs(sum - row["confidence_answer"].get<double>()));
+        }
+        EXPECT_LT(best, 1e-4);
+        double relevance = 0;
+        for (const auto& [term, share] : row["relevance"].items()) {
+            EXPECT_GT(share, 0);
+            EXPECT_LT(share, 1);
+            relevance += share.get<double>();
+        }
+        EXPECT_NEAR(relevance, row["relevance_sum"].get<double>(), 1e-12);
+        EXPECT_TRUE(row["coherence"].is_number());
+    }
+    EXPECT_GT(reasoned, 0);
+    const Json said = Json::parse(outcome.err.substr(outcome.err.rfind("\n{") + 1));
+    EXPECT_EQ(said["rows"], 36);
+    EXPECT_EQ(said["malformed"], malformed);
+    EXPECT_TRUE(said["signal"].contains("confidence"));
+    // a judge in the program's place says something else, and only where it was asked
+    const auto exact = rows_of(at("judged.jsonl"));
+    start("configs/sft_chain_lookup.json", "reranker", {"run.seed=9"});
+    ASSERT_EQ(judge({"judge.relevance.judge=" + at("reranker")}).status, 0);
+    const auto asked = rows_of(at("judged.jsonl"));
+    for (size_t i = 0; i < asked.size(); ++i) {
+        EXPECT_EQ(asked[i]["coherence"], exact[i]["coherence"]);
+        if (asked[i]["relevance"].is_null()) continue;
+        EXPECT_NE(asked[i]["relevance"], exact[i]["relevance"]);
+    }
+    ASSERT_EQ(judge({"model.path="}).status, 0); // no policy: no confidence
+    EXPECT_TRUE(rows_of(at("judged.jsonl"))[0]["confidence"].is_null());
+    expect_refusal(judge({"task.name=arithmetic"}), {"judge.kind=drm", "reasoning"});
+    expect_refusal(judge({"judge.critiques=3"}), {"judge.critiques", "has no effect"});
+    expect_refusal(judge({"judge.kind=capo"}), {"judge.relevance.judge", "kind drm"});
+}
+
 TEST_F(DrmRuns, PairsAreTheHighestAndTheLowestAndDpoTakesThem) {
     start("configs/sft_chain_lookup.json", "flawed", {"train.steps=120", "train.rows_per_step=16"});
     auto pairs = [&](Words more) {

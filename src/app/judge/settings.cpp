@@ -1,10 +1,17 @@
 #include "app/judge/settings.h"
 
+void DimensionJudge::visit(Fields& v) {
+    v.field("judge", judge, "directory, or oracle, the task's exact program");
+}
+
 void JudgeSettings::visit(Fields& v) {
-    v.choice("kind", kind, {"capo", "trm"},
-             "capo: critiques that list the wrong steps; trm: faithfulness, reason and correctness "
-             "of each sentence");
+    v.choice(
+        "kind", kind, {"capo", "trm", "drm"},
+        "capo: critiques that list the wrong steps; trm: faithfulness, reason and correctness "
+        "of each sentence; drm: confidence, relevance and coherence of the reasoning, numbers");
     keys.visit(v);
+    v.object("relevance", relevance, "drm: a reranker");
+    v.object("coherence", coherence, "drm: an outcome reward model of the reasoning");
     v.field(
         "lesson", lesson_file,
         "write=lessons: file with what is to be learned, in Jinja over the same and steps (text, "

@@ -3,9 +3,15 @@
 
 #include "credit/judge_keys.h"
 
+struct DimensionJudge {
+    std::string judge = "oracle"; // the task's exact program; else a directory
+    void visit(Fields& v);
+};
+
 struct JudgeSettings {
     std::string kind = "capo", lesson_file;
     JudgeKeys keys;
+    DimensionJudge relevance{}, coherence{}; // drm
     void visit(Fields& v);
 
     int texts() const;          // that a judge writes of an answer
