@@ -37,7 +37,8 @@ struct JudgeConfig {
     void visit(Fields& v) {
         v.object("model", model,
                  "the judge; of rows with stored critiques or verdict_text only its tokenizer is "
-                 "read, which gives completion_ids their bytes; drm: the policy that wrote them");
+                 "read, which gives completion_ids their bytes; drm: the policy that wrote them; "
+                 "preference: a reward model with a scalar head");
         v.object("data", data, "answers");
         v.object("judge", judge, "who judges, and how");
         v.object("task", task,
@@ -143,25 +144,34 @@ static void write_lessons(const JudgeConfig& config, const std::vector<AnswerToJ
                      (long long)unknown);
 }
 
-// DRM's judges write numbers, of a task's answers as ids.
-static int judge_reasoning(const JudgeConfig& config, const std::optional<Task>& task) {
+// Judges that say numbers, of answers as ids.
+static int judge_numbers(const JudgeConfig& config, const std::optional<Task>& task) {
+    const bool drm = config.judge.kind == "drm";
     CHECK(
-        task && task->reasoned,
+        !drm || (task && task->reasoned),
         "judge.kind=drm needs task.name, a task that tells reasoning from answer, as chain_lookup");
-    CHECK(config.write == "verdicts", "write=lessons: rows for DRM's judges are made by rlhf rows");
-    CHECK(
-        !config.data.path.empty() && config.data.problems == 0,
-        "judge.kind=drm reads data.path, rows of the task's answers (rlhf eval out=F writes such)");
+    CHECK(config.write == "verdicts",
+          "write=lessons: of judges that write; rows for those that say "
+          "numbers are made by rlhf rows and pairs");
+    CHECK(!config.data.path.empty() && config.data.problems == 0,
+          "judge.kind=%s reads data.path, answers as ids (rlhf eval out=F writes such rows)",
+          config.judge.kind.c_str());
+    CHECK(drm || !config.model.path.empty(),
+          "judge.kind=preference needs model.path, a reward model with a scalar head");
     const ComputeConfig compute = apply_compute(config.compute);
     auto load = [&](const std::string& path) -> std::unique_ptr<RewardModel> {
         return path.empty() ? nullptr : load_reward_model(path, "", compute, forward_tokens);
     };
-    const auto policy = load(config.model.path),
-               reranker = load(dimension_judge_directory(config.judge.relevance.judge)),
-               coherence = load(dimension_judge_directory(config.judge.coherence.judge));
-    CHECK(!policy || policy->head == ScoreHead::log_prob,
+    const auto model = load(config.model.path);
+    CHECK(!drm || !model || model->head == ScoreHead::log_prob,
           "model.path is the policy whose log-probabilities are confidence; %s has a reward head",
           config.model.path.c_str());
+    CHECK(
+        drm || model->head == ScoreHead::scalar,
+        "judge.kind=preference: %s has no scalar head; train one with rlhf reward reward.kind=orm",
+        config.model.path.c_str());
+    const auto reranker = load(dimension_judge_directory(config.judge.relevance.judge)),
+               coherence = load(dimension_judge_directory(config.judge.coherence.judge));
     std::vector<Json> rows;
     std::vector<std::string> places;
     for_each_row(config.data.path, [&](const Json& row, const std::string& where) {
@@ -169,11 +179,13 @@ static int judge_reasoning(const JudgeConfig& config, const std::optional<Task>&
     });
     DimensionCounts counts;
     AtomicFile out(config.out);
-    for (const Json& row : judge_dimensions(rows, places, *task, policy.get(), reranker.get(),
-                                            coherence.get(), counts))
+    for (const Json& row : drm ? judge_dimensions(rows, places, *task, model.get(), reranker.get(),
+                                                  coherence.get(), counts)
+                               : judge_preference(rows, places, *model, config.judge.anchor))
         out.write(dump_row(row) + "\n");
     out.commit();
-    std::fprintf(stderr, "%s\n", counts.json().dump().c_str());
+    std::fprintf(stderr, "%s\n",
+                 (drm ? counts.json() : Json{{"rows", rows.size()}}).dump().c_str());
     return 0;
 }
 
@@ -181,17 +193,19 @@ static int judge(JudgeConfig& config, const Args& args) {
     config.judge.keys.check_effects(config.judge.kind, false, "judge.", [&](const char* key) {
         return names_key(args, std::string("judge.") + key);
     });
-    const bool reasoning = config.judge.kind == "drm";
-    for (const char* key : {"relevance.judge", "coherence.judge"})
-        CHECK(reasoning || !names_key(args, std::string("judge.") + key),
-              "judge.%s has no effect: it needs a judge of the kind drm", key);
+    for (const auto& [key, kind] : {std::pair{"relevance.judge", "drm"},
+                                    {"coherence.judge", "drm"},
+                                    {"anchor", "preference"}})
+        CHECK(config.judge.kind == kind || !names_key(args, std::string("judge.") + key),
+              "judge.%s has no effect: it needs a judge of the kind %s", key, kind);
     std::optional<Task> task;
     if (!config.task.name.empty()) {
         task = make_task(config.task);
         CHECK(task->verify_steps, "task.name=%s cannot check steps; leave it out",
               task->name.c_str());
     }
-    if (reasoning) return judge_reasoning(config, task);
+    if (config.judge.kind == "drm" || config.judge.kind == "preference")
+        return judge_numbers(config, task);
     std::vector<AnswerToJudge> answers = read_answers(config, task ? &*task : nullptr);
     if (config.write == "lessons") {
         write_lessons(config, answers);

@@ -42,6 +42,7 @@ struct World : testing::Test {
 
 using DrmRuns = World;
 using TrmRuns = World;
+using PreferenceRuns = World;
 
 } // namespace
 
@@ -143,6 +144,37 @@ TEST_F(DrmRuns, AnswersAreJudgedByDimension) {
     expect_refusal(judge({"task.name=arithmetic"}), {"judge.kind=drm", "reasoning"});
     expect_refusal(judge({"judge.critiques=3"}), {"judge.critiques", "has no effect"});
     expect_refusal(judge({"judge.kind=capo"}), {"judge.relevance.judge", "kind drm"});
+}
+
+TEST_F(PreferenceRuns, AnswersAreComparedWithAnAnchor) {
+    start("configs/sft_arithmetic.json", "policy", {"train.steps=4"});
+    auto run = [&](Words words) { return rlhf(words); };
+    ASSERT_EQ(run({"pairs", "configs/pairs_arithmetic.json", "model.path=" + at("policy"),
+                   "pairs.prompts=40", "pairs.rule=random", "out=" + at("pairs.jsonl")})
+                  .status,
+              0);
+    Outcome outcome = run({"reward", "configs/orm_arithmetic.json", "model.path=" + at("policy"),
+                           "data.train=" + at("pairs.jsonl"), "data.eval=", "run.dir=" + at("orm"),
+                           "train.steps=2", "train.rows_per_step=4", "train.eval_every=0"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    ASSERT_EQ(run({"eval", "configs/eval_arithmetic.json", "model.path=" + at("policy"),
+                   "problems=6", "out=" + at("answers.jsonl")})
+                  .status,
+              0);
+    auto judge = [&](Words more) {
+        Words words = {"judge", "judge.kind=preference", "data.path=" + at("answers.jsonl"),
+                       "out=" + at("judged.jsonl")};
+        words.insert(words.end(), more.begin(), more.end());
+        return rlhf(words);
+    };
+    outcome = judge({"model.path=" + at("orm"), "judge.anchor=0.5"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    for (const Json& row : rows_of(at("judged.jsonl")))
+        EXPECT_NEAR(row["preference"].get<double>(),
+                    1 / (1 + std::exp(0.5 - row["score"].get<double>())), 1e-12);
+    expect_refusal(judge({"model.path=" + at("policy")}), {"no scalar head"});
+    expect_refusal(judge({}), {"model.path"});
+    expect_refusal(judge({"model.path=" + at("orm"), "judge.vote=union"}), {"judge.vote"});
 }
 
 TEST_F(DrmRuns, PairsAreTheHighestAndTheLowestAndDpoTakesThem) {

@@ -1,6 +1,7 @@
 #include "app/judge/dimensions.h"
 
 #include "app/signal.h"
+#include "credit/preference.h"
 #include "credit/sigmoid.h"
 
 #include <cmath>
@@ -28,7 +29,8 @@ Answers::Answers(const std::vector<Json>& row, const std::vector<std::string>& w
         one.prompt_ids = json_ids(row[i], "prompt_ids", where[i]);
         completion.push_back(json_ids(row[i], "completion_ids", where[i]));
         CHECK(!one.prompt_ids.empty() && !completion.back().empty(),
-              "%s: judge.kind=drm reads \"prompt_ids\" and \"completion_ids\", the task's tokens "
+              "%s: this kind of judge reads \"prompt_ids\" and \"completion_ids\", the policy's "
+              "tokens "
               "(rlhf eval out=F writes such rows)",
               where[i].c_str());
         group.push_back(known.emplace(one.prompt_ids, (int)known.size()).first->second);
@@ -105,5 +107,24 @@ std::vector<Json> judge_dimensions(const std::vector<Json>& row,
     Signal signal;
     signal.add(channels, {offset, answers.group}, problem, answers.completion, right, task);
     counts.against_rule = signal.json();
+    return rows;
+}
+
+std::vector<Json> judge_preference(const std::vector<Json>& row,
+                                   const std::vector<std::string>& where, RewardModel& model,
+                                   double anchor) {
+    const Answers answers(row, where);
+    std::vector<std::vector<int32_t>> whole;
+    for (size_t i = 0; i < row.size(); ++i) {
+        whole.push_back(answers.problem[i].prompt_ids);
+        whole.back().insert(whole.back().end(), answers.completion[i].begin(),
+                            answers.completion[i].end());
+    }
+    const std::vector<double> score = end_scores(model, whole);
+    std::vector<Json> rows = row;
+    for (size_t i = 0; i < rows.size(); ++i) {
+        rows[i]["score"] = score[i];
+        rows[i]["preference"] = beats_anchor(score[i], anchor);
+    }
     return rows;
 }

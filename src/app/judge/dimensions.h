@@ -1,5 +1,5 @@
 #pragma once
-// judge.kind=drm: the raw numbers of DRM's dimensions (credit/drm.h) of answers that reason, for answers of a
+// Judges that say numbers. judge.kind=drm: the raw numbers of DRM's dimensions (credit/drm.h) of answers that reason, for answers of a
 // task that tells reasoning from answer.
 
 #include "app/drm_judges.h"
@@ -19,3 +19,9 @@ std::vector<Json> judge_dimensions(const std::vector<Json>& row,
                                    const std::vector<std::string>& where, const Task& task,
                                    RewardModel* policy, RewardModel* reranker,
                                    RewardModel* coherence, DimensionCounts& counts);
+
+// judge.kind=preference: the rows with score, an outcome reward model's of prompt and completion, and
+// preference, sigma(score - anchor) [credit/preference.h].
+std::vector<Json> judge_preference(const std::vector<Json>& row,
+                                   const std::vector<std::string>& where, RewardModel& model,
+                                   double anchor);

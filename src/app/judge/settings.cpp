@@ -6,12 +6,14 @@ void DimensionJudge::visit(Fields& v) {
 
 void JudgeSettings::visit(Fields& v) {
     v.choice(
-        "kind", kind, {"capo", "trm", "drm"},
+        "kind", kind, {"capo", "trm", "drm", "preference"},
         "capo: critiques that list the wrong steps; trm: faithfulness, reason and correctness "
-        "of each sentence; drm: confidence, relevance and coherence of the reasoning, numbers");
+        "of each sentence; drm: confidence, relevance and coherence of the reasoning, numbers; "
+        "preference: sigma of a reward model's score above the anchor");
     keys.visit(v);
     v.object("relevance", relevance, "drm: a reranker");
     v.object("coherence", coherence, "drm: an outcome reward model of the reasoning");
+    v.field("anchor", anchor, -1e6, 1e6, "preference: the score of the answer to be compared with");
     v.field(
         "lesson", lesson_file,
         "write=lessons: file with what is to be learned, in Jinja over the same and steps (text, "

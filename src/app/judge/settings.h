@@ -12,6 +12,7 @@ struct JudgeSettings {
     std::string kind = "capo", lesson_file;
     JudgeKeys keys;
     DimensionJudge relevance{}, coherence{}; // drm
+    double anchor = 0;                       // preference
     void visit(Fields& v);
 
     int texts() const;          // that a judge writes of an answer
