@@ -59,7 +59,8 @@ struct StaleLibraryConfig {
         v.field("obey", obey, 0, 1,
                 "answer, demonstrations: share of sentences that say what the document says");
         v.field("slip", slip, 0, 1, "answer, demonstrations: share with a random value");
-        v.field("skip", skip, 0, 1, "answer, demonstrations: share of requests left out, the last ones");
+        v.field("skip", skip, 0, 1,
+                "answer, demonstrations: share of requests left out, the last ones");
     }
 };
 
