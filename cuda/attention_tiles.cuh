@@ -337,8 +337,8 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
          *dy = queries + P::buffers * tile;
     RowStats* stats = reinterpret_cast<RowStats*>(dy + P::buffers * tile); // (buffers, passing)
     if (shape.order[blockIdx.y] < 0) return;
-    const KeyWork todo(shape.order[blockIdx.y], shared.parts);
-    const TileBlock<hopper> block(shape, todo.tile);
+    const KeyWork assigned(shape.order[blockIdx.y], shared.parts);
+    const TileBlock<hopper> block(shape, assigned.tile);
     if (block.empty()) return;
     const Sequence& s = block.s;
     const int head = blockIdx.x, W = shape.width, group = shape.H / shape.K;
@@ -367,10 +367,10 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
         copies.commit();
     };
     const int first_query = s.shared + block.first < s.prefix ? 0 : block.first / passing * passing;
-    const bool whole = todo.part < 0;
+    const bool whole = assigned.part < 0;
     const QueryTiles<passing> first(shape, block.number, first_query,
-                                    whole ? 0 : group * todo.part / shared.parts,
-                                    whole ? group : group * (todo.part + 1) / shared.parts);
+                                    whole ? 0 : group * assigned.part / shared.parts,
+                                    whole ? group : group * (assigned.part + 1) / shared.parts);
     copy(first, 0);
 
     const float scale_log2 = shape.scale * log2_e;
@@ -427,13 +427,13 @@ __global__ void __launch_bounds__(block_threads<hopper>, Plan<Kernel::dkv, D, ho
 
     if (!whole) {
         constexpr int threads = block_threads<hopper>;
-        const int place = todo.tile * shape.K + head;
+        const int place = assigned.tile * shape.K + head;
         float4* sums = reinterpret_cast<float4*>(shared.sums) +
                        (int64_t)place * shared.parts * (D / 4) * threads + threadIdx.x;
         auto at = [&](int part, int i) { return sums + (part * (D / 4) + i) * threads; };
         UNROLL for (int j = 0; j < D / 8; ++j) {
-            *at(todo.part, j) = make_float4(dk[j][0], dk[j][1], dk[j][2], dk[j][3]);
-            *at(todo.part, D / 8 + j) = make_float4(dv[j][0], dv[j][1], dv[j][2], dv[j][3]);
+            *at(assigned.part, j) = make_float4(dk[j][0], dk[j][1], dk[j][2], dk[j][3]);
+            *at(assigned.part, D / 8 + j) = make_float4(dv[j][0], dv[j][1], dv[j][2], dv[j][3]);
         }
         if (!is_last_block(shared.tickets + place, shared.parts)) return;
         UNROLL for (int j = 0; j < D / 8; ++j) {
